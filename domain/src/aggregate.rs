@@ -1,0 +1,31 @@
+//! What every aggregate of the platform is, on top of cqrs-es's `Aggregate`: one pure decision.
+
+use cqrs_es::{Aggregate, event_sink::EventSink};
+
+use crate::{effect::Effect, refusal::Refusal};
+
+/// An aggregate whose whole behaviour is `decide` (state and command in, events out) and `apply`.
+pub trait Decide: Aggregate<Services = (), Error: Refusal> {
+    /// Answers the events that the command leads to, none if it changes nothing, or why it is refused.
+    ///
+    /// # Errors
+    /// The aggregate's own refusal; state and command are all it depends on.
+    fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// What `event` takes or gives back beside its stream; `self` is the state before the event.
+    fn effects(&self, event: &Self::Event) -> Vec<Effect> {
+        let _ = event;
+        Vec::new()
+    }
+}
+
+/// The body of every `Aggregate::handle`: decide, then write each event to the sink, which applies it.
+///
+/// # Errors
+/// What `decide` refuses.
+pub async fn handle<A: Decide>(state: &mut A, command: A::Command, sink: &EventSink<A>) -> Result<(), A::Error> {
+    for event in state.decide(command)? {
+        sink.write(event, state).await;
+    }
+    Ok(())
+}

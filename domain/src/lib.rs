@@ -1,0 +1,20 @@
+//! The aggregates of Service Hub: pure state, decisions and facts, with no IO, no clock and no randomness.
+//!
+//! Each context is one module in one fixed order: events, commands, errors, state, `decide`, glue, tests.
+//! What a decision must know (the time, a new token, another aggregate's facts) arrives in its command.
+
+pub mod aggregate;
+pub mod effect;
+pub mod id;
+pub mod money;
+pub mod refusal;
+pub mod text;
+
+pub mod role;
+pub mod service_instance;
+pub mod subscription;
+pub mod tenant;
+pub mod webhook;
+
+#[cfg(test)]
+mod golden;
