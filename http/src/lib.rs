@@ -1,1 +1,35 @@
-//! To be written.
+//! What the command API and the query API share: problems, callers, bodies, receipts, paging, layers and OpenAPI.
+//!
+//! Knows no context, no domain and no event store. Every extractor answers a `Problem` when it refuses, and documents
+//! itself, so a handler's signature is its documentation. In a handler take `Caller`, `TenantCaller` or
+//! `PlatformCaller` first: who asks is decided before anything else of the request is looked at.
+
+pub mod body;
+pub mod caller;
+pub mod command;
+pub mod consistency;
+pub mod etag;
+#[cfg(test)]
+mod example;
+pub mod fingerprint;
+pub mod headers;
+pub mod health;
+pub mod layers;
+pub mod openapi;
+pub mod page;
+pub mod params;
+pub mod problem;
+#[cfg(test)]
+mod testing;
+pub mod traceparent;
+
+pub use body::{Body, NoBody};
+pub use caller::{Authenticator, BearerKey, Caller, PlatformCaller, Scope, StoredKey, TenantCaller, TenantScope};
+pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};
+pub use consistency::{ConsistencyToken, ReadConsistency, ReadPosition};
+pub use etag::{Detail, IfNoneMatch};
+pub use fingerprint::Fingerprint;
+pub use layers::Layers;
+pub use page::{CursorKey, NoFilter, Page, PageQuery};
+pub use params::{Path, Query};
+pub use problem::{Problem, RefusalKind};

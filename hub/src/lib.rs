@@ -1,1 +1,17 @@
-//! To be written.
+//! The one program of Service Hub: configuration, roles, its own PostgreSQL and NATS, keys and telemetry.
+//!
+//! `hub up` runs everything on one machine with servers of its own; `hub serve` runs one role, or all of them,
+//! against servers that exist. What the roles do is written in the other rooms; here they are only put together.
+
+pub mod clock;
+pub mod config;
+pub mod embedded;
+pub mod key;
+pub mod migrate;
+pub mod pool;
+pub mod serve;
+pub mod shutdown;
+pub mod telemetry;
+pub mod verb;
+
+pub use verb::run;

@@ -1,0 +1,186 @@
+//! `ETag` is the sequence of a stream in quotes; `If-None-Match` turns an unchanged detail into a 304.
+
+use aide::{
+    OperationInput, OperationOutput,
+    generate::GenContext,
+    openapi::{self, Operation, StatusCode as DocumentedStatus},
+};
+use axum::{
+    Json,
+    extract::FromRequestParts,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    consistency::ReadPosition,
+    headers,
+    openapi::{add_parameter_once, header_documented, header_parameter, json_response},
+    problem::{self, Problem},
+};
+
+/// How many entity tags of one `If-None-Match` are looked at; more are refused.
+const TAGS_MAX: usize = 32;
+
+/// The strong entity tag of a sequence: `"7"`.
+pub fn header_value(sequence: i64) -> HeaderValue {
+    headers::ascii(&format!("\"{sequence}\""))
+}
+
+/// Reads a strong entity tag that this service made; `None` for anything else, weak tags included.
+pub fn parse_strong(tag: &str) -> Option<i64> {
+    let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { digits.parse().ok() } else { None }
+}
+
+/// `If-None-Match` of a GET: which versions the caller already has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IfNoneMatch {
+    any: bool,
+    sequences: Vec<i64>,
+}
+
+impl IfNoneMatch {
+    /// Whether the caller already has this version. Tags of others are no error: they match nothing.
+    pub fn matches(&self, sequence: i64) -> bool {
+        self.any || self.sequences.contains(&sequence)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let name = header::IF_NONE_MATCH;
+        let mut found = Self::default();
+        let mut seen = 0;
+        for value in parts.headers.get_all(&name) {
+            let text = value.to_str().map_err(|_| Problem::invalid_header("If-None-Match", "is not visible ascii"))?;
+            for tag in text.split(',').map(str::trim) {
+                seen += 1;
+                if seen > TAGS_MAX {
+                    return Err(Problem::invalid_header("If-None-Match", format!("has more than {TAGS_MAX} tags")));
+                }
+                // If-None-Match compares weakly, so W/"7" is the same as "7" here.
+                match tag {
+                    "*" => found.any = true,
+                    tag => found.sequences.extend(parse_strong(tag.strip_prefix("W/").unwrap_or(tag))),
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl OperationInput for IfNoneMatch {
+    fn operation_input(_ctx: &mut GenContext, operation: &mut Operation) {
+        let description = "ETag of the version that you have; answered with 304 when it is still the current one.";
+        add_parameter_once(operation, header_parameter("If-None-Match", description, "string", Some("\"7\"")));
+    }
+
+    fn inferred_early_responses(
+        ctx: &mut GenContext,
+        _operation: &mut Operation,
+    ) -> Vec<(Option<DocumentedStatus>, openapi::Response)> {
+        let mut responses = problem::documented_statuses(ctx, &[400]);
+        let unchanged =
+            openapi::Response { description: "You already have this version.".into(), ..openapi::Response::default() };
+        responses.push((Some(DocumentedStatus::Code(304)), unchanged));
+        responses
+    }
+}
+
+/// The answer of a GET that is not a list: JSON, `ETag` when the thing has a stream, `Projection-Position`.
+#[derive(Clone, Debug)]
+pub struct Detail<T> {
+    value: T,
+    sequence: Option<i64>,
+    position: ReadPosition,
+    unchanged: bool,
+}
+
+impl<T> Detail<T> {
+    /// A thing with a stream of its own, at `sequence`, read from a read model at `position`.
+    pub fn new(value: T, sequence: i64, position: ReadPosition) -> Self {
+        Self { value, sequence: Some(sequence), position, unchanged: false }
+    }
+
+    /// Something without a version, such as a sum.
+    pub fn unversioned(value: T, position: ReadPosition) -> Self {
+        Self { value, sequence: None, position, unchanged: false }
+    }
+
+    /// Answers 304 without a body when the caller already has this version.
+    #[must_use]
+    pub fn unless(mut self, known: &IfNoneMatch) -> Self {
+        self.unchanged = self.sequence.is_some_and(|sequence| known.matches(sequence));
+        self
+    }
+}
+
+impl<T: Serialize> IntoResponse for Detail<T> {
+    fn into_response(self) -> Response {
+        let mut response =
+            if self.unchanged { StatusCode::NOT_MODIFIED.into_response() } else { Json(self.value).into_response() };
+        if let Some(sequence) = self.sequence {
+            response.headers_mut().insert(header::ETAG, header_value(sequence));
+            // Without this a client that follows the default `no-store` could never use the ETag.
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        }
+        self.position.write(response.headers_mut());
+        response
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for Detail<T> {
+    type Inner = T;
+
+    fn operation_response(ctx: &mut GenContext, _operation: &mut Operation) -> Option<openapi::Response> {
+        let mut response = json_response::<T>(ctx, "What was asked for.");
+        let etag = "Sequence of the thing's stream, for If-Match and If-None-Match; absent where there is none.";
+        response.headers.insert("ETag".into(), header_documented(etag, "string"));
+        ReadPosition::document(&mut response);
+        Some(response)
+    }
+
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<DocumentedStatus>, openapi::Response)> {
+        let response = Self::operation_response(ctx, operation);
+        response.map(|response| (Some(DocumentedStatus::Code(200)), response)).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, routing::get};
+
+    use super::*;
+    use crate::testing::send;
+
+    #[test]
+    fn only_our_strong_tags_are_read() {
+        assert_eq!(parse_strong("\"7\""), Some(7));
+        for bad in ["7", "\"\"", "W/\"7\"", "\"-7\"", "\"+7\"", "\"a\"", "\"99999999999999999999\"", "\""] {
+            assert_eq!(parse_strong(bad), None, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_detail_answers_304_with_its_tag() {
+        let handler = async |known: IfNoneMatch| Detail::new("x", 7, ReadPosition(40)).unless(&known);
+        let router: Router = Router::new().route("/", get(handler));
+        for (tag, status) in [("\"7\"", 304), ("\"6\"", 200), ("\"6\", W/\"7\"", 304), ("*", 304), ("\"abc\"", 200)] {
+            let response = send(&router, "GET", "/", &[("if-none-match", tag)], "").await;
+            assert_eq!(response.status().as_u16(), status, "{tag}");
+            assert_eq!(response.headers()["etag"], "\"7\"");
+            assert_eq!(response.headers()["projection-position"], "40");
+        }
+        let many = vec!["\"1\""; TAGS_MAX + 1].join(",");
+        assert_eq!(send(&router, "GET", "/", &[("if-none-match", &many)], "").await.status(), 400);
+    }
+}

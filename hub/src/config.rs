@@ -1,0 +1,435 @@
+//! What can be set, and where it is taken from: flags, then the environment, then one TOML file, then a default.
+//!
+//! The file is `--config`, else `HUB_CONFIG`, else `hub.toml` in the current directory if there is one. Its keys are
+//! the names of the fields of [`Config`], flat. An unknown key is an error, so that a typing mistake cannot pass for a
+//! setting. Relative paths are relative to the current directory.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// The file that is read when no other is named.
+const DEFAULT_FILE: &str = "hub.toml";
+
+/// The largest number of connections that one process may be told to open.
+const POOL_SIZE_MAX: u32 = 1_000;
+
+/// One setting: its key in the file, which is also its flag with `-` for `_`, and its variable.
+struct Key {
+    name: &'static str,
+    variable: &'static str,
+}
+
+/// Every key there is, sorted.
+const KEYS: &[Key] = &[
+    Key { name: "admin_key_file", variable: "HUB_ADMIN_KEY_FILE" },
+    Key { name: "database_pool_size", variable: "HUB_DATABASE_POOL_SIZE" },
+    Key { name: "database_url", variable: "DATABASE_URL" },
+    Key { name: "directory", variable: "HUB_DIRECTORY" },
+    Key { name: "listen", variable: "HUB_LISTEN" },
+    Key { name: "log", variable: "HUB_LOG" },
+    Key { name: "log_format", variable: "HUB_LOG_FORMAT" },
+    Key { name: "metrics_listen", variable: "HUB_METRICS_LISTEN" },
+    Key { name: "nats_server", variable: "HUB_NATS_SERVER" },
+    Key { name: "nats_url", variable: "NATS_URL" },
+    Key { name: "postgres_bin", variable: "HUB_POSTGRES_BIN" },
+    Key { name: "role", variable: "HUB_ROLE" },
+    Key { name: "secret_key_file", variable: "HUB_SECRET_KEY_FILE" },
+];
+
+/// The settings as flags. Every verb takes them; what a verb has no use for, it leaves alone.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
+pub struct Flags {
+    /// TOML file with settings [env: HUB_CONFIG] [default: hub.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where `hub up` keeps its data [env: HUB_DIRECTORY] [default: .hub]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub directory: Option<String>,
+    /// Address of both APIs [env: HUB_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Address of /metrics [env: HUB_METRICS_LISTEN] [default: 127.0.0.1:9090; `hub up` takes a free port when that is busy]
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<String>,
+    /// PostgreSQL that exists already; not for `hub up` [env: DATABASE_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Most connections that one process opens [env: HUB_DATABASE_POOL_SIZE] [default: 24]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub database_pool_size: Option<String>,
+    /// NATS that exists already; not for `hub up` [env: NATS_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub nats_url: Option<String>,
+    /// What is logged, for example `info,sqlx=warn` [env: HUB_LOG] [default: info]
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How it is logged: text or json [env: HUB_LOG_FORMAT] [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Key of the first administrator [env: HUB_ADMIN_KEY_FILE] [default: admin.key in the directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub admin_key_file: Option<String>,
+    /// Key that signs cursors, the same for all processes [env: HUB_SECRET_KEY_FILE] [default: secret.key in the directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub secret_key_file: Option<String>,
+    /// Directory of `postgres` and `initdb` [env: HUB_POSTGRES_BIN] [default: searched]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub postgres_bin: Option<String>,
+    /// The program nats-server [env: HUB_NATS_SERVER] [default: searched]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub nats_server: Option<String>,
+    /// Set by the verb that has a role.
+    #[arg(skip)]
+    pub role: Option<String>,
+}
+
+impl Flags {
+    fn get(&self, name: &str) -> Option<&str> {
+        match name {
+            "admin_key_file" => self.admin_key_file.as_deref(),
+            "database_pool_size" => self.database_pool_size.as_deref(),
+            "database_url" => self.database_url.as_deref(),
+            "directory" => self.directory.as_deref(),
+            "listen" => self.listen.as_deref(),
+            "log" => self.log.as_deref(),
+            "log_format" => self.log_format.as_deref(),
+            "metrics_listen" => self.metrics_listen.as_deref(),
+            "nats_server" => self.nats_server.as_deref(),
+            "nats_url" => self.nats_url.as_deref(),
+            "postgres_bin" => self.postgres_bin.as_deref(),
+            "role" => self.role.as_deref(),
+            "secret_key_file" => self.secret_key_file.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// Which part of the work a process does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Everything, in one process.
+    All,
+    /// The command API and the process managers.
+    Commands,
+    /// The query API.
+    Queries,
+    /// Publishing the events on NATS.
+    Relay,
+    /// Keeping the read models.
+    Projections,
+}
+
+impl Role {
+    /// Whether this process serves the command API.
+    #[must_use]
+    pub fn serves_commands(self) -> bool {
+        matches!(self, Self::All | Self::Commands)
+    }
+
+    /// Whether this process serves the query API.
+    #[must_use]
+    pub fn serves_queries(self) -> bool {
+        matches!(self, Self::All | Self::Queries)
+    }
+
+    /// Whether this process publishes events.
+    #[must_use]
+    pub fn relays(self) -> bool {
+        matches!(self, Self::All | Self::Relay)
+    }
+
+    /// Whether this process keeps read models.
+    #[must_use]
+    pub fn projects(self) -> bool {
+        matches!(self, Self::All | Self::Projections)
+    }
+
+    /// Whether this process has to be told a NATS server.
+    #[must_use]
+    pub fn needs_nats(self) -> bool {
+        self.relays() || self.projects()
+    }
+}
+
+impl FromStr for Role {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(match text {
+            "all" => Self::All,
+            "commands" => Self::Commands,
+            "queries" => Self::Queries,
+            "relay" => Self::Relay,
+            "projections" => Self::Projections,
+            _ => return Err(()),
+        })
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(match text {
+            "text" => Self::Text,
+            "json" => Self::Json,
+            _ => return Err(()),
+        })
+    }
+}
+
+/// Why the settings cannot be used. Each is one line that names the place to correct.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The named file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{}, line {line}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// The file has a key that nobody reads.
+    #[error("{}: unknown key `{key}`; the keys are {known}", path.display())]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key in it.
+        key: String,
+        /// All keys there are.
+        known: String,
+    },
+    /// A value cannot be used.
+    #[error("{key}{value} is not {expected} (from {origin})")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// The value in quotes after a space, or nothing where it may hold a password.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+        /// Where it was said.
+        origin: String,
+    },
+}
+
+/// The settings of one process.
+#[derive(Clone)]
+pub struct Config {
+    /// Where `hub up` keeps data, keys and logs.
+    pub directory: PathBuf,
+    /// Where both APIs listen. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where `/metrics` listens, when it was said.
+    pub metrics_listen: Option<SocketAddr>,
+    /// A PostgreSQL that exists already.
+    pub database_url: Option<String>,
+    /// Most connections that this process opens.
+    pub database_pool_size: u32,
+    /// A NATS that exists already.
+    pub nats_url: Option<String>,
+    /// What this process does.
+    pub role: Role,
+    /// What is logged, in the language of `RUST_LOG`.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Key of the first administrator.
+    pub admin_key_file: PathBuf,
+    /// Key that signs cursors.
+    pub secret_key_file: PathBuf,
+    /// Directory of the PostgreSQL programs, when it was said.
+    pub postgres_bin: Option<PathBuf>,
+    /// The nats-server program, when it was said.
+    pub nats_server: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Config {
+    /// Leaves out the URLs, which may hold passwords.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("directory", &self.directory)
+            .field("listen", &self.listen)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Takes the settings from the flags, the environment of the process and the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has an unknown key, or any value cannot be used.
+    pub fn load(flags: &Flags) -> Result<Self, Error> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let named = flags.config.clone().or_else(|| environment("HUB_CONFIG").map(PathBuf::from));
+        let file = match named {
+            Some(path) => Some(read(&path)?),
+            None if Path::new(DEFAULT_FILE).exists() => Some(read(Path::new(DEFAULT_FILE))?),
+            None => None,
+        };
+        Self::from_sources(flags, &environment, file.as_ref())
+    }
+
+    /// The same from sources that are given: `file` is a path, for messages, and the text in it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_sources(
+        flags: &Flags,
+        environment: &dyn Fn(&str) -> Option<String>,
+        file: Option<&(PathBuf, String)>,
+    ) -> Result<Self, Error> {
+        let file = file.map(|(path, text)| parse(path, text)).transpose()?;
+        let sources = Sources { flags, environment, file };
+        let directory = sources.get("directory", "a path", path)?.unwrap_or_else(|| PathBuf::from(".hub"));
+        Ok(Self {
+            listen: sources.get("listen", ADDRESS, parsed)?.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            metrics_listen: sources.get("metrics_listen", ADDRESS, parsed)?,
+            database_url: sources
+                .get("database_url", "a postgres:// URL", |text| scheme(text, &["postgres://", "postgresql://"]))?,
+            database_pool_size: sources
+                .get("database_pool_size", "a number from 4 to 1000", |text| {
+                    parsed(text).filter(|size| (4..=POOL_SIZE_MAX).contains(size))
+                })?
+                .unwrap_or(24),
+            nats_url: sources.get("nats_url", "a nats:// URL", |text| scheme(text, &["nats://", "tls://"]))?,
+            role: sources
+                .get("role", "one of all, commands, queries, relay, projections", parsed)?
+                .unwrap_or(Role::All),
+            log: sources
+                .get("log", "a log filter such as `info,sqlx=warn`", |text| {
+                    tracing_subscriber::EnvFilter::try_new(text).ok().map(|_| text.to_owned())
+                })?
+                .unwrap_or_else(|| "info".to_owned()),
+            log_format: sources.get("log_format", "text or json", parsed)?.unwrap_or(LogFormat::Text),
+            admin_key_file: sources
+                .get("admin_key_file", "a path", path)?
+                .unwrap_or_else(|| directory.join("admin.key")),
+            secret_key_file: sources
+                .get("secret_key_file", "a path", path)?
+                .unwrap_or_else(|| directory.join("secret.key")),
+            postgres_bin: sources.get("postgres_bin", "a path", path)?,
+            nats_server: sources.get("nats_server", "a path", path)?,
+            directory,
+        })
+    }
+}
+
+const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080";
+
+/// The keys whose values may hold a password, so that a message must not repeat them.
+const SECRET: &[&str] = &["database_url", "nats_url"];
+
+fn parsed<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+fn scheme(text: &str, schemes: &[&str]) -> Option<String> {
+    schemes.iter().any(|scheme| text.starts_with(scheme)).then(|| text.to_owned())
+}
+
+fn read(path: &Path) -> Result<(PathBuf, String), Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((path.to_owned(), text)),
+        Err(source) => Err(Error::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+struct File {
+    path: PathBuf,
+    table: toml::Table,
+}
+
+fn parse(path: &Path, text: &str) -> Result<File, Error> {
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| Error::Syntax {
+        path: path.to_owned(),
+        line: error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1),
+        message: error.message().replace('\n', ", "),
+    })?;
+    let unknown = table.keys().find(|name| KEYS.iter().all(|key| key.name != name.as_str()));
+    match unknown {
+        Some(key) => Err(Error::UnknownKey {
+            path: path.to_owned(),
+            key: key.clone(),
+            known: KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", "),
+        }),
+        None => Ok(File { path: path.to_owned(), table }),
+    }
+}
+
+struct Sources<'a> {
+    flags: &'a Flags,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    file: Option<File>,
+}
+
+impl Sources<'_> {
+    /// The value that counts, with the words for where it was said. An empty variable is the same as none.
+    fn find(&self, key: &Key) -> Option<(String, String)> {
+        if let Some(text) = self.flags.get(key.name) {
+            return Some((text.to_owned(), format!("--{}", key.name.replace('_', "-"))));
+        }
+        if let Some(text) = (self.environment)(key.variable).filter(|text| !text.is_empty()) {
+            return Some((text, key.variable.to_owned()));
+        }
+        let file = self.file.as_ref()?;
+        let text = match file.table.get(key.name)? {
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        Some((text, file.path.display().to_string()))
+    }
+
+    fn get<T>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let key = KEYS.iter().find(|key| key.name == name).expect("every setting is in the list of keys");
+        let Some((text, origin)) = self.find(key) else {
+            return Ok(None);
+        };
+        match read(&text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Error::Value { key: key.name, value: shown(key.name, &text), expected, origin }),
+        }
+    }
+}
+
+fn shown(key: &str, text: &dyn Display) -> String {
+    if SECRET.contains(&key) { String::new() } else { format!(" `{text}`") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! PostgreSQL and NATS of our own: found, started below one directory on free loopback ports, and stopped in order.
+//!
+//! Life: [`Directory::lock`], [`Binaries::find`], [`Place::prepare`], [`Servers::start`], work, [`Servers::stop`]. A
+//! process that was killed leaves its servers running; the next one finds and stops them before it starts its own.
+//!
+//! ```text
+//! .hub/lock             held while a hub runs; holds its process id
+//! .hub/running.json     addresses of the hub that runs, for the other verbs
+//! .hub/admin.key        key of the first administrator
+//! .hub/secret.key       key that signs cursors
+//! .hub/log/             what the servers say
+//! .hub/servers/         postgres/ and nats/, owned by the account that the servers run as
+//! ```
+
+mod account;
+mod binaries;
+mod database;
+mod directory;
+mod leftover;
+mod log;
+mod nats;
+mod place;
+mod postgres;
+mod process;
+mod running;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+pub use account::Account;
+pub use binaries::{Binaries, PostgresBinaries};
+pub use database::OpenDatabase;
+pub use directory::Directory;
+pub use leftover::stop_leftovers;
+pub use nats::Nats;
+pub use place::Place;
+pub use postgres::{Durability, Postgres};
+pub use running::Running;
+
+/// The name of the database that holds everything.
+pub const DATABASE: &str = "hub";
+
+/// How often a nats-server that ends by itself is started again.
+const NATS_RESTARTS_MAX: u32 = 5;
+
+/// Both servers of one hub.
+#[derive(Debug)]
+pub struct Servers {
+    /// The truth.
+    pub postgres: Postgres,
+    /// The carrier.
+    pub nats: Nats,
+}
+
+impl Servers {
+    /// Starts both at the same time, and makes the database when it does not exist.
+    ///
+    /// # Errors
+    /// When one of them does not start; the other is stopped then. Also when the data was written by another version.
+    pub async fn start(place: &Place, binaries: &Binaries) -> anyhow::Result<Self> {
+        let postgres = async {
+            let postgres = Postgres::start(place, &binaries.postgres, None, Durability::Durable).await?;
+            postgres.create_database(DATABASE).await?;
+            anyhow::Ok(postgres)
+        };
+        let nats = Nats::start(place, &binaries.nats, None);
+        let (postgres, nats) = tokio::try_join!(postgres, nats)?;
+        Ok(Self { postgres, nats })
+    }
+
+    /// Waits until the servers can no longer do their work, and says why. NATS is only a carrier: when it ends by
+    /// itself it is started again on its port, at most five times. PostgreSQL is not.
+    pub async fn supervise(&mut self, place: &Place, binaries: &Binaries) -> anyhow::Error {
+        for _ in 0..NATS_RESTARTS_MAX {
+            let error = tokio::select! {
+                error = self.postgres.died() => return error,
+                error = self.nats.died() => error,
+            };
+            tracing::error!("{error:#}; starting it again");
+            match Nats::start(place, &binaries.nats, Some(self.nats.port())).await {
+                Ok(nats) => self.nats = nats,
+                Err(error) => return error,
+            }
+        }
+        tokio::select! {
+            error = self.postgres.died() => error,
+            error = self.nats.died() => error,
+        }
+    }
+
+    /// Stops NATS, then PostgreSQL, each within a bound, or both at once when `hurry` is cancelled.
+    pub async fn stop(self, hurry: &CancellationToken) {
+        let Self { postgres, nats } = self;
+        nats.stop(hurry).await;
+        postgres.stop(hurry).await;
+    }
+}
+
+/// Runs blocking file and process work away from the threads that drive sockets.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("a task of the start was lost")?
+}

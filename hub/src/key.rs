@@ -1,0 +1,222 @@
+//! The two secrets of an installation: the key that signs cursors and the key of the first administrator.
+//!
+//! Both live in files of mode 0600 that are made once. The database knows the administrator's key only by its SHA-256.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
+
+use crate::clock::Clock;
+
+/// The principal that the first administrator's key stands for.
+pub const ADMINISTRATOR: &str = "administrator";
+
+/// 32 random bytes that every process of an installation shares; never shown.
+#[derive(Clone)]
+pub struct SecretKey([u8; 32]);
+
+impl SecretKey {
+    /// The bytes themselves, to derive other keys from.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SecretKey(..)")
+    }
+}
+
+/// The bearer key of the first administrator: `hub_<8 hex digits>_<43 base64url characters>`.
+pub struct AdministratorKey {
+    text: String,
+    made: bool,
+}
+
+impl AdministratorKey {
+    /// The key as it is sent after `Bearer`.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether this call made it; only then is it shown.
+    #[must_use]
+    pub fn made(&self) -> bool {
+        self.made
+    }
+}
+
+impl std::fmt::Debug for AdministratorKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("AdministratorKey(..)")
+    }
+}
+
+/// What the database keeps of a bearer key: the SHA-256 of its whole text.
+#[must_use]
+pub fn hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// Reads the secret key, or makes it when the file does not exist.
+///
+/// # Errors
+/// When the file cannot be read or written, or does not hold 64 hexadecimal digits.
+pub fn secret(file: &Path) -> anyhow::Result<SecretKey> {
+    let text = match read(file)? {
+        Some(text) => text,
+        None => {
+            let text = hex(&random::<32>());
+            write_private(file, &text)?;
+            text
+        }
+    };
+    match unhex(&text) {
+        Some(bytes) => Ok(SecretKey(bytes)),
+        None => bail!("{} does not hold a secret key (64 hexadecimal digits)", file.display()),
+    }
+}
+
+/// Reads the administrator's key, or makes it when the file does not exist.
+///
+/// # Errors
+/// When the file cannot be read or written, or does not hold a key.
+pub fn administrator(file: &Path) -> anyhow::Result<AdministratorKey> {
+    if let Some(text) = read(file)? {
+        if !well_formed(&text) {
+            bail!("{} does not hold an administrator key (hub_<8 hex digits>_<43 characters>)", file.display());
+        }
+        return Ok(AdministratorKey { text, made: false });
+    }
+    let text = format!("hub_{}_{}", hex(&random::<4>()), URL_SAFE_NO_PAD.encode(random::<32>()));
+    write_private(file, &text)?;
+    Ok(AdministratorKey { text, made: true })
+}
+
+const REGISTER: &str = "
+INSERT INTO administrator_keys (key_hash, principal, created_at)
+VALUES ($1, $2, $3)
+ON CONFLICT (key_hash) DO NOTHING";
+
+/// Makes the database know the administrator's key. Doing it again changes nothing.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn register(pool: &PgPool, key: &AdministratorKey, clock: &Clock) -> Result<(), sqlx::Error> {
+    sqlx::query(REGISTER).bind(hash(key.text()).as_slice()).bind(ADMINISTRATOR).bind(clock()).execute(pool).await?;
+    Ok(())
+}
+
+/// `N` bytes nobody can guess.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes[..]);
+    bytes
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn well_formed(key: &str) -> bool {
+    let Some((id, secret)) = key.strip_prefix("hub_").and_then(|rest| rest.split_once('_')) else {
+        return false;
+    };
+    id.len() == 8
+        && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|bytes| bytes.len() == 32)
+}
+
+fn read(file: &Path) -> anyhow::Result<Option<String>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// Writes one line into a new file that only its owner may read. It appears whole or not at all.
+pub(crate) fn write_private(file: &Path, line: &str) -> anyhow::Result<()> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    let write = || -> std::io::Result<()> {
+        let mut handle = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        handle.write_all(line.as_bytes())?;
+        handle.write_all(b"\n")?;
+        handle.sync_all()?;
+        std::fs::rename(&beside, file)
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::{administrator, hash, hex, secret, well_formed};
+
+    #[test]
+    fn keys_are_made_once_and_only_their_owner_may_read_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("admin.key");
+        let first = administrator(&file).unwrap();
+        let second = administrator(&file).unwrap();
+        assert!(first.made() && !second.made());
+        assert_eq!(first.text(), second.text());
+        assert!(well_formed(first.text()));
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_secret_key_is_the_same_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret.key");
+        let first = secret(&file).unwrap();
+        assert_eq!(first.bytes(), secret(&file).unwrap().bytes());
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_refused_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("key");
+        std::fs::write(&file, "rubbish").unwrap();
+        assert!(secret(&file).is_err());
+        assert!(administrator(&file).is_err());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "rubbish");
+    }
+
+    #[test]
+    fn secrets_are_not_shown_by_debug() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = administrator(&directory.path().join("admin.key")).unwrap();
+        assert!(!format!("{key:?}").contains(key.text()));
+    }
+
+    #[test]
+    fn the_hash_is_sha_256_of_the_whole_text() {
+        assert_eq!(hex(&hash("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

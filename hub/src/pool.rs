@@ -1,0 +1,29 @@
+//! Opens the connections of a process to PostgreSQL.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// How long a request waits for a connection before it is told that the database is not there.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept that nobody uses.
+const IDLE_LIMIT: Duration = Duration::from_secs(600);
+
+/// A pool of at most `size` connections; one is opened at once, to see that it works.
+///
+/// # Errors
+/// When the URL cannot be read or the server cannot be reached. The message does not repeat the URL.
+pub async fn open(url: &str, size: u32) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = url.parse().context("the database URL cannot be read")?;
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ACQUIRE_LIMIT)
+        .idle_timeout(IDLE_LIMIT)
+        .connect_with(options.application_name("hub"))
+        .await
+        .with_context(|| format!("cannot connect to PostgreSQL at {place}"))
+}

@@ -1,0 +1,72 @@
+//! `hub serve`: one role, with servers that exist.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+use super::{METRICS_LISTEN, bind};
+use crate::clock::system_clock;
+use crate::config::{Config, Role};
+use crate::serve::{Bound, ServeOptions, Surroundings};
+use crate::shutdown::Shutdown;
+use crate::{key, migrate, pool, serve, telemetry};
+
+/// What only this verb takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// all, commands, queries, relay or projections [env: HUB_ROLE] [default: all]
+    #[arg(long)]
+    pub(super) role: Option<String>,
+}
+
+pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let Some(database_url) = config.database_url.clone() else {
+        bail!("`hub serve` needs a PostgreSQL: give --database-url or DATABASE_URL, or use `hub up`");
+    };
+    if config.role.needs_nats() && config.nats_url.is_none() {
+        bail!("`hub serve` in this role needs a NATS: give --nats-url or NATS_URL, or use `hub up`");
+    }
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let listener = bind(config.listen, "listen").await?;
+    let metrics_listener = bind(config.metrics_listen.unwrap_or(METRICS_LISTEN), "metrics_listen").await?;
+    let clock = system_clock();
+    let opened = async {
+        let pool = pool::open(&database_url, config.database_pool_size).await?;
+        migrate::migrate(&pool).await.context("cannot migrate the database")?;
+        anyhow::Ok(pool)
+    };
+    let pool = tokio::select! {
+        pool = opened => pool?,
+        () = shutdown.drain.cancelled() => return Ok(ExitCode::SUCCESS),
+    };
+    for file in [&config.secret_key_file, &config.admin_key_file] {
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+    }
+    let secret_key = key::secret(&config.secret_key_file)?;
+    if matches!(config.role, Role::All | Role::Commands) {
+        let administrator = key::administrator(&config.admin_key_file)?;
+        key::register(&pool, &administrator, &clock).await.context("cannot register the administrator key")?;
+        if administrator.made() {
+            tracing::info!("the administrator key is in {}", config.admin_key_file.display());
+        }
+    }
+    let options = ServeOptions {
+        surroundings: Surroundings { listener, metrics_listener, metrics: telemetry::start_metrics()?, pool },
+        role: config.role,
+        database_url,
+        nats_url: config.nats_url,
+        clock,
+        secret_key,
+    };
+    let announce = |bound: Bound| {
+        tracing::info!(listen = %bound.listen, metrics = %bound.metrics, role = ?config.role, "serving");
+    };
+    tokio::select! {
+        outcome = serve::run(options, shutdown.drain.clone(), announce) => {
+            outcome.map(|()| ExitCode::SUCCESS)
+        }
+        () = shutdown.hurry.cancelled() => Ok(ExitCode::from(super::INTERRUPTED)),
+    }
+}

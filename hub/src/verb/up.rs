@@ -1,0 +1,178 @@
+//! `hub up`: everything on this machine, with servers of its own.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use super::{METRICS_LISTEN, bind};
+use crate::clock::system_clock;
+use crate::config::{Config, Role};
+use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, stop_leftovers};
+use crate::key::AdministratorKey;
+use crate::serve::{Bound, ServeOptions, Surroundings};
+use crate::shutdown::Shutdown;
+use crate::{key, migrate, pool, serve, telemetry};
+
+/// How long the roles may take to end; they have shorter limits of their own.
+const ROLES_LIMIT: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    if config.database_url.is_some() || config.nats_url.is_some() {
+        tracing::info!("`hub up` uses servers of its own; DATABASE_URL and NATS_URL are for `hub serve`");
+    }
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let directory = Directory::lock(&config.directory)?;
+    Running::remove(directory.path());
+    let listeners = Listeners { api: bind(config.listen, "listen").await?, metrics: bind_metrics(&config).await? };
+    let (directory, place, binaries) = prepare(&config, directory).await?;
+    let mut servers = tokio::select! {
+        servers = Servers::start(&place, &binaries) => servers?,
+        () = shutdown.drain.cancelled() => return Ok(ExitCode::SUCCESS),
+    };
+    let (database_url, nats_url) = (servers.postgres.url(DATABASE), servers.nats.url());
+    let announce = |bound: Bound, key: &AdministratorKey| {
+        let running = Running {
+            pid: std::process::id(),
+            url: format!("http://{}", bound.listen),
+            metrics_url: format!("http://{}/metrics", bound.metrics),
+            database_url: database_url.clone(),
+            nats_url: nats_url.clone(),
+        };
+        if let Err(error) = running.write(directory.path()) {
+            tracing::warn!("{error:#}; other verbs will not find this hub");
+        }
+        greet(&config, &running, key, started.elapsed());
+    };
+    let roles = roles(&config, (&database_url, &nats_url), listeners, &shutdown, announce);
+    tokio::pin!(roles);
+    let outcome = tokio::select! {
+        outcome = &mut roles => outcome,
+        error = servers.supervise(&place, &binaries) => {
+            tracing::error!("{error:#}; stopping");
+            shutdown.drain.cancel();
+            if tokio::time::timeout(ROLES_LIMIT, roles).await.is_err() {
+                tracing::warn!("the roles did not end within {} s", ROLES_LIMIT.as_secs());
+            }
+            Err(error)
+        }
+        () = past_the_limit(&shutdown) => Ok(()),
+    };
+    Running::remove(directory.path());
+    servers.stop(&shutdown.hurry).await;
+    outcome?;
+    if shutdown.hurry.is_cancelled() {
+        return Ok(ExitCode::from(super::INTERRUPTED));
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The sockets, taken before anything is started, so that a busy port ends the start early.
+struct Listeners {
+    api: TcpListener,
+    metrics: TcpListener,
+}
+
+/// Ends when the roles have had their time after the wish to stop, or at the second wish.
+async fn past_the_limit(shutdown: &Shutdown) {
+    let slow = async {
+        shutdown.drain.cancelled().await;
+        tokio::time::sleep(ROLES_LIMIT).await;
+        tracing::warn!("the roles did not end within {} s", ROLES_LIMIT.as_secs());
+    };
+    tokio::select! {
+        () = slow => {}
+        () = shutdown.hurry.cancelled() => {}
+    }
+}
+
+/// The files and programs, before anything is started.
+async fn prepare(config: &Config, directory: Directory) -> anyhow::Result<(Directory, Place, Binaries)> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || {
+        stop_leftovers(directory.path())?;
+        let place = Place::prepare(&directory)?;
+        let binaries = Binaries::find(&config, place.postgres_major())?;
+        Ok((directory, place, binaries))
+    })
+    .await
+    .context("a task of the start was lost")?
+}
+
+/// The address that was asked for; without one the usual port, or a free one when another program has that.
+async fn bind_metrics(config: &Config) -> anyhow::Result<TcpListener> {
+    if let Some(address) = config.metrics_listen {
+        return bind(address, "metrics_listen").await;
+    }
+    match TcpListener::bind(METRICS_LISTEN).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => bind((METRICS_LISTEN.ip(), 0).into(), "metrics_listen").await,
+    }
+}
+
+/// Migrates, makes the keys, and does the work of every role until the wish to stop.
+async fn roles(
+    config: &Config,
+    (database_url, nats_url): (&str, &str),
+    listeners: Listeners,
+    shutdown: &Shutdown,
+    announce: impl FnOnce(Bound, &AdministratorKey),
+) -> anyhow::Result<()> {
+    let clock = system_clock();
+    let pool = pool::open(database_url, config.database_pool_size).await?;
+    migrate::migrate(&pool).await.context("cannot migrate the database")?;
+    let secret_key = key::secret(&config.secret_key_file)?;
+    let administrator = key::administrator(&config.admin_key_file)?;
+    key::register(&pool, &administrator, &clock).await.context("cannot register the administrator key")?;
+    if shutdown.drain.is_cancelled() {
+        return Ok(());
+    }
+    let options = ServeOptions {
+        surroundings: Surroundings {
+            listener: listeners.api,
+            metrics_listener: listeners.metrics,
+            metrics: telemetry::start_metrics()?,
+            pool,
+        },
+        role: Role::All,
+        database_url: database_url.to_owned(),
+        nats_url: Some(nats_url.to_owned()),
+        clock,
+        secret_key,
+    };
+    serve::run(options, shutdown.drain.clone(), |bound| {
+        announce(bound, &administrator);
+    })
+    .await
+}
+
+/// Tells the person at the terminal where everything is. The key is shown at the first start only.
+fn greet(config: &Config, running: &Running, key: &AdministratorKey, took: Duration) {
+    let directory = config.directory.display();
+    let key_file = config.admin_key_file.display();
+    let url = &running.url;
+    let mut text = format!(
+        "\nService Hub {} serves after {:.1} s\n\n  API       {url}/v1\n  OpenAPI   {url}/openapi.json\n  \
+         Metrics   {}\n  Data      {directory} (PostgreSQL and NATS of its own, logs in {directory}/log)\n  \
+         Key       {key_file}\n",
+        env!("CARGO_PKG_VERSION"),
+        took.as_secs_f32(),
+        running.metrics_url,
+    );
+    if key.made() {
+        text += &format!("            {} (shown this once)\n", key.text());
+    }
+    text += &format!(
+        "\nTry\n\n  curl -H \"Authorization: Bearer $(cat {key_file})\" {url}/v1/tenants\n\n\
+         Ctrl-C stops everything; the data stays.\n\n"
+    );
+    // A terminal that is gone is no reason to stop serving.
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        tracing::debug!("nobody reads the greeting");
+    }
+}
