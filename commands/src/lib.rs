@@ -1,1 +1,32 @@
-//! To be written.
+//! The command API: a body becomes a command, the command is executed on its aggregate, and the sender gets a receipt.
+//!
+//! Each context is one file with its routes, bodies and handlers. What happens by itself is in `process`.
+
+pub mod dispatch;
+pub mod effects;
+mod in_flight;
+mod outcome;
+pub mod process;
+pub mod room;
+mod sealing;
+
+pub mod role;
+pub mod service_instance;
+pub mod subscription;
+pub mod tenant;
+pub mod webhook;
+
+pub use room::{Commands, Settings};
+
+use aide::axum::ApiRouter;
+
+/// Every route of the command API, to be served with the query API's beside it.
+pub fn routes(commands: Commands) -> ApiRouter {
+    ApiRouter::new()
+        .merge(role::routes())
+        .merge(service_instance::routes())
+        .merge(subscription::routes())
+        .merge(tenant::routes())
+        .merge(webhook::routes())
+        .with_state(commands)
+}

@@ -108,8 +108,9 @@ impl FromStr for Remark {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let remark = text.trim();
-        if remark.chars().count() > 1_000 {
-            return refuse("a remark has at most 1000 characters");
+        // A NUL has no place in PostgreSQL's texts.
+        if remark.chars().count() > 1_000 || remark.contains('\0') {
+            return refuse("a remark has at most 1000 characters and no NUL");
         }
         Ok(Self(remark.to_owned()))
     }

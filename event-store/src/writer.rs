@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     append::{APPEND, Accepted, Append, AppendError, Direction, Rejection},
     clock::Clock,
-    event::{Leaf, leaf_hash},
+    event::{Leaf, StreamId, leaf_hash},
     tail::Tail,
 };
 
@@ -218,13 +218,17 @@ impl Failure {
 /// Takes from the front of the queue what can be checked independently; what must wait keeps its order.
 fn take_batch(held: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let mut batch = Vec::with_capacity(held.len());
-    let mut touched = HashSet::new();
+    let (mut written, mut read) = (HashSet::new(), HashSet::new());
     let mut later = VecDeque::new();
     while let Some(waiting) = held.pop_front() {
-        let things = Thing::all_of(&waiting.append);
-        let free = batch.len() < BATCH_SIZE_MAX && things.iter().all(|thing| !touched.contains(thing));
+        let writes = Thing::written_by(&waiting.append);
+        let reads = Thing::read_by(&waiting.append);
+        let free = batch.len() < BATCH_SIZE_MAX
+            && writes.iter().all(|thing| !written.contains(thing) && !read.contains(thing))
+            && reads.iter().all(|thing| !written.contains(thing));
         // What waits also blocks: nobody overtakes on the same stream.
-        touched.extend(things);
+        written.extend(writes);
+        read.extend(reads);
         if free {
             batch.push(waiting);
         } else {
@@ -235,7 +239,7 @@ fn take_batch(held: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     batch
 }
 
-/// What a command reads under a condition, or writes.
+/// What commands can stand in each other's way about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Thing {
     Stream(Uuid, &'static str, Uuid),
@@ -245,14 +249,20 @@ enum Thing {
 }
 
 impl Thing {
-    fn all_of(append: &Append) -> Vec<Self> {
-        let streams = std::iter::once(&append.stream).chain(append.guards.iter().map(|guard| &guard.stream));
-        streams
-            .map(|stream| Self::Stream(stream.tenant_id, stream.aggregate_type, stream.aggregate_id))
-            .chain([Self::Command(append.metadata.command_id)])
+    fn written_by(append: &Append) -> Vec<Self> {
+        [Self::stream(&append.stream), Self::Command(append.metadata.command_id)]
+            .into_iter()
             .chain(append.claims.iter().map(|claim| Self::Name(claim.realm_id, claim.scope, claim.key.clone())))
             .chain(append.counters.iter().map(|counter| Self::Counter(counter.tenant_id, counter.name)))
             .collect()
+    }
+
+    fn read_by(append: &Append) -> Vec<Self> {
+        append.guards.iter().map(|guard| Self::stream(&guard.stream)).collect()
+    }
+
+    fn stream(stream: &StreamId) -> Self {
+        Self::Stream(stream.tenant_id, stream.aggregate_type, stream.aggregate_id)
     }
 }
 

@@ -90,12 +90,13 @@ async fn read(mut request: Request) -> Result<(Fingerprint, Bytes), Problem> {
     DefaultBodyLimit::max(limit).apply(&mut request);
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.clone(), path_of(&parts));
-    let bytes = Bytes::from_request(Request::from_parts(parts, body), &()).await.map_err(|rejection| {
-        match rejection.into_response().status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(limit),
-            _ => Problem::malformed_json("the body ended before it was complete"),
-        }
-    })?;
+    let bytes =
+        Bytes::from_request(Request::from_parts(parts, body), &()).await.map_err(|rejection| {
+            match rejection.into_response().status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(limit),
+                _ => Problem::malformed_json("the body ended before it was complete"),
+            }
+        })?;
     Ok((Fingerprint::of(method.as_str(), &path, &bytes), bytes))
 }
 
@@ -130,16 +131,17 @@ fn describe(pointer: String, error: &serde_json::Error) -> Problem {
     }
     // serde_json appends where the parser stood; the pointer says that better.
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-    let pointer = match missing_field(message) {
+    let pointer = match field_in(message) {
         Some(field) => format!("{pointer}{}", pointer_of([field])),
         None => pointer,
     };
     Problem::invalid_body(pointer, truncated(message))
 }
 
-/// The name in serde's message for a missing field; the field that lacks is a better target than its parent.
-fn missing_field(message: &str) -> Option<&str> {
-    message.strip_prefix("missing field `")?.strip_suffix('`')
+/// The name in serde's message for a missing or repeated field, which the path of the error ends before.
+pub(crate) fn field_in(message: &str) -> Option<&str> {
+    let prefixes = ["missing field `", "duplicate field `"];
+    prefixes.iter().find_map(|prefix| message.strip_prefix(prefix))?.strip_suffix('`')
 }
 
 fn pointer_of_path(path: &serde_path_to_error::Path) -> String {
@@ -243,6 +245,7 @@ mod tests {
         assert_eq!(pointer(r#"{"name": "a", "lines": [{"seats": 1, "a/b~c": 1}]}"#), "/lines/0/a~1b~0c");
         assert_eq!(pointer(r#"{"name": "a", "lines": [{}]}"#), "/lines/0/seats");
         assert_eq!(pointer(r#"{"name": "a"}"#), "/lines");
+        assert_eq!(pointer(r#"{"name": "a", "lines": [{"seats": 1, "seats": 2}]}"#), "/lines/0/seats");
         assert_eq!(pointer("null"), "");
         let detail = refused(r#"{"name": 5, "lines": []}"#)["errors"][0]["detail"].clone();
         assert_eq!(detail, json!("invalid type: integer `5`, expected a string"));

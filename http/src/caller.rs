@@ -335,7 +335,8 @@ mod tests {
         assert_eq!(authenticator.authenticate(key.reveal()), Some(caller(Scope::Platform)));
         let flipped = format!("{}0", &key.reveal()[..key.reveal().len() - 1]);
         assert_eq!(authenticator.authenticate(&flipped), None);
-        for bad in ["", "hub_", "hub__", "hub_a_", "nonsense", BearerKey::generate([8; 32]).reveal(), &"a".repeat(9999)] {
+        for bad in ["", "hub_", "hub__", "hub_a_", "nonsense", BearerKey::generate([8; 32]).reveal(), &"a".repeat(9999)]
+        {
             assert_eq!(authenticator.authenticate(bad), None, "{bad}");
         }
         assert_eq!(BearerKey::parse(key.reveal()), Some(key));

@@ -108,9 +108,9 @@ fn parse_if_match(text: &str) -> Result<IfMatch, Problem> {
     if text == "*" {
         return Ok(IfMatch::Exists);
     }
-    etag::parse_strong(text)
-        .map(IfMatch::Sequence)
-        .ok_or_else(|| Problem::invalid_header("If-Match", "must be one strong ETag of this service such as \"7\", or *"))
+    etag::parse_strong(text).map(IfMatch::Sequence).ok_or_else(|| {
+        Problem::invalid_header("If-Match", "must be one strong ETag of this service such as \"7\", or *")
+    })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for CommandHeaders {
@@ -133,9 +133,7 @@ impl OperationInput for CommandHeaders {
         for (name, description, example) in parameters {
             let mut parameter = header_parameter(name, description, "string", example);
             let constraints: &[(&str, serde_json::Value)] = match name {
-                "Idempotency-Key" => {
-                    &[("minLength", 1.into()), ("maxLength", IDEMPOTENCY_KEY_CHARACTERS_MAX.into())]
-                }
+                "Idempotency-Key" => &[("minLength", 1.into()), ("maxLength", IDEMPOTENCY_KEY_CHARACTERS_MAX.into())],
                 "Correlation-Id" | "Causation-Id" => &[("format", "uuid".into())],
                 _ => &[],
             };

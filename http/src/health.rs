@@ -57,7 +57,11 @@ impl Check {
 
 impl fmt::Debug for Check {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Check").field("name", &self.name).field("required", &self.required).finish_non_exhaustive()
+        formatter
+            .debug_struct("Check")
+            .field("name", &self.name)
+            .field("required", &self.required)
+            .finish_non_exhaustive()
     }
 }
 
@@ -172,7 +176,8 @@ fn describe_live(operation: TransformOperation<'_>) -> TransformOperation<'_> {
 }
 
 fn describe_ready(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let description = "Runs the checks. `degraded` is still ready: something fails that can be done without for a while.";
+    let description =
+        "Runs the checks. `degraded` is still ready: something fails that can be done without for a while.";
     described(operation, "ready", TAG, "Can the service do its work?", description)
         .response_with::<200, Json<Report>, _>(|response| response.description("Ready or degraded."))
         .response_with::<503, Json<Report>, _>(|response| response.description("Not ready."))

@@ -4,7 +4,11 @@
 //! and time limit, body limit, route. The time limit and the bound end when the response begins, so an event stream
 //! or an export that is still being sent is touched by neither; its handler must return its response at once.
 
-use std::{any::Any, sync::Arc, time::{Duration, Instant}};
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -54,11 +58,7 @@ pub struct Layers {
 impl Default for Layers {
     /// 30 s, which is more than the longest wait for a read model; 64 KiB; 4,096 requests.
     fn default() -> Self {
-        Self {
-            request_timeout: Duration::from_secs(30),
-            body_bytes_max: BODY_BYTES_MAX,
-            requests_in_flight_max: 4096,
-        }
+        Self { request_timeout: Duration::from_secs(30), body_bytes_max: BODY_BYTES_MAX, requests_in_flight_max: 4096 }
     }
 }
 
@@ -201,6 +201,8 @@ fn finish_headers(headers: &mut HeaderMap, id: &RequestId) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use axum::routing::{get, post};
     use serde_json::Value;
     use tokio::sync::Notify;
@@ -247,7 +249,10 @@ mod tests {
         assert_eq!(response.status(), 404);
         assert_eq!(body_json(response).await["code"], "unknown_route");
         let response = send(&router, "DELETE", "/body", &[], "").await;
-        assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &HeaderValue::from_static("POST")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &HeaderValue::from_static("POST"))
+        );
         assert_eq!(body_json(response).await["code"], "method_not_allowed");
     }
 
@@ -301,5 +306,63 @@ mod tests {
         assert_eq!(send(&router, "GET", "/health/live", &[], "").await.status(), 200);
         go.notify_one();
         assert_eq!(slow.await.unwrap(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_being_sent_is_not_in_flight_any_more() {
+        let stream = async || axum::body::Body::from_stream(futures::stream::pending::<Result<String, axum::Error>>());
+        let router = Router::new().route("/stream", get(stream));
+        let router = Layers { requests_in_flight_max: 1, ..layers() }.wrap(router);
+        let first = send(&router, "GET", "/stream", &[], "").await;
+        let second = send(&router, "GET", "/stream", &[], "").await;
+        assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    }
+
+    /// Keeps the labels of what is registered.
+    #[derive(Clone, Debug, Default)]
+    struct Registered(Arc<Mutex<Vec<String>>>);
+
+    impl Registered {
+        fn keep(&self, key: &metrics::Key) {
+            let labels: Vec<String> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            self.0.lock().unwrap().push(format!("{} {}", key.name(), labels.join(" ")));
+        }
+    }
+
+    impl metrics::Recorder for Registered {
+        fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+        fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+        fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+        fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+            self.keep(key);
+            metrics::Counter::noop()
+        }
+        fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+            metrics::Gauge::noop()
+        }
+        fn register_histogram(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+            self.keep(key);
+            metrics::Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn metrics_are_labelled_by_route_and_never_by_the_words_of_the_caller() {
+        let registered = Registered::default();
+        metrics::with_local_recorder(&registered, || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let router = layers().wrap(routes());
+                send(&router, "GET", "/ok/7", &[], "").await;
+                send(&router, "BREW", "/coffee/7", &[], "").await;
+            });
+        });
+        let expected = [
+            "hub_http_requests_total method=GET route=/ok/{id} status=200",
+            "hub_http_request_duration_seconds method=GET route=/ok/{id} status=200",
+            "hub_http_requests_total method=OTHER route=unmatched status=404",
+            "hub_http_request_duration_seconds method=OTHER route=unmatched status=404",
+        ];
+        assert_eq!(*registered.0.lock().unwrap(), expected);
     }
 }

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod command;
 pub mod consistency;
 pub mod etag;
+pub mod event_stream;
 #[cfg(test)]
 mod example;
 pub mod fingerprint;
@@ -28,6 +29,7 @@ pub use caller::{Authenticator, BearerKey, Caller, PlatformCaller, Scope, Stored
 pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};
 pub use consistency::{ConsistencyToken, ReadConsistency, ReadPosition};
 pub use etag::{Detail, IfNoneMatch};
+pub use event_stream::LastEventId;
 pub use fingerprint::Fingerprint;
 pub use layers::Layers;
 pub use page::{CursorKey, NoFilter, Page, PageQuery};

@@ -71,7 +71,8 @@ impl<F> PageQuery<F> {
         tenant: Option<TenantScope>,
     ) -> Result<Option<P>, Problem> {
         let query = self.bound_query();
-        let binding = CursorBinding { tenant: tenant.map(|tenant| tenant.id()), principal: &caller.principal, query: &query };
+        let binding =
+            CursorBinding { tenant: tenant.map(|tenant| tenant.id()), principal: &caller.principal, query: &query };
         self.cursor.as_deref().map(|cursor| key.open(&binding, cursor)).transpose()
     }
 
@@ -168,7 +169,7 @@ impl<F: JsonSchema> OperationInput for PageQuery<F> {
 
 /// One page of a list, with `Link: rel="next"` and `Projection-Position` headers; made by `PageQuery::page`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-#[schemars(rename = "PageOf{T}")]
+#[schemars(rename = "PageOf{T}", description = "One page of a list.")]
 pub struct Page<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,

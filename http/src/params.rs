@@ -7,17 +7,14 @@ use aide::{
     operation::{ParamLocation, parameters_from_schema},
 };
 use axum::{
-    extract::{
-        FromRequestParts,
-        path::ErrorKind,
-        rejection::PathRejection,
-    },
+    extract::{FromRequestParts, path::ErrorKind, rejection::PathRejection},
     http::request::Parts,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::{
+    body::field_in,
     openapi::add_parameter_once,
     problem::{self, Problem},
 };
@@ -105,8 +102,7 @@ pub(crate) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();
-        let named = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-        let parameter = named.or((path != ".").then_some(path.as_str()));
+        let parameter = field_in(&message).or((path != ".").then_some(path.as_str()));
         Problem::invalid_query(parameter, &message)
     })
 }
@@ -171,7 +167,10 @@ mod tests {
 
     async fn answer(uri: &str) -> Value {
         let router: Router = Router::new()
-            .route("/t/{tenant_id}/{number}", get(async |Path(ids): Path<Ids>| format!("\"{}{}\"", ids.tenant_id, ids.number)))
+            .route(
+                "/t/{tenant_id}/{number}",
+                get(async |Path(ids): Path<Ids>| format!("\"{}{}\"", ids.tenant_id, ids.number)),
+            )
             .route("/q", get(async |Query(_): Query<Filter>| "\"ok\""));
         body_json(send(&router, "GET", uri, &[], "").await).await
     }

@@ -65,7 +65,7 @@ pub struct Flags {
     /// NATS that exists already; not for `hub up` [env: NATS_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub nats_url: Option<String>,
-    /// What is logged, for example `info,sqlx=warn` [env: HUB_LOG] [default: info]
+    /// What is logged, for example `debug` or `info,hub=debug` [env: HUB_LOG] [default: info,sqlx=warn]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
     /// How it is logged: text or json [env: HUB_LOG_FORMAT] [default: text]
@@ -196,12 +196,12 @@ impl FromStr for LogFormat {
 #[derive(Debug, Error)]
 pub enum Error {
     /// The named file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is not TOML.
     #[error("{}, line {line}: {message}", path.display())]
@@ -326,7 +326,7 @@ impl Config {
                 .get("log", "a log filter such as `info,sqlx=warn`", |text| {
                     tracing_subscriber::EnvFilter::try_new(text).ok().map(|_| text.to_owned())
                 })?
-                .unwrap_or_else(|| "info".to_owned()),
+                .unwrap_or_else(|| "info,sqlx=warn".to_owned()),
             log_format: sources.get("log_format", "text or json", parsed)?.unwrap_or(LogFormat::Text),
             admin_key_file: sources
                 .get("admin_key_file", "a path", path)?
@@ -361,7 +361,7 @@ fn scheme(text: &str, schemes: &[&str]) -> Option<String> {
 fn read(path: &Path) -> Result<(PathBuf, String), Error> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok((path.to_owned(), text)),
-        Err(source) => Err(Error::Unreadable { path: path.to_owned(), source }),
+        Err(reason) => Err(Error::Unreadable { path: path.to_owned(), source }),
     }
 }
 

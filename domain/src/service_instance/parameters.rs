@@ -1,4 +1,6 @@
 //! The JSON objects of a service instance: what it was ordered with, and what its provider tells about it.
+//!
+//! `TryFrom` is the gate; `Deserialize` trusts what is stored. Request bodies name [`parsed`] or [`parsed_option`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -15,8 +17,6 @@ pub const DEPTH_MAX: usize = 8;
 ///
 /// Never a place for secrets: it is kept in the log for ever and shown to whoever may read the instance. A provider puts
 /// passwords and keys where the tenant fetches them, and names that place here.
-///
-/// `TryFrom` is the gate; `Deserialize` trusts what is stored. Request bodies name [`parsed`] or [`parsed_option`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(extend("maxProperties" = KEY_COUNT_MAX))]
@@ -161,5 +161,25 @@ mod tests {
         for value in [json!({ "a": ["\0"] }), json!({ "a": { "\0": 1 } })] {
             assert_eq!(gate(value), Err(InvalidParameters::NulCharacter));
         }
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Body {
+        #[serde(deserialize_with = "super::parsed")]
+        parameters: Parameters,
+        #[serde(default, deserialize_with = "super::parsed_option")]
+        outputs: Option<Parameters>,
+    }
+
+    #[test]
+    fn bodies_pass_the_gate() {
+        let read = |body: Value| serde_json::from_value::<Body>(body);
+        let body = read(json!({ "parameters": { "a": 1 } })).unwrap();
+        assert_eq!(body.parameters, gate(json!({ "a": 1 })).unwrap());
+        assert_eq!(body.outputs, None);
+        assert!(read(json!({ "parameters": {}, "outputs": null })).unwrap().outputs.is_none());
+        assert!(read(json!({ "parameters": {}, "outputs": keys(2) })).unwrap().outputs.is_some());
+        assert!(read(json!({ "parameters": [] })).is_err());
+        assert!(read(json!({ "parameters": {}, "outputs": nested(DEPTH_MAX + 1) })).is_err());
     }
 }

@@ -16,7 +16,7 @@ pub enum ServiceInstance {
     #[default]
     Absent,
     /// Ordered and not deprovisioned.
-    Live(Instance),
+    Live(Box<Instance>),
     /// Ended for ever, by the operation named.
     Deprovisioned { operation_id: OperationId },
 }
@@ -120,14 +120,14 @@ impl ServiceInstance {
     pub(super) fn evolve(&mut self, event: Event) {
         match (self, event) {
             (state, Event::ProvisionRequested { operation_id, service, plan, parameters, subscription_id }) => {
-                *state = Self::Live(Instance {
+                *state = Self::Live(Box::new(Instance {
                     service,
                     plan,
                     parameters,
                     subscription_id,
                     stage: Stage::Provisioning { operation_id },
                     finished: None,
-                });
+                }));
             }
             (state, Event::Deprovisioned { operation_id }) => *state = Self::Deprovisioned { operation_id },
             (Self::Live(instance), event) => instance.evolve(event),

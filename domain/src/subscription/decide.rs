@@ -5,8 +5,8 @@ use chrono::{DateTime, Days, Utc};
 use crate::{aggregate::Decide, money::Money, text::Remark};
 
 use super::{
-    Command, Contract, Error, Event, MrrChange, PeriodKind, Plan, Scheduled, Stage, Subscription, TRIAL_DAYS_MAX, Timing,
-    mrr,
+    Command, Contract, Error, Event, MrrChange, PeriodKind, Plan, Scheduled, Stage, Subscription, TRIAL_DAYS_MAX,
+    Timing, mrr,
     period::{self, Calendar, Period},
     plan,
 };
@@ -348,7 +348,9 @@ impl Draft {
         let next_due_at = match &self.contract.stage {
             // Of a paused subscription only the periods are opened that began before the pause.
             Stage::Paused { since, .. } if *since <= period.ends_at => None,
-            Stage::Trialing { .. } | Stage::Active(_) | Stage::PastDue(_) | Stage::Paused { .. } => Some(period.ends_at),
+            Stage::Trialing { .. } | Stage::Active(_) | Stage::PastDue(_) | Stage::Paused { .. } => {
+                Some(period.ends_at)
+            }
         };
         let event = Event::PeriodOpened {
             number: period.number,

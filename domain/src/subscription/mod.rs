@@ -270,10 +270,11 @@ impl Subscription {
     pub fn due_command(&self, now: DateTime<Utc>) -> Option<Command> {
         let Self::Live(contract) = self else { return None };
         let due_at = contract.due_at()?;
-        (due_at <= now).then(|| match contract.stage {
+        let command = match contract.stage {
             Stage::Trialing { .. } => Command::EndTrial { now },
             Stage::Active(_) | Stage::PastDue(_) | Stage::Paused { .. } => Command::OpenNextPeriod { now },
-        })
+        };
+        (due_at <= now).then_some(command)
     }
 }
 

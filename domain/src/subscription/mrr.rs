@@ -88,7 +88,7 @@ impl MrrChange {
 
 #[cfg(test)]
 mod tests {
-    use super::{MrrChange, Movement, monthly_minor};
+    use super::{Movement, MrrChange, monthly_minor};
     use crate::{
         money::{Currency, Money},
         subscription::plan::Interval,

@@ -123,7 +123,8 @@ mod tests {
     }
 
     fn last_day(moment: DateTime<Utc>) -> u32 {
-        let (year, month) = if moment.month() == 12 { (moment.year() + 1, 1) } else { (moment.year(), moment.month() + 1) };
+        let (year, month) =
+            if moment.month() == 12 { (moment.year() + 1, 1) } else { (moment.year(), moment.month() + 1) };
         NaiveDate::from_ymd_opt(year, month, 1).unwrap().pred_opt().unwrap().day()
     }
 
@@ -154,8 +155,15 @@ mod tests {
         assert_eq!(
             days("2024-02-29T12:00:00Z", Interval::Year, 9),
             [
-                "2024-02-29", "2025-02-28", "2026-02-28", "2027-02-28", "2028-02-29", "2029-02-28", "2030-02-28",
-                "2031-02-28", "2032-02-29"
+                "2024-02-29",
+                "2025-02-28",
+                "2026-02-28",
+                "2027-02-28",
+                "2028-02-29",
+                "2029-02-28",
+                "2030-02-28",
+                "2031-02-28",
+                "2032-02-29"
             ]
         );
         assert_eq!(days("2096-02-29T00:00:00Z", Interval::Year, 5)[4], "2100-02-28");
@@ -163,7 +171,10 @@ mod tests {
 
     #[test]
     fn boundaries_cross_the_end_of_the_year() {
-        assert_eq!(days("2026-11-30T00:00:00Z", Interval::Month, 4), ["2026-11-30", "2026-12-30", "2027-01-30", "2027-02-28"]);
+        assert_eq!(
+            days("2026-11-30T00:00:00Z", Interval::Month, 4),
+            ["2026-11-30", "2026-12-30", "2027-01-30", "2027-02-28"]
+        );
     }
 
     #[test]
@@ -173,7 +184,8 @@ mod tests {
                 let moment = boundary(anchor_at, n);
                 assert_eq!(moment.day(), anchor_at.day().min(last_day(moment)), "{anchor_at} + {n}");
                 assert_eq!(moment.time(), anchor_at.time(), "{anchor_at} + {n}");
-                let months = (moment.year() - anchor_at.year()) * 12 + moment.month0() as i32 - anchor_at.month0() as i32;
+                let months =
+                    (moment.year() - anchor_at.year()) * 12 + moment.month0() as i32 - anchor_at.month0() as i32;
                 assert_eq!(months, n as i32, "{anchor_at} + {n}");
             }
         }

@@ -1,4 +1,6 @@
 //! Which events a webhook wants.
+//!
+//! `FromStr` and `TryFrom` are the gates; `Deserialize` trusts what is stored. Request bodies name [`parsed`] or [`parsed_option`].
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -64,8 +66,6 @@ impl fmt::Display for EventFilter {
 }
 
 /// The patterns of one webhook: 1 to 50, each once, in alphabetical order.
-///
-/// `TryFrom` is the gate; `Deserialize` trusts what is stored. Request bodies name [`parsed`] or [`parsed_option`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct EventFilters(#[schemars(length(min = 1, max = FILTER_COUNT_MAX))] BTreeSet<EventFilter>);
@@ -175,5 +175,25 @@ mod tests {
         assert!(EventFilters::try_from(vec![]).is_err());
         assert!(EventFilters::try_from(vec![filter("*"); FILTER_COUNT_MAX]).is_ok());
         assert!(EventFilters::try_from(vec![filter("*"); FILTER_COUNT_MAX + 1]).is_err());
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Body {
+        #[serde(deserialize_with = "super::parsed")]
+        filters: EventFilters,
+        #[serde(default, deserialize_with = "super::parsed_option")]
+        others: Option<EventFilters>,
+    }
+
+    #[test]
+    fn bodies_pass_the_gate() {
+        let read = |body| serde_json::from_str::<Body>(body);
+        let body = read(r#"{ "filters": ["*"] }"#).unwrap();
+        assert!(body.filters.matches("role.created"));
+        assert_eq!(body.others, None);
+        assert!(read(r#"{ "filters": ["*"], "others": ["role.*"] }"#).unwrap().others.is_some());
+        for body in [r#"{ "filters": [] }"#, r#"{ "filters": ["role"] }"#, r#"{ "filters": ["*"], "others": [] }"#] {
+            assert!(read(body).is_err(), "{body}");
+        }
     }
 }

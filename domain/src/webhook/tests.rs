@@ -240,3 +240,12 @@ fn a_webhook_counts_from_registration_to_deletion() {
         assert!(state(active()).effects(&event).is_empty());
     }
 }
+
+#[test]
+fn a_state_that_was_stored_comes_back() {
+    for history in [vec![], active(), paused(), [active(), vec![rotated(2)]].concat(), deleted()] {
+        let webhook = state(history);
+        let stored = serde_json::to_string(&webhook).unwrap();
+        assert_eq!(serde_json::from_str::<Webhook>(&stored).unwrap(), webhook);
+    }
+}

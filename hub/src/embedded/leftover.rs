@@ -97,10 +97,11 @@ fn runs(pid: Pid, argument: &Path) -> bool {
 mod tests {
     use std::path::Path;
     use std::process::Command;
+    use std::time::Instant;
 
     use rustix::process::{Pid, Signal};
 
-    use super::{runs, stop};
+    use super::{POLL, STOP_LIMIT, runs, stop};
 
     #[test]
     fn only_a_process_with_our_argument_is_stopped() {
@@ -108,7 +109,12 @@ mod tests {
         let pid = Pid::from_child(&stranger);
         assert!(!stop(pid, Path::new("/nowhere/postgres"), &[Signal::TERM]).unwrap());
         assert!(stranger.try_wait().unwrap().is_none());
-        assert!(runs(pid, Path::new("60")));
+        // The system shows the command line a moment after the start.
+        let started = Instant::now();
+        while !runs(pid, Path::new("60")) {
+            assert!(started.elapsed() < STOP_LIMIT, "sleep never ran");
+            std::thread::sleep(POLL);
+        }
         assert!(stop(pid, Path::new("60"), &[Signal::TERM]).unwrap());
         stranger.wait().unwrap();
     }

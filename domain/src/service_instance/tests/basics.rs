@@ -100,3 +100,12 @@ fn the_status_is_the_stage_of_life_whatever_is_in_flight() {
         assert_eq!(state(history).status(), status);
     }
 }
+
+#[test]
+fn a_state_that_was_stored_comes_back() {
+    for history in idle().into_iter().chain(in_flight().into_iter().map(|(history, _)| history)).chain([ended()]) {
+        let instance = state(history);
+        let stored = serde_json::to_string(&instance).unwrap();
+        assert_eq!(serde_json::from_str::<ServiceInstance>(&stored).unwrap(), instance);
+    }
+}

@@ -1,0 +1,1 @@
+//! What happens by itself: process managers that follow the log and send commands.

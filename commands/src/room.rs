@@ -1,0 +1,103 @@
+//! What every handler of the command API and every process manager works with.
+
+use std::{fmt, sync::Arc};
+
+use axum::extract::FromRef;
+use hub_domain::{
+    aggregate::Decide, refusal::Code, role::Role, service_instance::ServiceInstance, subscription::Subscription, tenant::Tenant,
+    webhook::Webhook,
+};
+use hub_event_store::{repository::Repository, store::EventStore};
+use hub_http::Authenticator;
+
+use crate::{effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance, subscription, tenant, webhook};
+
+/// Fresh random bytes, injected so that tests can choose them.
+pub type Random = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
+
+/// What the command API is started with.
+pub struct Settings {
+    /// The log.
+    pub store: EventStore,
+    /// Who may call.
+    pub authenticator: Authenticator,
+    /// The platform's secret key, from which the key that seals webhook secrets is derived.
+    pub secret_key: [u8; 32],
+    /// Where tokens and secrets come from.
+    pub random: Random,
+}
+
+/// The command API's state: one repository per context; cheap to clone.
+#[derive(Clone)]
+pub struct Commands {
+    pub(crate) store: EventStore,
+    pub(crate) roles: Context<Role>,
+    pub(crate) service_instances: Context<ServiceInstance>,
+    pub(crate) subscriptions: Context<Subscription>,
+    pub(crate) tenants: Context<Tenant>,
+    pub(crate) webhooks: Context<Webhook>,
+    pub(crate) sealing: Sealing,
+    pub(crate) in_flight: InFlight,
+    random: Random,
+    authenticator: Authenticator,
+}
+
+/// The aggregates of one context, with the codes of what only the log can refuse.
+#[derive(Debug, Clone)]
+pub(crate) struct Context<A: Decide> {
+    pub(crate) repository: Repository<A>,
+    /// Scope of a unique name, or counter, and the code that its refusal bears.
+    conditions: &'static [(&'static str, &'static str)],
+    codes: &'static [Code],
+}
+
+impl<A: Decide + Clone + 'static> Context<A> {
+    fn new(store: &EventStore, conditions: &'static [(&'static str, &'static str)], codes: &'static [Code]) -> Self {
+        Self { repository: Repository::new(store.clone(), effects_of::<A>), conditions, codes }
+    }
+}
+
+impl<A: Decide> Context<A> {
+    /// The code of a refusal by the log: of a taken name by its scope, of a counter at its maximum by its name.
+    pub(crate) fn code_of(&self, condition: &str) -> Option<Code> {
+        let (_, code) = self.conditions.iter().find(|(name, _)| *name == condition)?;
+        self.codes.iter().find(|listed| listed.code == *code).copied()
+    }
+}
+
+impl Commands {
+    /// The command API on these settings.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let Settings { store, authenticator, secret_key, random } = settings;
+        Self {
+            roles: Context::new(&store, role::CONDITIONS, hub_domain::role::CODES),
+            service_instances: Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES),
+            subscriptions: Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES),
+            tenants: Context::new(&store, tenant::CONDITIONS, hub_domain::tenant::CODES),
+            webhooks: Context::new(&store, webhook::CONDITIONS, hub_domain::webhook::CODES),
+            sealing: Sealing::new(&secret_key),
+            in_flight: InFlight::default(),
+            random,
+            authenticator,
+            store,
+        }
+    }
+
+    /// 32 fresh random bytes.
+    pub(crate) fn random(&self) -> [u8; 32] {
+        (self.random)()
+    }
+}
+
+impl FromRef<Commands> for Authenticator {
+    fn from_ref(commands: &Commands) -> Self {
+        commands.authenticator.clone()
+    }
+}
+
+impl fmt::Debug for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commands").field("store", &self.store).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,351 @@
+//! Commands on tenants: `POST /v1/tenants` and `POST /v1/tenants/{tenant_id}/<verb>`.
+
+use aide::{
+    axum::{ApiRouter, routing::post_with},
+    transform::TransformOperation,
+};
+use axum::extract::State;
+use hub_domain::{
+    money::Currency,
+    tenant::{CODES, Command, Resource, SuspensionReason, Tier, decide},
+    text::{DomainName, Email, Key, Name, Remark, Slug, parsed},
+};
+use hub_event_store::repository::Prepared;
+use hub_http::{
+    Body, CommandHeaders, Created, NoBody, PlatformCaller, Problem, Receipt, TenantCaller,
+    openapi::{described, refuses},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{
+    Commands,
+    dispatch::{Changed, Dispatch},
+    outcome::{Outcome, transport_kind},
+};
+
+/// What the log itself refuses for a tenant.
+pub(crate) const CONDITIONS: &[(&str, &str)] =
+    &[(decide::SLUG, "tenant_slug_taken"), (decide::DOMAIN, "tenant_domain_taken")];
+
+const TAG: &str = "tenants";
+
+pub(crate) fn routes() -> ApiRouter<Commands> {
+    let tenant = "/v1/tenants/{tenant_id}";
+    ApiRouter::new()
+        .api_route(
+            "/v1/tenants",
+            post_with(register, |op| {
+                doc(op, "registerTenant", "Register a tenant", "Makes the organisation known; it is pending until activated. Every tenant has the system roles from the start.")
+            }),
+        )
+        .api_route(
+            &format!("{tenant}/activate"),
+            post_with(activate, |op| doc(op, "activateTenant", "Activate a tenant", "Lets a pending tenant use services.")),
+        )
+        .api_route(
+            &format!("{tenant}/suspend"),
+            post_with(suspend, |op| {
+                doc(op, "suspendTenant", "Suspend a tenant", "Adds a reason to the set that keeps the tenant suspended.")
+            }),
+        )
+        .api_route(
+            &format!("{tenant}/resume"),
+            post_with(resume, |op| {
+                doc(op, "resumeTenant", "Clear a reason for suspension", "The tenant is active again when the last reason is cleared.")
+            }),
+        )
+        .api_route(
+            &format!("{tenant}/rename"),
+            post_with(rename, |op| doc(op, "renameTenant", "Rename a tenant", "Changes the display name; the slug stays.")),
+        )
+        .api_route(
+            &format!("{tenant}/change-tier"),
+            post_with(change_tier, |op| doc(op, "changeTenantTier", "Change a tenant's tier", "Moves the tenant to another tier.")),
+        )
+        .api_route(
+            &format!("{tenant}/set-quota"),
+            post_with(set_quota, |op| {
+                doc(op, "setTenantQuota", "Set a quota", "Sets the limit of one resource; what is used above it already stays.")
+            }),
+        )
+        .api_route(
+            &format!("{tenant}/add-domain"),
+            post_with(add_domain, |op| {
+                doc(op, "addTenantDomain", "Add a domain", "Answers the token to publish as the TXT record that proves the domain is the tenant's.")
+            }),
+        )
+        .api_route(
+            &format!("{tenant}/verify-domain"),
+            post_with(verify_domain, |op| {
+                doc(op, "verifyTenantDomain", "Verify a domain", "Takes the token found in the domain's DNS; from then on no other tenant can verify the domain.")
+            }),
+        )
+        .api_route(
+            &format!("{tenant}/remove-domain"),
+            post_with(remove_domain, |op| doc(op, "removeTenantDomain", "Remove a domain", "Gives the domain back.")),
+        )
+        .api_route(
+            &format!("{tenant}/set-primary-domain"),
+            post_with(set_primary_domain, |op| {
+                doc(op, "setTenantPrimaryDomain", "Set the primary domain", "Only a verified domain can be the primary one.")
+            }),
+        )
+        .api_route(
+            &format!("{tenant}/archive"),
+            post_with(archive, |op| {
+                doc(op, "archiveTenant", "Archive a tenant", "The end: the tenant accepts nothing any more and its domains are given back; its slug stays taken.")
+            }),
+        )
+}
+
+/// A new tenant.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Register {
+    /// Short name in addresses; made lower case; unique on the platform for ever.
+    #[serde(deserialize_with = "parsed")]
+    slug: Slug,
+    /// Display name.
+    #[serde(deserialize_with = "parsed")]
+    name: Name,
+    /// Whom to write to.
+    #[serde(deserialize_with = "parsed")]
+    contact_email: Email,
+    tier: Tier,
+    /// Where the tenant's data lives, such as `eu-central`.
+    #[serde(deserialize_with = "parsed")]
+    region: Key,
+    /// The currency in which the tenant is billed.
+    currency: Currency,
+}
+
+/// A reason for suspension.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Suspend {
+    reason: SuspensionReason,
+    /// For the record.
+    #[serde(default, deserialize_with = "parsed")]
+    note: Remark,
+}
+
+/// The reason that no longer holds.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Resume {
+    reason: SuspensionReason,
+}
+
+/// A new display name.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Rename {
+    #[serde(deserialize_with = "parsed")]
+    name: Name,
+}
+
+/// Another tier.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangeTier {
+    tier: Tier,
+}
+
+/// The limit of one resource.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SetQuota {
+    resource: Resource,
+    /// In the unit that the resource's name ends with.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    limit: u64,
+}
+
+/// A domain of the tenant's.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Domain {
+    #[serde(deserialize_with = "parsed")]
+    domain: DomainName,
+}
+
+/// A domain and the token found in its DNS.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct VerifyDomain {
+    #[serde(deserialize_with = "parsed")]
+    domain: DomainName,
+    #[schemars(length(max = 200))]
+    token: String,
+}
+
+/// How to prove that a domain is the tenant's.
+#[derive(Debug, Serialize, JsonSchema)]
+struct DomainChallenge {
+    #[serde(flatten)]
+    changed: Changed,
+    /// The name of the TXT record.
+    record_name: String,
+    /// Its value.
+    token: String,
+}
+
+async fn register(
+    caller: PlatformCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Register>,
+) -> Result<Created<Changed>, Problem> {
+    let Register { slug, name, contact_email, tier, region, currency } = body.value;
+    let tenant_id = Uuid::now_v7();
+    // The sender does not know the new tenant's id yet, so a repetition is recognised in the platform's realm.
+    let dispatch = Dispatch::begin_platform(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
+    let command = Command::Register { slug, name, contact_email, tier, region, currency };
+    let done = dispatch.execute(&commands.tenants, tenant_id, command).await?;
+    commands.ensure_system_roles(done.accepted.aggregate_id).await;
+    let location = format!("/v1/tenants/{}", done.accepted.aggregate_id);
+    Ok(done.receipt().created(location))
+}
+
+async fn activate(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: NoBody,
+) -> Result<Receipt<Changed>, Problem> {
+    order(&commands, &caller, headers, body.fingerprint, Command::Activate).await
+}
+
+async fn suspend(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Suspend>,
+) -> Result<Receipt<Changed>, Problem> {
+    let Suspend { reason, note } = body.value;
+    order(&commands, &caller, headers, body.fingerprint, Command::Suspend { reason, note }).await
+}
+
+async fn resume(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Resume>,
+) -> Result<Receipt<Changed>, Problem> {
+    let Resume { reason } = body.value;
+    order(&commands, &caller, headers, body.fingerprint, Command::Resume { reason }).await
+}
+
+async fn rename(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Rename>,
+) -> Result<Receipt<Changed>, Problem> {
+    let Rename { name } = body.value;
+    order(&commands, &caller, headers, body.fingerprint, Command::Rename { name }).await
+}
+
+async fn change_tier(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<ChangeTier>,
+) -> Result<Receipt<Changed>, Problem> {
+    let ChangeTier { tier } = body.value;
+    order(&commands, &caller, headers, body.fingerprint, Command::ChangeTier { tier }).await
+}
+
+async fn set_quota(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<SetQuota>,
+) -> Result<Receipt<Changed>, Problem> {
+    let SetQuota { resource, limit } = body.value;
+    order(&commands, &caller, headers, body.fingerprint, Command::SetQuota { resource, limit }).await
+}
+
+async fn add_domain(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Domain>,
+) -> Result<Receipt<DomainChallenge>, Problem> {
+    let Domain { domain } = body.value;
+    let tenant_id = caller.tenant.id();
+    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
+    let record_name = format!("_service-hub.{domain}");
+    let token: String = commands.random()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let kept = Outcome::Done(json!({ "record_name": record_name, "token": token })).to_json();
+    let done = dispatch
+        .execute_prepared(&commands.tenants, tenant_id, |_| {
+            let mut prepared = Prepared::new(Command::AddDomain { domain: domain.clone(), token: token.clone() });
+            prepared.outcome = Some(kept.clone());
+            async { Ok(prepared) }
+        })
+        .await?;
+    let text = |name: &str| done.data[name].as_str().unwrap_or_default().to_owned();
+    let challenge = DomainChallenge { changed: done.changed(), record_name: text("record_name"), token: text("token") };
+    Ok(done.receipt_with(challenge))
+}
+
+async fn verify_domain(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<VerifyDomain>,
+) -> Result<Receipt<Changed>, Problem> {
+    let VerifyDomain { domain, token } = body.value;
+    order(&commands, &caller, headers, body.fingerprint, Command::VerifyDomain { domain, token }).await
+}
+
+async fn remove_domain(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Domain>,
+) -> Result<Receipt<Changed>, Problem> {
+    let Domain { domain } = body.value;
+    order(&commands, &caller, headers, body.fingerprint, Command::RemoveDomain { domain }).await
+}
+
+async fn set_primary_domain(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Domain>,
+) -> Result<Receipt<Changed>, Problem> {
+    let Domain { domain } = body.value;
+    order(&commands, &caller, headers, body.fingerprint, Command::SetPrimaryDomain { domain }).await
+}
+
+async fn archive(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: NoBody,
+) -> Result<Receipt<Changed>, Problem> {
+    order(&commands, &caller, headers, body.fingerprint, Command::Archive).await
+}
+
+/// The way of every command that the tenant decides alone.
+async fn order(
+    commands: &Commands,
+    caller: &TenantCaller,
+    headers: CommandHeaders,
+    fingerprint: hub_http::Fingerprint,
+    command: Command,
+) -> Result<Receipt<Changed>, Problem> {
+    let tenant_id = caller.tenant.id();
+    let dispatch = Dispatch::begin(commands, &caller.caller, tenant_id, headers, fingerprint)?;
+    Ok(dispatch.execute(&commands.tenants, tenant_id, command).await?.receipt())
+}
+
+fn doc<'t>(operation: TransformOperation<'t>, id: &str, summary: &str, description: &str) -> TransformOperation<'t> {
+    let refusals: Vec<_> = CODES.iter().map(|code| (transport_kind(code.kind), code.code)).collect();
+    refuses(described(operation, id, TAG, summary, description), &refusals)
+}

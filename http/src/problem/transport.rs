@@ -1,0 +1,180 @@
+//! A constructor for each transport problem, in order of status.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, header};
+use serde_json::Value;
+
+use super::{
+    BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, IDEMPOTENCY_KEY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, INTERNAL,
+    INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID, INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY,
+    INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND, OVERLOADED, PROJECTION_BEHIND, Problem,
+    REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, VERSION_CONFLICT,
+    capitalized,
+};
+
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+/// The transport problems, in order of status.
+impl Problem {
+    /// 400 `invalid_cursor`.
+    pub fn invalid_cursor() -> Self {
+        Self::of(INVALID_CURSOR).detail("this cursor was not given to this key for this query")
+    }
+
+    /// 400 `invalid_event_id`: a bad `Last-Event-ID`.
+    pub fn invalid_event_id(detail: impl Into<String>) -> Self {
+        Self::of(INVALID_EVENT_ID).detail(detail).with("header", "Last-Event-ID")
+    }
+
+    /// 400 `invalid_header` with the member `header`, spelled as in documents (`If-Match`).
+    pub fn invalid_header(header: &str, detail: impl Into<String>) -> Self {
+        let title = header.split('-').map(capitalized).collect::<Vec<_>>().join("-");
+        Self::of(INVALID_HEADER).detail(detail).with("header", title)
+    }
+
+    /// 400 `invalid_page_limit`; `limit_max` is the largest limit that is served.
+    pub fn invalid_page_limit(limit_max: u32) -> Self {
+        Self::of(INVALID_PAGE_LIMIT)
+            .detail(format!("limit must be a whole number between 1 and {limit_max}"))
+            .with("parameter", "limit")
+            .with("limit_max", limit_max)
+    }
+
+    /// 400 `invalid_path` with the member `parameter`: the name of the segment.
+    pub fn invalid_path(parameter: &str, detail: impl Into<String>) -> Self {
+        Self::of(INVALID_PATH).detail(detail).with("parameter", parameter)
+    }
+
+    /// 400 `invalid_query`; `parameter` names the query parameter where it is known.
+    pub fn invalid_query(parameter: Option<&str>, detail: impl Into<String>) -> Self {
+        let problem = Self::of(INVALID_QUERY).detail(detail);
+        match parameter {
+            Some(parameter) => problem.with("parameter", parameter),
+            None => problem,
+        }
+    }
+
+    /// 400 `invalid_uuid` with the member `parameter`: the name of the segment.
+    pub fn invalid_uuid(parameter: &str) -> Self {
+        Self::of(INVALID_UUID)
+            .detail(format!("the path segment {parameter} is not a uuid"))
+            .with("parameter", parameter)
+    }
+
+    /// 400 `malformed_json`.
+    pub fn malformed_json(detail: impl Into<String>) -> Self {
+        Self::of(MALFORMED_JSON).detail(detail)
+    }
+
+    /// 401 `unauthenticated`, with `WWW-Authenticate: Bearer`. Says nothing about why the key was not accepted.
+    pub fn unauthenticated() -> Self {
+        Self::of(UNAUTHENTICATED)
+            .detail("send Authorization: Bearer with a valid key")
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 403 `forbidden`.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::of(FORBIDDEN).detail(detail)
+    }
+
+    /// 404 `not_found`; the same bytes for what does not exist and for what belongs to another tenant.
+    pub fn not_found() -> Self {
+        Self::of(NOT_FOUND).detail("nothing is here that this key may see")
+    }
+
+    /// 404 `unknown_route`.
+    pub fn unknown_route() -> Self {
+        Self::of(UNKNOWN_ROUTE).detail("no operation has this path, see /openapi.json")
+    }
+
+    /// 405 `method_not_allowed`; the router adds `Allow`.
+    pub fn method_not_allowed() -> Self {
+        Self::of(METHOD_NOT_ALLOWED).detail("the path exists, but not with this method")
+    }
+
+    /// 409 `concurrent_change`: the retries after lost races are used up.
+    pub fn concurrent_change() -> Self {
+        Self::of(CONCURRENT_CHANGE)
+            .detail("other commands kept changing the same thing, send it again")
+            .retry_after(RETRY_AFTER_DEFAULT)
+    }
+
+    /// 409 `idempotency_key_in_flight`.
+    pub fn idempotency_key_in_flight() -> Self {
+        Self::of(IDEMPOTENCY_KEY_IN_FLIGHT)
+            .detail("a request with this idempotency key is being executed")
+            .retry_after(RETRY_AFTER_DEFAULT)
+    }
+
+    /// 412 `version_conflict`, with the current sequence as member `current_sequence` and as `ETag`. `None` when the
+    /// thing does not exist, so that there is no current version (`If-Match: *`).
+    pub fn version_conflict(current_sequence: Option<i64>) -> Self {
+        let problem = Self::of(VERSION_CONFLICT);
+        match current_sequence {
+            Some(sequence) => problem
+                .detail(format!("the current version is {sequence}"))
+                .with("current_sequence", sequence)
+                .header(header::ETAG, crate::etag::header_value(sequence)),
+            None => problem.detail("there is no current version").with("current_sequence", Value::Null),
+        }
+    }
+
+    /// 413 `body_too_large` with the member `body_bytes_max`.
+    pub fn body_too_large(body_bytes_max: usize) -> Self {
+        Self::of(BODY_TOO_LARGE)
+            .detail(format!("the body is longer than {body_bytes_max} bytes"))
+            .with("body_bytes_max", body_bytes_max)
+    }
+
+    /// 415 `unsupported_media_type`.
+    pub fn unsupported_media_type() -> Self {
+        Self::of(UNSUPPORTED_MEDIA_TYPE)
+            .detail("send the body as Content-Type: application/json")
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+    }
+
+    /// 422 `idempotency_key_reused`.
+    pub fn idempotency_key_reused() -> Self {
+        Self::of(IDEMPOTENCY_KEY_REUSED)
+            .detail("this idempotency key was used before with another method, path or body")
+    }
+
+    /// 422 `invalid_body` with one `errors` entry; add more with `error`.
+    pub fn invalid_body(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::of(INVALID_BODY).detail("the body does not have the documented shape").error(pointer, detail)
+    }
+
+    /// 500 `internal`. Says nothing about the cause; log that where it is handled.
+    pub fn internal() -> Self {
+        Self::of(INTERNAL).detail("the server failed, its log has the cause under this request id")
+    }
+
+    /// 503 `overloaded`.
+    pub fn overloaded() -> Self {
+        Self::of(OVERLOADED)
+            .detail("too many requests are being served, nothing was done")
+            .retry_after(RETRY_AFTER_DEFAULT)
+    }
+
+    /// 503 `projection_behind`, with the position that the read model has reached.
+    pub fn projection_behind(projection_position: i64) -> Self {
+        Self::of(PROJECTION_BEHIND)
+            .detail("the read model has not reached the consistency token yet")
+            .with("projection_position", projection_position)
+            .retry_after(RETRY_AFTER_DEFAULT)
+    }
+
+    /// 503 `request_timeout`. Not 408: the client was not slow, and 408 makes some clients repeat by themselves.
+    pub fn request_timeout() -> Self {
+        Self::of(REQUEST_TIMEOUT)
+            .detail("not answered in time, the outcome is unknown, repeat it with the same idempotency key")
+            .retry_after(RETRY_AFTER_DEFAULT)
+    }
+
+    /// 503 `store_unavailable`.
+    pub fn store_unavailable() -> Self {
+        Self::of(STORE_UNAVAILABLE).detail("the database cannot be reached").retry_after(RETRY_AFTER_DEFAULT)
+    }
+}

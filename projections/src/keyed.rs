@@ -1,0 +1,312 @@
+//! A projection made from a read model: collect the keys, read those rows in one statement, fold in memory, write in one statement.
+
+use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
+
+use futures::future::BoxFuture;
+use hub_event_store::event::Recorded;
+use schemars::schema_for;
+use serde::Serialize;
+use sqlx::{PgConnection, Row as _, types::Json};
+
+use crate::{
+    model::{OnPoison, ReadModel},
+    projection::{ApplyError, Difference, Projection, Target},
+};
+
+/// Puts a rebuilt table in the place of the live one.
+pub(crate) const SWAP: &str = "SELECT swap_read_model($1, $2)";
+
+/// A read model that the runner can run.
+pub struct KeyedProjection<M> {
+    live: TableSql,
+    shadow: TableSql,
+    expected: TableSql,
+    differences: String,
+    count: String,
+    model: PhantomData<fn() -> M>,
+}
+
+/// The statements for one table; made of constants of the read model only.
+struct TableSql {
+    read: String,
+    write: String,
+    delete: String,
+    create: Vec<String>,
+}
+
+impl<M: ReadModel> KeyedProjection<M> {
+    /// The projection of the read model `M`.
+    #[must_use]
+    pub fn new() -> Self {
+        let live = M::TABLE;
+        let [shadow, expected] = [shadow_of(live), expected_of(live)];
+        let columns = columns::<M>();
+        let drop = |table: &str| format!("DROP TABLE IF EXISTS {table}");
+        let create_shadow = vec![drop(&shadow), format!("CREATE TABLE {shadow} (LIKE {live} INCLUDING ALL)")];
+        // Generated columns and further indexes say nothing that the rows do not say.
+        let create_expected = vec![
+            drop(&format!("pg_temp.{expected}")),
+            format!("CREATE TEMPORARY TABLE {expected} (LIKE {live})"),
+            format!("ALTER TABLE {expected} ADD PRIMARY KEY ({})", M::KEY.join(", ")),
+        ];
+        Self {
+            live: TableSql::new::<M>(live, &columns, Vec::new()),
+            shadow: TableSql::new::<M>(&shadow, &columns, create_shadow),
+            expected: TableSql::new::<M>(&expected, &columns, create_expected),
+            differences: differences_sql::<M>(&expected, &columns),
+            count: format!("SELECT count(*) FROM {live}"),
+            model: PhantomData,
+        }
+    }
+
+    fn sql(&self, target: Target) -> &TableSql {
+        match target {
+            Target::Live => &self.live,
+            Target::Shadow => &self.shadow,
+            Target::Expected => &self.expected,
+        }
+    }
+
+    async fn take_in(
+        &self,
+        connection: &mut PgConnection,
+        target: Target,
+        events: &[Arc<Recorded>],
+    ) -> Result<(), ApplyError> {
+        let sql = self.sql(target);
+        let mut batch = Batch::<M>::collect(events)?;
+        if batch.rows.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<&M::Key> = batch.rows.keys().collect();
+        let stored: Vec<Json<M::Row>> = sqlx::query_scalar(&sql.read).bind(Json(&keys)).fetch_all(&mut *connection).await?;
+        batch.load(stored.into_iter().map(|row| row.0));
+        batch.fold(events)?;
+
+        let (written, deleted) = batch.changes();
+        if !written.is_empty() {
+            sqlx::query(&sql.write).bind(Json(&written)).execute(&mut *connection).await?;
+        }
+        if !deleted.is_empty() {
+            sqlx::query(&sql.delete).bind(Json(&deleted)).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<M: ReadModel> Default for KeyedProjection<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<M: ReadModel> fmt::Debug for KeyedProjection<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyedProjection({})", M::NAME)
+    }
+}
+
+/// The rows that one batch of events touches.
+pub(crate) struct Batch<M: ReadModel> {
+    keys_by_event: Vec<Vec<M::Key>>,
+    pub(crate) rows: HashMap<M::Key, Versions<M::Row>>,
+}
+
+/// A row before and after the batch.
+pub(crate) struct Versions<R> {
+    before: Option<R>,
+    pub(crate) after: Option<R>,
+}
+
+impl<M: ReadModel> Batch<M> {
+    /// The keys of all rows that the events touch.
+    pub(crate) fn collect(events: &[Arc<Recorded>]) -> Result<Self, ApplyError> {
+        let mut batch = Self { keys_by_event: Vec::with_capacity(events.len()), rows: HashMap::new() };
+        for event in events {
+            let keys = M::keys(event).map_err(|e| poison(event, &e))?;
+            for key in &keys {
+                batch.rows.entry(key.clone()).or_insert(Versions { before: None, after: None });
+            }
+            batch.keys_by_event.push(keys);
+        }
+        Ok(batch)
+    }
+
+    pub(crate) fn load(&mut self, rows: impl Iterator<Item = M::Row>) {
+        for row in rows {
+            self.rows.insert(M::key_of(&row), Versions { before: Some(row.clone()), after: Some(row) });
+        }
+    }
+
+    pub(crate) fn fold(&mut self, events: &[Arc<Recorded>]) -> Result<(), ApplyError> {
+        for (event, keys) in events.iter().zip(&self.keys_by_event) {
+            for key in keys {
+                let row = self.rows.get_mut(key).expect("every key of the batch was collected");
+                row.after = M::fold(row.after.take(), key, event).map_err(|e| poison(event, &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows to write and the keys to delete, in the order of their keys, so that writers never wait for each other in a circle.
+    fn changes(&self) -> (Vec<&M::Row>, Vec<&M::Key>) {
+        let mut changed: Vec<_> = self.rows.iter().filter(|(_, row)| row.before != row.after).collect();
+        changed.sort_unstable_by_key(|(key, _)| *key);
+        let written = changed.iter().filter_map(|(_, row)| row.after.as_ref()).collect();
+        let deleted = changed.iter().filter(|(_, row)| row.after.is_none()).map(|(key, _)| *key).collect();
+        (written, deleted)
+    }
+}
+
+fn poison(event: &Recorded, error: &dyn fmt::Display) -> ApplyError {
+    ApplyError::Poison { position: event.position, reason: error.to_string() }
+}
+
+impl<M: ReadModel> Projection for KeyedProjection<M> {
+    fn name(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn table(&self) -> &'static str {
+        M::TABLE
+    }
+
+    fn version(&self) -> i32 {
+        M::VERSION
+    }
+
+    fn on_poison(&self) -> OnPoison {
+        M::ON_POISON
+    }
+
+    fn concerns(&self, event: &Recorded) -> bool {
+        M::concerns(&event.event_type)
+    }
+
+    fn apply<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+        events: &'a [Arc<Recorded>],
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(self.take_in(connection, target, events))
+    }
+
+    fn create<'a>(&'a self, connection: &'a mut PgConnection, target: Target) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            for statement in &self.sql(target).create {
+                sqlx::query(statement).execute(&mut *connection).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn swap<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            sqlx::query(SWAP).bind(M::TABLE).bind(shadow_of(M::TABLE)).execute(connection).await?;
+            Ok(())
+        })
+    }
+
+    fn differences<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        limit: i64,
+    ) -> BoxFuture<'a, Result<Vec<Difference>, sqlx::Error>> {
+        Box::pin(async move {
+            let rows = sqlx::query(&self.differences).bind(limit).fetch_all(connection).await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Difference {
+                        key: row.try_get("key")?,
+                        found: row.try_get("found")?,
+                        expected: row.try_get("expected")?,
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn row_count<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<i64, sqlx::Error>> {
+        Box::pin(sqlx::query_scalar(&self.count).fetch_one(connection))
+    }
+
+    fn queries(&self) -> Vec<String> {
+        vec![self.live.read.clone(), self.live.write.clone(), self.live.delete.clone(), self.count.clone()]
+    }
+}
+
+/// The columns of a read model: the fields of its row, in the order of their names.
+#[must_use]
+pub fn columns<M: ReadModel>() -> Vec<String> {
+    let schema = schema_for!(M::Row);
+    let properties = schema.get("properties").and_then(serde_json::Value::as_object);
+    let mut columns: Vec<String> = properties.expect("a row is a struct with named fields").keys().cloned().collect();
+    columns.sort_unstable();
+    // They become part of SQL texts, so nothing but plain names may pass.
+    let plain = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    assert!(columns.iter().all(|column| plain(column)), "the fields of {} are plain names", M::NAME);
+    columns
+}
+
+fn shadow_of(table: &str) -> String {
+    format!("{table}_shadow")
+}
+
+fn expected_of(table: &str) -> String {
+    format!("{table}_expected")
+}
+
+/// `left.a = right.a AND left.b = right.b`.
+fn joined_by<M: ReadModel>(left: &str, right: &str) -> String {
+    M::KEY.iter().map(|column| format!("{left}.{column} = {right}.{column}")).collect::<Vec<_>>().join(" AND ")
+}
+
+impl TableSql {
+    fn new<M: ReadModel>(table: &str, columns: &[String], create: Vec<String>) -> Self {
+        let live = M::TABLE;
+        let key = M::KEY.join(", ");
+        let list = columns.join(", ");
+        let qualified = columns.iter().map(|column| format!("t.{column}")).collect::<Vec<_>>().join(", ");
+        let by_key = joined_by::<M>("t", "k");
+        let kept: Vec<_> = columns.iter().filter(|column| !M::KEY.contains(&column.as_str())).collect();
+        let set = kept.iter().map(|column| format!("{column} = EXCLUDED.{column}")).collect::<Vec<_>>().join(", ");
+        let resolve = if kept.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}") };
+        Self {
+            read: format!(
+                "SELECT to_jsonb(r) FROM (SELECT {qualified} FROM jsonb_populate_recordset(NULL::{live}, $1) k \
+                 JOIN {table} t ON {by_key}) r"
+            ),
+            write: format!(
+                "INSERT INTO {table} ({list}) SELECT {list} FROM jsonb_populate_recordset(NULL::{live}, $1) \
+                 ON CONFLICT ({key}) DO {resolve}"
+            ),
+            delete: format!("DELETE FROM {table} t USING jsonb_populate_recordset(NULL::{live}, $1) k WHERE {by_key}"),
+            create,
+        }
+    }
+}
+
+fn differences_sql<M: ReadModel>(expected: &str, columns: &[String]) -> String {
+    let list = columns.join(", ");
+    let key = M::KEY
+        .iter()
+        .map(|column| format!("'{column}', coalesce(f.{column}, e.{column})"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!(
+        "SELECT jsonb_build_object({key}) AS key, to_jsonb(f) AS found, to_jsonb(e) AS expected \
+         FROM (SELECT {list} FROM {}) f FULL JOIN (SELECT {list} FROM {expected}) e ON {} \
+         WHERE f IS DISTINCT FROM e LIMIT $1",
+        M::TABLE,
+        joined_by::<M>("f", "e"),
+    )
+}
+
+/// A key as JSON, for tests and messages.
+pub(crate) fn key_fields<K: Serialize>(key: &K) -> Vec<String> {
+    match serde_json::to_value(key) {
+        Ok(serde_json::Value::Object(map)) => map.keys().cloned().collect(),
+        Ok(_) | Err(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,103 @@
+//! A projection as the runner sees it: something that takes events in order and writes them to a table.
+//!
+//! [`crate::keyed::KeyedProjection`] makes one from a read model. What needs more than keyed rows may implement this trait itself.
+
+use std::{fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use hub_event_store::event::Recorded;
+use sqlx::PgConnection;
+
+use crate::model::OnPoison;
+
+/// Where rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The table that answers queries.
+    Live,
+    /// The table of a rebuild, beside the live one.
+    Shadow,
+    /// The temporary table of a verification.
+    Expected,
+}
+
+/// Something that follows the log and keeps one table.
+pub trait Projection: fmt::Debug + Send + Sync + 'static {
+    /// Its name, as checkpoints and operators know it.
+    fn name(&self) -> &'static str;
+
+    /// Its table.
+    fn table(&self) -> &'static str;
+
+    /// The version of its rows; a higher one than the checkpoint's means that the table must be built anew.
+    fn version(&self) -> i32;
+
+    /// What happens to an event that cannot be taken in.
+    fn on_poison(&self) -> OnPoison;
+
+    /// Whether the event changes anything; all others are passed over.
+    fn concerns(&self, event: &Recorded) -> bool;
+
+    /// Takes in events that concern it, in order, within the transaction of `connection`. On error the transaction is rolled back.
+    fn apply<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+        events: &'a [Arc<Recorded>],
+    ) -> BoxFuture<'a, Result<(), ApplyError>>;
+
+    /// Makes the empty table `target`, in place of one that an earlier attempt may have left.
+    fn create<'a>(&'a self, connection: &'a mut PgConnection, target: Target) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+
+    /// Puts the shadow table in the place of the live one, within the transaction of `connection`.
+    fn swap<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+
+    /// At most `limit` rows in which the live table and the expected one differ.
+    fn differences<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        limit: i64,
+    ) -> BoxFuture<'a, Result<Vec<Difference>, sqlx::Error>>;
+
+    /// How many rows the live table has.
+    fn row_count<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<i64, sqlx::Error>>;
+
+    /// Every SQL text it sends to its live table, for the test that prepares each against the migrated schema.
+    fn queries(&self) -> Vec<String>;
+}
+
+/// A row that is not what the log says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The key columns and their values.
+    pub key: serde_json::Value,
+    /// The row in the table; `None` when it is missing.
+    pub found: Option<serde_json::Value>,
+    /// The row that the log leads to; `None` when there should be none.
+    pub expected: Option<serde_json::Value>,
+}
+
+/// Why events were not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// This one event cannot be read or folded, now or later.
+    #[error("{reason}")]
+    Poison { position: i64, reason: String },
+    /// PostgreSQL refuses the rows that one of the events led to.
+    #[error("the rows cannot be written: {0}")]
+    Data(#[source] sqlx::Error),
+    /// PostgreSQL did not do its part; later it may.
+    #[error(transparent)]
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for ApplyError {
+    fn from(error: sqlx::Error) -> Self {
+        // SQLSTATE classes: 22 data exception, 23 integrity constraint violation, 54 program limit exceeded.
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        match code {
+            Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Self::Data(error),
+            Some(_) | None => Self::Database(error),
+        }
+    }
+}
