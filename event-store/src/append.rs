@@ -15,7 +15,7 @@ pub(crate) const OUTCOME: &str = "SELECT fingerprint, tenant_id, aggregate_type,
      FROM command_outcomes WHERE command_id = $1";
 
 /// At most so many events may come from one command.
-pub const EVENT_COUNT_MAX: usize = 1_000;
+pub const EVENT_COUNT_MAX: usize = 2_000;
 
 /// What one command asks of the log; it happens whole or not at all.
 #[derive(Debug, Clone)]

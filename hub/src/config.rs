@@ -361,7 +361,7 @@ fn scheme(text: &str, schemes: &[&str]) -> Option<String> {
 fn read(path: &Path) -> Result<(PathBuf, String), Error> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok((path.to_owned(), text)),
-        Err(reason) => Err(Error::Unreadable { path: path.to_owned(), source }),
+        Err(reason) => Err(Error::Unreadable { path: path.to_owned(), reason }),
     }
 }
 

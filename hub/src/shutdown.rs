@@ -23,11 +23,14 @@ impl Shutdown {
         let mut signals = Signals::listen()?;
         tokio::spawn(async move {
             let name = signals.next().await;
-            tracing::info!(signal = name, "stopping; a second signal stops at once");
             told.drain.cancel();
+            tracing::info!(
+                signal = name,
+                "stopping; a second signal stops at once"
+            );
             let name = signals.next().await;
-            tracing::warn!(signal = name, "stopping at once");
             told.hurry.cancel();
+            tracing::warn!(signal = name, "stopping at once");
         });
         Ok(shutdown)
     }

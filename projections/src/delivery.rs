@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hub_event_store::{event::Recorded, upcast::Upcasters};
+use hub_event_store::event::Recorded;
 use sqlx::{Connection, PgConnection};
 
 use crate::{
     checkpoint::{self, Fence},
+    incoming::Incoming,
     model::OnPoison,
     parked::{self, ParkedEvent, Parking},
     projection::{ApplyError, Projection, Target},
@@ -36,7 +37,6 @@ pub(crate) enum DeliveryError {
 pub(crate) struct Delivery<'a> {
     pub(crate) projection: &'a dyn Projection,
     pub(crate) target: Target,
-    pub(crate) upcasters: &'a Upcasters,
     pub(crate) parking: &'a mut Parking,
 }
 
@@ -46,7 +46,7 @@ impl Delivery<'_> {
     pub(crate) async fn deliver(
         &mut self,
         connection: &mut PgConnection,
-        events: &[Arc<Recorded>],
+        events: &[Incoming],
         fence: Option<Fence>,
     ) -> Result<Vec<ParkedEvent>, DeliveryError> {
         let mut attempt = 1;
@@ -70,8 +70,8 @@ impl Delivery<'_> {
             if self.projection.on_poison() == OnPoison::Stop {
                 return Err(DeliveryError::Poison { position, reason });
             }
-            let event = events.iter().find(|event| event.position == position);
-            self.parking.park(event.expect("the culprit is one of the batch"), &reason);
+            let culprit = events.iter().find(|incoming| incoming.position() == position);
+            self.parking.park(&culprit.expect("the culprit is one of the batch").event, &reason);
             attempt = 1;
         }
     }
@@ -79,23 +79,16 @@ impl Delivery<'_> {
     async fn attempt(
         &self,
         connection: &mut PgConnection,
-        events: &[Arc<Recorded>],
+        events: &[Incoming],
         fence: Option<Fence>,
     ) -> Result<Vec<ParkedEvent>, Failure> {
         let mut transaction = connection.begin().await?;
         if let (Some(fence), Some(last)) = (fence, events.last())
-            && !checkpoint::advance(&mut transaction, self.projection.name(), fence, last.position).await?
+            && !checkpoint::advance(&mut transaction, self.projection.name(), fence, last.position()).await?
         {
             return Err(Failure::Fenced);
         }
-        let mut parked = Vec::new();
-        let mut wanted = Vec::with_capacity(events.len());
-        for event in events.iter().filter(|event| self.projection.concerns(event)) {
-            match self.parking.holds(event) {
-                Some(waits) => parked.push(waits),
-                None => wanted.push(upcast(self.upcasters, event)?),
-            }
-        }
+        let (wanted, parked) = self.sort(events)?;
         self.projection.apply(&mut transaction, self.target, &wanted).await?;
         if fence.is_some() {
             parked::insert(&mut transaction, self.projection.name(), &parked).await?;
@@ -105,7 +98,7 @@ impl Delivery<'_> {
     }
 
     /// The position of the first event whose rows PostgreSQL refuses: the last of the shortest beginning of the batch that fails.
-    async fn culprit(&self, connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<i64, DeliveryError> {
+    async fn culprit(&self, connection: &mut PgConnection, events: &[Incoming]) -> Result<i64, DeliveryError> {
         let (mut good, mut bad) = (0, events.len());
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
@@ -115,30 +108,32 @@ impl Delivery<'_> {
                 Err(Failure::Apply(_) | Failure::Fenced) => bad = middle,
             }
         }
-        Ok(events[bad - 1].position)
+        Ok(events[bad - 1].position())
     }
 
-    async fn try_out(&self, connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Failure> {
+    async fn try_out(&self, connection: &mut PgConnection, events: &[Incoming]) -> Result<(), Failure> {
+        let (wanted, _) = self.sort(events)?;
         let mut transaction = connection.begin().await?;
-        let concerned = events.iter().filter(|event| self.projection.concerns(event));
-        let wanted = concerned
-            .filter(|event| self.parking.holds(event).is_none())
-            .map(|event| upcast(self.upcasters, event))
-            .collect::<Result<Vec<_>, _>>()?;
         let outcome = self.projection.apply(&mut transaction, self.target, &wanted).await;
         transaction.rollback().await?;
         outcome.map_err(Failure::Apply)
     }
-}
 
-/// The event in its present shape.
-pub(crate) fn upcast(upcasters: &Upcasters, event: &Arc<Recorded>) -> Result<Arc<Recorded>, ApplyError> {
-    if upcasters.concern(event) {
-        let lifted = upcasters.apply(Recorded::clone(event));
-        let lifted = lifted.map_err(|e| ApplyError::Poison { position: event.position, reason: e.to_string() })?;
-        return Ok(Arc::new(lifted));
+    /// The events to take in, and those to park. What does not concern the projection is in neither.
+    fn sort(&self, events: &[Incoming]) -> Result<(Vec<Arc<Recorded>>, Vec<ParkedEvent>), ApplyError> {
+        let mut wanted = Vec::with_capacity(events.len());
+        let mut parked = Vec::new();
+        for incoming in events.iter().filter(|incoming| self.projection.concerns(&incoming.event)) {
+            match (self.parking.holds(&incoming.event), &incoming.unreadable) {
+                (Some(waits), _) => parked.push(waits),
+                (None, None) => wanted.push(incoming.event.clone()),
+                (None, Some(reason)) => {
+                    return Err(ApplyError::Poison { position: incoming.position(), reason: reason.to_string() });
+                }
+            }
+        }
+        Ok((wanted, parked))
     }
-    Ok(event.clone())
 }
 
 enum Failure {

@@ -1,1 +1,7 @@
-//! To be written.
+//! Replaying the log: proving that it is whole, and writing it out. The library behind the audit verbs of the program.
+
+pub mod export;
+pub mod verify;
+
+/// Every SQL text of this crate, for the test that prepares each against the migrated schema.
+pub const QUERIES: &[&str] = &[verify::HEADS_OF_TENANTS, verify::HEADS_OF_STREAMS, verify::OUTCOMES];

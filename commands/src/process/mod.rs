@@ -1,1 +1,95 @@
-//! What happens by itself: process managers that follow the log and send commands.
+//! What happens by itself: process managers follow the log and send commands; one process is active, elected by a lock.
+//!
+//! A process manager acts by commands with deterministic ids only, so following the same event twice, or two processes acting for a
+//! moment at once, does nothing twice. It is no part of a rebuild.
+
+mod follower;
+mod scheduler;
+mod system_roles;
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use crate::Commands;
+
+use self::{follower::Follower, scheduler::Scheduler};
+
+/// Takes the lock of the active process managers for as long as the connection lives.
+const ELECT: &str = "SELECT pg_try_advisory_lock(7236831003)";
+
+/// Between two attempts to lead, and the longest rest between two looks at the log and the clock.
+const REST: Duration = Duration::from_secs(1);
+
+/// The shortest rest, so that a clock that stands still is not asked without end.
+const REST_MIN: Duration = Duration::from_millis(50);
+
+/// Every SQL text of the process managers, for the test that prepares each against the migrated schema.
+pub const QUERIES: &[&str] = &[
+    ELECT,
+    follower::READ_CURSOR,
+    follower::MOVE_CURSOR,
+    scheduler::PUT_DUE,
+    scheduler::DROP_DUE,
+    scheduler::TAKE_DUE,
+    scheduler::POSTPONE,
+    scheduler::NEXT_DUE,
+];
+
+/// Why the process managers had to stop and try again.
+#[derive(Debug, thiserror::Error)]
+enum ProcessError {
+    #[error("PostgreSQL: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the event cannot be read: {0}")]
+    Read(String),
+    #[error("the command was not executed: {0}")]
+    Command(String),
+}
+
+/// Leads when it can and waits when another process does, until `shutdown`.
+pub async fn run(commands: Commands, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let led = tokio::select! {
+            () = shutdown.cancelled() => return,
+            led = lead(&commands) => led,
+        };
+        if let Err(error) = led {
+            tracing::warn!(%error, "the process managers stopped, trying again");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(REST) => {}
+        }
+    }
+}
+
+async fn lead(commands: &Commands) -> Result<(), ProcessError> {
+    let pool = commands.store.pool();
+    let mut lock = PgConnection::connect_with(&pool.connect_options()).await?;
+    if !sqlx::query_scalar::<_, bool>(ELECT).fetch_one(&mut lock).await? {
+        return Ok(());
+    }
+    tracing::info!("the process managers lead");
+    let mut system_roles = Follower::resume("system_roles", commands.store.clone()).await?;
+    let mut schedule = Follower::resume("scheduler", commands.store.clone()).await?;
+    let scheduler = Scheduler::new(commands);
+    let mut head = commands.store.tail().follow();
+    loop {
+        head.borrow_and_update();
+        while let Some(page) = system_roles.page().await? {
+            system_roles::follow(commands, &page).await?;
+            system_roles.done(&page, pool.begin().await?).await?;
+        }
+        while let Some(page) = schedule.page().await? {
+            let mut transaction = pool.begin().await?;
+            scheduler.follow(&page, &mut transaction).await?;
+            schedule.done(&page, transaction).await?;
+        }
+        let rest = scheduler.act().await?;
+        // Also proves that the connection, and with it the lock, still lives.
+        lock.ping().await?;
+        let _ = tokio::time::timeout(rest.clamp(REST_MIN, REST), head.changed()).await;
+    }
+}

@@ -1,0 +1,219 @@
+//! The scheduler: does what is due when its time comes, by commands.
+//!
+//! It keeps one row per aggregate that has a due time: subscriptions (the end of a trial, the next period, a scheduled change) and
+//! roles (the end of an assignment). The aggregate itself says when and what; the scheduler only looks at the clock. A command's id
+//! is derived from the aggregate and its due time, so the same thing is never done twice.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cqrs_es::Aggregate;
+use hub_domain::{
+    aggregate::Decide,
+    role::{self, Role},
+    subscription::{self, Subscription},
+};
+use hub_event_store::{
+    event::{Metadata, Recorded},
+    repository::{Order, Prepared, Repository},
+};
+use sqlx::{FromRow, PgConnection, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::Commands;
+
+use super::{ProcessError, REST};
+
+/// Keeps when an aggregate is due.
+pub(super) const PUT_DUE: &str =
+    "INSERT INTO scheduler_due (tenant_id, aggregate_type, aggregate_id, due_at, attempt_at) VALUES ($1, $2, $3, $4, $4) \
+     ON CONFLICT (tenant_id, aggregate_type, aggregate_id) DO UPDATE SET due_at = EXCLUDED.due_at, attempt_at = EXCLUDED.attempt_at";
+
+/// Forgets an aggregate that has nothing due any more.
+pub(super) const DROP_DUE: &str =
+    "DELETE FROM scheduler_due WHERE tenant_id = $1 AND aggregate_type = $2 AND aggregate_id = $3";
+
+/// What is due at a moment, the longest waiting first.
+pub(super) const TAKE_DUE: &str = "SELECT tenant_id, aggregate_type, aggregate_id FROM scheduler_due WHERE attempt_at <= $1 \
+     ORDER BY attempt_at LIMIT $2";
+
+/// Puts off what could not be done.
+pub(super) const POSTPONE: &str =
+    "UPDATE scheduler_due SET attempt_at = $4 WHERE tenant_id = $1 AND aggregate_type = $2 AND aggregate_id = $3";
+
+/// When the scheduler has to act next.
+pub(super) const NEXT_DUE: &str = "SELECT min(attempt_at) FROM scheduler_due";
+
+/// So many aggregates are taken at once.
+const BATCH_SIZE: i64 = 100;
+
+/// One aggregate may do so many due things in a row before the others have their turn.
+const STEP_COUNT_MAX: usize = 120;
+
+/// What could not be done is tried again after this.
+const RETRY_AFTER: TimeDelta = TimeDelta::seconds(60);
+
+/// Namespace of the scheduler's command ids.
+const NAMESPACE: Uuid = Uuid::from_u128(0x0c35_9a7e_1d7f_4a56_9d1b_5c5e_6f0e_8b21);
+
+/// The scheduler, on the clock of the store.
+#[derive(Debug)]
+pub(super) struct Scheduler<'a> {
+    commands: &'a Commands,
+}
+
+/// Names an aggregate that is due.
+#[derive(Debug, FromRow)]
+struct Due {
+    tenant_id: Uuid,
+    aggregate_type: String,
+    aggregate_id: Uuid,
+}
+
+/// An aggregate that can be due.
+trait Scheduled: Decide<Command: Clone + Send + Sync> + Clone + 'static {
+    fn due_at(&self) -> Option<DateTime<Utc>>;
+    /// The first thing that is due, with what tells it from all others of this aggregate.
+    fn due_step(&self, now: DateTime<Utc>) -> Option<(String, Self::Command)>;
+}
+
+impl Scheduled for Subscription {
+    fn due_at(&self) -> Option<DateTime<Utc>> {
+        Self::due_at(self)
+    }
+
+    fn due_step(&self, now: DateTime<Utc>) -> Option<(String, subscription::Command)> {
+        let due_at = Self::due_at(self)?;
+        Some((due_at.to_rfc3339(), self.due_command(now)?))
+    }
+}
+
+impl Scheduled for Role {
+    fn due_at(&self) -> Option<DateTime<Utc>> {
+        Self::due_at(self)
+    }
+
+    fn due_step(&self, now: DateTime<Utc>) -> Option<(String, role::Command)> {
+        self.due_commands(now).into_iter().find_map(|command| match &command {
+            role::Command::EndAssignment { assignment_id, .. } => Some((assignment_id.to_string(), command)),
+            _ => None,
+        })
+    }
+}
+
+impl<'a> Scheduler<'a> {
+    pub(super) fn new(commands: &'a Commands) -> Self {
+        Self { commands }
+    }
+
+    /// Looks at every aggregate that these events moved and keeps when it is due.
+    pub(super) async fn follow(
+        &self,
+        page: &[Recorded],
+        transaction: &mut Transaction<'_, Postgres>,
+    ) -> Result<(), ProcessError> {
+        let moved: BTreeSet<_> =
+            page.iter().map(|event| (event.tenant_id, event.aggregate_type.as_str(), event.aggregate_id)).collect();
+        for (tenant_id, aggregate_type, aggregate_id) in moved {
+            let due = Due { tenant_id, aggregate_type: aggregate_type.to_owned(), aggregate_id };
+            match aggregate_type {
+                Subscription::TYPE => self.note(&self.commands.subscriptions.repository, &due, transaction).await?,
+                Role::TYPE => self.note(&self.commands.roles.repository, &due, transaction).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Does everything that is due now; answers how long there will be nothing to do.
+    pub(super) async fn act(&self) -> Result<Duration, ProcessError> {
+        let now = self.commands.store.now();
+        let pool = self.commands.store.pool();
+        let due: Vec<Due> = sqlx::query_as(TAKE_DUE).bind(now).bind(BATCH_SIZE).fetch_all(pool).await?;
+        for one in &due {
+            let done = match one.aggregate_type.as_str() {
+                Subscription::TYPE => self.do_due(&self.commands.subscriptions.repository, one, now).await,
+                Role::TYPE => self.do_due(&self.commands.roles.repository, one, now).await,
+                other => Err(ProcessError::Read(format!("nothing of type {other} is ever due"))),
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, aggregate_type = one.aggregate_type, aggregate_id = %one.aggregate_id, "put off what is due");
+                let again_at = now + RETRY_AFTER;
+                one.bind(sqlx::query(POSTPONE)).bind(again_at).execute(pool).await?;
+            }
+        }
+        if due.len() as i64 == BATCH_SIZE {
+            return Ok(Duration::ZERO);
+        }
+        let next: Option<DateTime<Utc>> = sqlx::query_scalar(NEXT_DUE).fetch_one(pool).await?;
+        Ok(next.map_or(REST, |next| (next - self.commands.store.now()).to_std().unwrap_or(Duration::ZERO)))
+    }
+
+    async fn do_due<A: Scheduled>(&self, repository: &Repository<A>, due: &Due, now: DateTime<Utc>) -> Result<(), ProcessError> {
+        for _ in 0..STEP_COUNT_MAX {
+            let loaded = repository
+                .load_latest(due.tenant_id, due.aggregate_id)
+                .await
+                .map_err(|error| ProcessError::Read(error.to_string()))?;
+            let Some((step, command)) = loaded.state.due_step(now) else { break };
+            let name = format!("{}/{}/{}/{step}", due.tenant_id, A::TYPE, due.aggregate_id);
+            let command_id = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+            let order = Order {
+                metadata: Metadata {
+                    actor: "process:scheduler".to_owned(),
+                    command_id,
+                    correlation_id: command_id,
+                    causation_id: None,
+                    traceparent: None,
+                },
+                fingerprint: [0; 32],
+                repeatable: true,
+                expected_sequence: None,
+            };
+            let accepted = repository
+                .execute(due.tenant_id, due.aggregate_id, &order, |_| {
+                    let prepared = Prepared::new(command.clone());
+                    async { Ok(prepared) }
+                })
+                .await
+                .map_err(|error| ProcessError::Command(error.to_string()))?;
+            metrics::counter!("hub_scheduler_commands_total").increment(1);
+            if accepted.replayed && accepted.sequence >= loaded.sequence {
+                // Done before and still due would go on for ever.
+                let latest = repository.load_latest(due.tenant_id, due.aggregate_id).await;
+                let latest = latest.map_err(|error| ProcessError::Read(error.to_string()))?;
+                if latest.sequence == loaded.sequence {
+                    return Err(ProcessError::Command(format!("{name} was done before and is still due")));
+                }
+            }
+        }
+        let mut connection = self.commands.store.pool().acquire().await?;
+        self.note(repository, due, &mut connection).await
+    }
+
+    async fn note<A: Scheduled>(
+        &self,
+        repository: &Repository<A>,
+        due: &Due,
+        connection: &mut PgConnection,
+    ) -> Result<(), ProcessError> {
+        let loaded = repository
+            .load_latest(due.tenant_id, due.aggregate_id)
+            .await
+            .map_err(|error| ProcessError::Read(error.to_string()))?;
+        let statement = match loaded.state.due_at() {
+            Some(due_at) => due.bind(sqlx::query(PUT_DUE)).bind(due_at),
+            None => due.bind(sqlx::query(DROP_DUE)),
+        };
+        statement.execute(connection).await?;
+        Ok(())
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
+
+impl Due {
+    fn bind<'q>(&'q self, query: Query<'q>) -> Query<'q> {
+        query.bind(self.tenant_id).bind(self.aggregate_type.as_str()).bind(self.aggregate_id)
+    }
+}

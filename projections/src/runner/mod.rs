@@ -1,0 +1,122 @@
+//! Running projections: one worker each, all fed by one NATS consumer, each healing itself from PostgreSQL.
+//!
+//! A slow or failing projection holds up no other one. Several processes may run the same projections: a lease in PostgreSQL sees to it
+//! that each has one worker, and another takes over when the lease has run out.
+
+mod feed;
+mod worker;
+
+use std::{sync::Arc, time::Duration};
+
+use hub_event_store::{tail::Tail, upcast::Upcasters};
+use sqlx::PgPool;
+use tokio::{sync::broadcast, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::projection::Projection;
+
+use self::{feed::Feed, worker::Worker};
+
+/// So many messages from NATS wait in memory; a projection that is further behind reads from PostgreSQL.
+const FEED_SIZE: usize = 4_096;
+
+/// A worker that ended unexpectedly is started again after so long.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// At shutdown the workers may take so long to finish their batch.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a runner paces itself; the default is for production.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// A worker that has not been heard of for so long loses its projection to another.
+    pub lease: Duration,
+    /// Without any wake-up the log is looked at this often.
+    pub poll_interval: Duration,
+    /// So long a worker waits for NATS to bring what is known to be in the log before it reads from PostgreSQL.
+    pub grace: Duration,
+    /// At most so many events in one transaction.
+    pub batch_size_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            poll_interval: Duration::from_secs(1),
+            grace: Duration::from_millis(200),
+            batch_size_max: 1_000,
+        }
+    }
+}
+
+/// Runs projections in this process.
+#[derive(Debug)]
+pub struct Runner {
+    pool: PgPool,
+    nats: Option<async_nats::Client>,
+    tail: Tail,
+    upcasters: Upcasters,
+    projections: Vec<Arc<dyn Projection>>,
+    settings: Settings,
+}
+
+impl Runner {
+    /// A runner for `projections`. `pool` should have some connections more than there are projections; without `nats` everything is
+    /// read from PostgreSQL. Somebody else must run the `tail`.
+    #[must_use]
+    pub fn new(
+        pool: PgPool,
+        nats: Option<async_nats::Client>,
+        tail: Tail,
+        upcasters: Upcasters,
+        projections: Vec<Arc<dyn Projection>>,
+    ) -> Self {
+        Self { pool, nats, tail, upcasters, projections, settings: Settings::default() }
+    }
+
+    /// With another pace.
+    #[must_use]
+    pub const fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Runs until `shutdown`, then lets the workers finish their batches and gives the leases back.
+    pub async fn run(self, shutdown: CancellationToken) {
+        // Not on `shutdown` itself: workers that end are told apart from workers that failed by it.
+        let (sender, _) = broadcast::channel(FEED_SIZE);
+        let feed = Feed::new(self.nats.clone(), self.upcasters.clone(), sender);
+        let mut tasks = JoinSet::new();
+        for projection in &self.projections {
+            let worker = Worker::new(&self, projection.clone(), &feed);
+            tasks.spawn(supervise(worker, shutdown.clone()));
+        }
+        tasks.spawn(feed.run(shutdown.clone()));
+        shutdown.cancelled().await;
+        let ended = tokio::time::timeout(SHUTDOWN_TIMEOUT, async { while tasks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            tracing::warn!("some projections did not finish their batch in time; it will be read again");
+        }
+    }
+
+    fn owner() -> Uuid {
+        Uuid::new_v4()
+    }
+}
+
+/// Keeps a worker alive: what panics in one projection is logged, and tried again after a while.
+async fn supervise(worker: Worker, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let mut task = JoinSet::new();
+        task.spawn(worker.clone().run(shutdown.clone()));
+        if let Some(Err(error)) = task.join_next().await {
+            tracing::error!(projection = worker.name(), %error, "the worker of a projection failed");
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(RESTART_DELAY) => {}
+            }
+        }
+    }
+}

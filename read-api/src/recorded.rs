@@ -1,0 +1,150 @@
+//! An event of a tenant's log as callers see it: in the tenant's own positions, and without what is secret.
+
+use chrono::{DateTime, Utc};
+use hub_event_store::event::Metadata;
+use hub_http::Problem;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, value::RawValue};
+use sqlx::{FromRow, PgPool, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::{
+    event_type::EventTypeFilter,
+    failure::failed,
+    statement::{Statement, statement},
+};
+
+/// A page of a tenant's log, within a window of its positions so that a rare type cannot make it read the whole log.
+pub(crate) const PAGE: Statement = statement!(
+    "SELECT tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, occurred_at, \
+     payload::text AS payload, metadata::text AS metadata \
+     FROM events WHERE tenant_id = $1 AND tenant_position > $2 AND tenant_position <= $3",
+    [" AND event_type = $5", " AND starts_with(event_type, $6)", " AND aggregate_id = $7"],
+    " ORDER BY tenant_position LIMIT $4",
+);
+
+/// The aggregate whose payloads hold a secret, and the member that holds it.
+const SEALED: (&str, &str) = ("webhook", "sealed_secret");
+
+/// One event of a tenant's log.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RecordedEvent")]
+pub(crate) struct EventAnswer {
+    /// Place among the tenant's events: from 1, without gaps, in the order in which they were recorded.
+    pub(crate) position: i64,
+    /// Identifies the event.
+    pub(crate) event_id: Uuid,
+    /// What happened, such as `tenant.suspended`.
+    pub(crate) event_type: String,
+    /// The version of the payload's shape, from 1.
+    pub(crate) event_version: i32,
+    /// What it happened to, such as `tenant`.
+    pub(crate) aggregate_type: String,
+    /// The id of what it happened to.
+    pub(crate) aggregate_id: Uuid,
+    /// Place among the events of the same aggregate, from 1.
+    pub(crate) sequence: i64,
+    /// When it happened; informational, the order is `position`.
+    pub(crate) occurred_at: DateTime<Utc>,
+    /// What else is to be known, in the shape of the event's type and version. Secrets are left out.
+    #[schemars(with = "Map<String, Value>")]
+    pub(crate) payload: Box<RawValue>,
+    /// Who caused it, and in which conversation.
+    #[schemars(with = "Metadata")]
+    pub(crate) metadata: Box<RawValue>,
+}
+
+impl FromRow<'_, PgRow> for EventAnswer {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let aggregate_type: String = row.try_get("aggregate_type")?;
+        let payload = json(row, "payload")?;
+        let payload = if aggregate_type == SEALED.0 { without_secret(payload) } else { payload };
+        Ok(Self {
+            position: row.try_get("tenant_position")?,
+            event_id: row.try_get("event_id")?,
+            event_type: row.try_get("event_type")?,
+            event_version: row.try_get("event_version")?,
+            aggregate_type,
+            aggregate_id: row.try_get("aggregate_id")?,
+            sequence: row.try_get("sequence")?,
+            occurred_at: row.try_get("occurred_at")?,
+            payload,
+            metadata: json(row, "metadata")?,
+        })
+    }
+}
+
+fn json(row: &PgRow, column: &str) -> Result<Box<RawValue>, sqlx::Error> {
+    let text: String = row.try_get(column)?;
+    RawValue::from_string(text).map_err(|e| sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(e) })
+}
+
+/// The payload without its secret; a payload that is no object tells nothing rather than too much.
+fn without_secret(payload: Box<RawValue>) -> Box<RawValue> {
+    let mut members: Map<String, Value> = serde_json::from_str(payload.get()).unwrap_or_default();
+    match members.remove(SEALED.1) {
+        None if !members.is_empty() => payload,
+        Some(_) | None => serde_json::value::to_raw_value(&members).expect("an object made from json is json"),
+    }
+}
+
+/// Which events of a tenant are wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) event_type: Option<EventTypeFilter>,
+    pub(crate) aggregate_id: Option<Uuid>,
+}
+
+/// A piece of a tenant's log: positions greater than `after`, up to and with `until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) tenant_id: Uuid,
+    pub(crate) after: i64,
+    pub(crate) until: i64,
+}
+
+impl Window {
+    /// At most `limit` of the wanted events, in order.
+    pub(crate) async fn read(self, pool: &PgPool, wanted: &Wanted, limit: i64) -> Result<Vec<EventAnswer>, sqlx::Error> {
+        let exact = EventTypeFilter::exact(wanted.event_type.as_ref());
+        let prefix = EventTypeFilter::prefix(wanted.event_type.as_ref());
+        let text = PAGE.with([exact.is_some(), prefix.is_some(), wanted.aggregate_id.is_some()]);
+        sqlx::query_as(&text)
+            .bind(self.tenant_id)
+            .bind(self.after)
+            .bind(self.until)
+            .bind(limit)
+            .bind(exact)
+            .bind(prefix)
+            .bind(wanted.aggregate_id)
+            .fetch_all(pool)
+            .await
+    }
+
+    /// The same for handlers.
+    pub(crate) async fn answer(self, pool: &PgPool, wanted: &Wanted, limit: i64) -> Result<Vec<EventAnswer>, Problem> {
+        self.read(pool, wanted, limit).await.map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(text: &str) -> String {
+        without_secret(RawValue::from_string(text.to_owned()).unwrap()).get().to_owned()
+    }
+
+    #[test]
+    fn a_sealed_secret_is_left_out_and_the_rest_is_kept() {
+        assert_eq!(redacted(r#"{"url":"x","sealed_secret":{"nonce":"a"}}"#), r#"{"url":"x"}"#);
+        assert_eq!(redacted(r#"{ "url" : "x" }"#), r#"{ "url" : "x" }"#);
+        assert_eq!(redacted(r#"{"sealed_secret":"s"}"#), "{}");
+    }
+
+    #[test]
+    fn a_payload_that_cannot_be_looked_into_is_not_shown() {
+        assert_eq!(redacted(r#"["sealed_secret"]"#), "{}");
+    }
+}

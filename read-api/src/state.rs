@@ -1,0 +1,77 @@
+//! What every query works with: connections, the end of the log, the keys of callers and cursors, and the room for streams.
+
+use std::{fmt, sync::Arc};
+
+use axum::extract::FromRef;
+use hub_event_store::tail::Tail;
+use hub_http::{Authenticator, CursorKey};
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::heads::TenantHeads;
+
+/// Event streams that one process serves at once when nothing else is said.
+pub const STREAMS_MAX_DEFAULT: usize = 2_000;
+
+/// What the query API is given from outside.
+#[derive(Clone)]
+pub struct Settings {
+    /// Connections that only read; the owner of the pool bounds how long a statement may take.
+    pub pool: PgPool,
+    /// The end of the log, kept up to date by somebody else.
+    pub tail: Tail,
+    /// The bearer keys that are accepted.
+    pub authenticator: Authenticator,
+    /// What cursors are sealed with.
+    pub cursor_key: CursorKey,
+    /// So many event streams are open at once at most; further ones get 503 `overloaded`.
+    pub streams_max: usize,
+    /// Ends event streams.
+    pub shutdown: CancellationToken,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Settings").field("streams_max", &self.streams_max).finish_non_exhaustive()
+    }
+}
+
+/// The state of the query API; cheap to clone.
+#[derive(Clone)]
+pub struct Queries {
+    pub(crate) pool: PgPool,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) cursor_key: CursorKey,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) heads: TenantHeads,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Queries {
+    /// The query API on these settings.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let Settings { pool, tail, authenticator, cursor_key, streams_max, shutdown } = settings;
+        Self {
+            heads: TenantHeads::new(pool.clone(), tail, shutdown.clone()),
+            pool,
+            authenticator,
+            cursor_key,
+            streams: Arc::new(Semaphore::new(streams_max)),
+            shutdown,
+        }
+    }
+}
+
+impl fmt::Debug for Queries {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Queries").finish_non_exhaustive()
+    }
+}
+
+impl FromRef<Queries> for Authenticator {
+    fn from_ref(queries: &Queries) -> Self {
+        queries.authenticator.clone()
+    }
+}

@@ -1,0 +1,110 @@
+//! Writing the log out as NDJSON: one event a line, in order, a page in memory at a time.
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use hub_event_store::{
+    event::Recorded,
+    log::{Log, PAGE_SIZE},
+};
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use uuid::Uuid;
+
+/// Which events are written.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this tenant's.
+    pub tenant_id: Option<Uuid>,
+    /// Only this type; `subscription.*` means every type of the aggregate.
+    pub event_type: Option<String>,
+    /// Only from this moment on.
+    pub from: Option<DateTime<Utc>>,
+    /// Only before this moment.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// Why an export ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("PostgreSQL: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("cannot write: {0}")]
+    Write(#[from] std::io::Error),
+    #[error("cannot write the event at position {position} as JSON: {source}")]
+    Encode {
+        /// Where the event stands.
+        position: i64,
+        /// What serde found.
+        source: serde_json::Error,
+    },
+}
+
+/// A line of the export: the event as stored, and its leaf hash in hexadecimal.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    event: &'a Recorded,
+    leaf_hash: String,
+}
+
+impl Filter {
+    fn admits(&self, event: &Recorded) -> bool {
+        let of_type = self.event_type.as_deref().is_none_or(|wanted| match wanted.strip_suffix('*') {
+            Some(prefix) => event.event_type.starts_with(prefix),
+            None => event.event_type == wanted,
+        });
+        of_type
+            && self.from.is_none_or(|from| event.occurred_at >= from)
+            && self.to.is_none_or(|to| event.occurred_at < to)
+    }
+}
+
+/// Writes every event that the filter admits, up to the head at the beginning; answers how many.
+///
+/// `progress` is told how far of how much: positions of the log, or of the tenant if one is asked for.
+///
+/// # Errors
+/// When PostgreSQL does not answer or the output takes no more.
+pub async fn export(
+    pool: &PgPool,
+    filter: &Filter,
+    mut output: impl AsyncWrite + Unpin,
+    mut progress: impl FnMut(i64, i64),
+) -> Result<u64, ExportError> {
+    let log = Log::new(pool.clone());
+    let head = log.head().await?;
+    let mut written = 0;
+    if let Some(tenant_id) = filter.tenant_id {
+        let mut after = 0;
+        loop {
+            let page = log.page_of_tenant(tenant_id, after, PAGE_SIZE).await?;
+            for event in page.iter().filter(|event| event.position <= head) {
+                written += write(event, filter, &mut output).await?;
+            }
+            let Some(last) = page.last().filter(|last| last.position <= head) else { break };
+            after = last.tenant_position;
+            progress(last.position, head);
+        }
+    } else {
+        let mut events = Box::pin(log.read(0, head));
+        while let Some(event) = events.try_next().await? {
+            written += write(&event, filter, &mut output).await?;
+            progress(event.position, head);
+        }
+    }
+    output.flush().await?;
+    Ok(written)
+}
+
+async fn write(event: &Recorded, filter: &Filter, output: &mut (impl AsyncWrite + Unpin)) -> Result<u64, ExportError> {
+    if !filter.admits(event) {
+        return Ok(0);
+    }
+    let leaf_hash = event.leaf_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut line = serde_json::to_vec(&Line { event, leaf_hash })
+        .map_err(|source| ExportError::Encode { position: event.position, source })?;
+    line.push(b'\n');
+    output.write_all(&line).await?;
+    Ok(1)
+}
