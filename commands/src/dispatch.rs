@@ -1,5 +1,7 @@
 //! From a request to its receipt: the order that the store executes, and its outcome as an answer.
 
+use std::sync::OnceLock;
+
 use hub_domain::{aggregate::Decide, id::PLATFORM_TENANT, refusal::Refusal};
 use hub_event_store::{
     append::{Accepted, Append, AppendError, Rejection},
@@ -9,7 +11,7 @@ use hub_event_store::{
 };
 use hub_http::{Caller, CommandHeaders, ConsistencyToken, Fingerprint, IfMatch, Problem, Receipt};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -40,6 +42,8 @@ pub(crate) struct Dispatch {
     tenant_id: Uuid,
     order: Order,
     exists: bool,
+    /// What the answer needs beside the place in the log; null when it needs nothing.
+    kept: Value,
     /// Held until the answer is there.
     _place: Option<Place>,
 }
@@ -49,8 +53,23 @@ pub(crate) struct Dispatch {
 pub(crate) struct Done {
     pub(crate) accepted: Accepted,
     /// What was kept for the answer beside the place in the log.
-    pub(crate) data: Value,
+    kept: Value,
     correlation_id: Uuid,
+}
+
+/// Why a command could not be prepared.
+#[derive(Debug)]
+pub(crate) enum PrepareError<E: std::error::Error + 'static> {
+    /// Something beside the aggregate refuses, such as the tenant.
+    Refused(Refused),
+    /// As when the aggregate itself is executed.
+    Execute(ExecuteError<E>),
+}
+
+impl<E: std::error::Error + 'static> From<ExecuteError<E>> for PrepareError<E> {
+    fn from(error: ExecuteError<E>) -> Self {
+        Self::Execute(error)
+    }
 }
 
 impl Dispatch {
@@ -110,7 +129,18 @@ impl Dispatch {
             },
         };
         let exists = headers.if_match == Some(IfMatch::Exists);
-        Ok(Self { store: commands.store.clone(), tenant_id, order, exists, _place: place })
+        Ok(Self { store: commands.store.clone(), tenant_id, order, exists, kept: Value::Null, _place: place })
+    }
+
+    /// The tenant that the command's aggregate belongs to.
+    pub(crate) fn tenant_id(&self) -> Uuid {
+        self.tenant_id
+    }
+
+    /// Keeps `data` with the command, so that the answer to its repetition has it too; never a secret.
+    #[must_use]
+    pub(crate) fn keeping(self, data: Value) -> Self {
+        Self { kept: data, ..self }
     }
 
     /// Executes a command that depends on its own aggregate only.
@@ -132,17 +162,51 @@ impl Dispatch {
     ///
     /// # Errors
     /// The refusal as a problem.
-    pub(crate) async fn execute_prepared<A, P, F>(self, context: &Context<A>, id: Uuid, prepare: P) -> Result<Done, Problem>
+    pub(crate) async fn execute_prepared<A, P, F>(
+        self,
+        context: &Context<A>,
+        id: Uuid,
+        prepare: P,
+    ) -> Result<Done, Problem>
     where
         A: Decide + Clone + 'static,
         P: Fn(u32) -> F + Send + Sync,
-        F: Future<Output = Result<Prepared<A::Command>, ExecuteError<A::Error>>> + Send,
+        F: Future<Output = Result<Prepared<A::Command>, PrepareError<A::Error>>> + Send,
     {
-        let executed = context.repository.execute(self.tenant_id, id, &self.order, prepare).await;
+        let outcome = (!self.kept.is_null()).then(|| Outcome::Done(self.kept.clone()).to_json());
+        // The repository knows the refusals of its own aggregate only, so another one goes around it.
+        let elsewhere = OnceLock::new();
+        let executed = {
+            let (prepare, outcome, elsewhere) = (&prepare, &outcome, &elsewhere);
+            let prepare = move |attempt| {
+                let prepared = prepare(attempt);
+                async move {
+                    match prepared.await {
+                        Ok(prepared) => Ok(Prepared { outcome: outcome.clone(), ..prepared }),
+                        Err(PrepareError::Execute(error)) => Err(error),
+                        Err(PrepareError::Refused(refused)) => {
+                            elsewhere.get_or_init(|| refused);
+                            Err(ExecuteError::Contended)
+                        }
+                    }
+                }
+            };
+            context.repository.execute(self.tenant_id, id, &self.order, prepare).await
+        };
+        if let Some(refused) = elsewhere.into_inner() {
+            return self.refuse(A::TYPE, id, refused).await;
+        }
         let error = match executed {
             Ok(accepted) => return self.done(accepted),
             Err(error) => error,
         };
+        // What the command was prepared from may have moved since its first time, too.
+        if self.order.repeatable && matches!(error, ExecuteError::VersionConflict { .. }) {
+            let first = self.store.outcome(self.order.metadata.command_id, &self.order.fingerprint).await;
+            if let Some(first) = first.map_err(|error| problem_of_append(&error))? {
+                return self.done(first);
+            }
+        }
         match refusal_of(&error, context) {
             Some(refused) => self.refuse(A::TYPE, id, refused).await,
             None => Err(problem_of(&error)),
@@ -150,12 +214,14 @@ impl Dispatch {
     }
 
     fn done(self, accepted: Accepted) -> Result<Done, Problem> {
-        match Outcome::of(accepted.outcome.as_deref()) {
-            Outcome::Refused(refused) => Err(refused.problem().header(
-                hub_http::headers::IDEMPOTENT_REPLAYED,
-                axum::http::HeaderValue::from_static("true"),
-            )),
-            Outcome::Done(data) => Ok(Done { accepted, data, correlation_id: self.order.metadata.correlation_id }),
+        // The log answers what it kept only to a repetition.
+        let outcome =
+            if accepted.replayed { Outcome::of(accepted.outcome.as_deref()) } else { Outcome::Done(self.kept) };
+        match outcome {
+            Outcome::Refused(refused) => Err(refused
+                .problem()
+                .header(hub_http::headers::IDEMPOTENT_REPLAYED, axum::http::HeaderValue::from_static("true"))),
+            Outcome::Done(kept) => Ok(Done { accepted, kept, correlation_id: self.order.metadata.correlation_id }),
         }
     }
 
@@ -193,6 +259,17 @@ impl Done {
         self.receipt_with(changed)
     }
 
+    /// What was kept under `name`.
+    ///
+    /// # Errors
+    /// `internal` when it is not what the command keeps.
+    pub(crate) fn kept<T: DeserializeOwned>(&self, name: &str) -> Result<T, Problem> {
+        serde_json::from_value(self.kept[name].clone()).map_err(|error| {
+            tracing::error!(%error, name, "what was kept with a command cannot be read");
+            Problem::internal()
+        })
+    }
+
     /// What the receipt says in its body.
     pub(crate) fn changed(&self) -> Changed {
         Changed {
@@ -213,7 +290,7 @@ impl Done {
 /// What the aggregate or the log refuses by a rule of the business; everything else is trouble of another kind.
 fn refusal_of<A: Decide>(error: &ExecuteError<A::Error>, context: &Context<A>) -> Option<Refused> {
     match error {
-        ExecuteError::Refused(refusal) => Some(Refused::new(refusal.kind(), refusal.code(), refusal.to_string())),
+        ExecuteError::Refused(refusal) => Some(Refused::of(refusal)),
         ExecuteError::Append(AppendError::Rejected(rejection)) => match rejection {
             Rejection::NameTaken { scope, key } => {
                 let code = context.code_of(scope)?;
@@ -244,7 +321,7 @@ fn problem_of<E: Refusal>(error: &ExecuteError<E>) -> Problem {
             tracing::error!(%reason, "a stream cannot be read");
             Problem::internal()
         }
-        ExecuteError::Refused(refusal) => Refused::new(refusal.kind(), refusal.code(), refusal.to_string()).problem(),
+        ExecuteError::Refused(refusal) => Refused::of(refusal).problem(),
     }
 }
 
@@ -268,7 +345,7 @@ fn problem_of_append(error: &AppendError) -> Problem {
 }
 
 /// The problem of a failure while a command's surroundings were being read.
-pub(crate) fn unread<E: Refusal, F: Refusal>(error: ExecuteError<E>) -> ExecuteError<F> {
+pub(crate) fn unread<E: Refusal, F: std::error::Error>(error: ExecuteError<E>) -> ExecuteError<F> {
     match error {
         ExecuteError::Append(error) => ExecuteError::Append(error),
         ExecuteError::VersionConflict { actual } => ExecuteError::VersionConflict { actual },

@@ -3,12 +3,15 @@
 //! Each context is one file with its routes, bodies and handlers. What happens by itself is in `process`.
 
 pub mod dispatch;
+mod documented;
 pub mod effects;
 mod in_flight;
+mod moment;
 mod outcome;
 pub mod process;
 pub mod room;
 mod sealing;
+mod surroundings;
 
 pub mod role;
 pub mod service_instance;

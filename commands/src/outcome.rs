@@ -1,6 +1,6 @@
 //! What is kept with a command so that the same command is answered the same again.
 
-use hub_domain::refusal::Kind;
+use hub_domain::refusal::{Kind, Refusal};
 use hub_http::{Problem, RefusalKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -43,6 +43,10 @@ impl Refused {
         Self { kind, code: code.to_owned(), detail }
     }
 
+    pub(crate) fn of(refusal: &impl Refusal) -> Self {
+        Self::new(refusal.kind(), refusal.code(), refusal.to_string())
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         self.kind == KeptKind::NotFound
     }
@@ -66,15 +70,5 @@ impl Outcome {
     /// What was kept; an outcome that nobody can read any more counts as done without further data.
     pub(crate) fn of(kept: Option<&RawValue>) -> Self {
         kept.and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or(Self::Done(Value::Null))
-    }
-}
-
-/// The transport's word for a kind of refusal, for the API's description.
-pub(crate) fn transport_kind(kind: Kind) -> RefusalKind {
-    match kind {
-        Kind::NotFound => RefusalKind::NotFound,
-        Kind::Conflict => RefusalKind::Conflict,
-        Kind::Invalid => RefusalKind::Invalid,
-        Kind::LimitReached => RefusalKind::LimitExceeded,
     }
 }

@@ -4,13 +4,15 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_domain::{
-    aggregate::Decide, refusal::Code, role::Role, service_instance::ServiceInstance, subscription::Subscription, tenant::Tenant,
-    webhook::Webhook,
+    aggregate::Decide, refusal::Code, role::Role, service_instance::ServiceInstance, subscription::Subscription,
+    tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::Authenticator;
 
-use crate::{effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance, subscription, tenant, webhook};
+use crate::{
+    effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance, subscription, tenant, webhook,
+};
 
 /// Fresh random bytes, injected so that tests can choose them.
 pub type Random = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
@@ -25,6 +27,12 @@ pub struct Settings {
     pub secret_key: [u8; 32],
     /// Where tokens and secrets come from.
     pub random: Random,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 /// The command API's state: one repository per context; cheap to clone.
@@ -99,5 +107,31 @@ impl FromRef<Commands> for Authenticator {
 impl fmt::Debug for Commands {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Commands").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hub_domain::refusal::Code;
+
+    use super::{role, service_instance, subscription, tenant, webhook};
+
+    /// What the log refuses in a context, and the context's codes.
+    type Refusals = (&'static [(&'static str, &'static str)], &'static [Code]);
+
+    #[test]
+    fn each_refusal_of_the_log_bears_a_code_of_its_context() {
+        let contexts: [Refusals; 5] = [
+            (role::CONDITIONS, hub_domain::role::CODES),
+            (service_instance::CONDITIONS, hub_domain::service_instance::CODES),
+            (subscription::CONDITIONS, hub_domain::subscription::CODES),
+            (tenant::CONDITIONS, hub_domain::tenant::CODES),
+            (webhook::CONDITIONS, hub_domain::webhook::CODES),
+        ];
+        for (conditions, codes) in contexts {
+            for (condition, code) in conditions {
+                assert!(codes.iter().any(|listed| listed.code == *code), "{condition}: {code}");
+            }
+        }
     }
 }

@@ -1,20 +1,13 @@
 //! Commands on tenants: `POST /v1/tenants` and `POST /v1/tenants/{tenant_id}/<verb>`.
 
-use aide::{
-    axum::{ApiRouter, routing::post_with},
-    transform::TransformOperation,
-};
+use aide::axum::{ApiRouter, routing::post_with};
 use axum::extract::State;
 use hub_domain::{
     money::Currency,
     tenant::{CODES, Command, Resource, SuspensionReason, Tier, decide},
     text::{DomainName, Email, Key, Name, Remark, Slug, parsed},
 };
-use hub_event_store::repository::Prepared;
-use hub_http::{
-    Body, CommandHeaders, Created, NoBody, PlatformCaller, Problem, Receipt, TenantCaller,
-    openapi::{described, refuses},
-};
+use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, PlatformCaller, Problem, Receipt, TenantCaller};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -23,14 +16,14 @@ use uuid::Uuid;
 use crate::{
     Commands,
     dispatch::{Changed, Dispatch},
-    outcome::{Outcome, transport_kind},
+    documented::Documented,
 };
 
 /// What the log itself refuses for a tenant.
 pub(crate) const CONDITIONS: &[(&str, &str)] =
     &[(decide::SLUG, "tenant_slug_taken"), (decide::DOMAIN, "tenant_domain_taken")];
 
-const TAG: &str = "tenants";
+const DOCUMENTED: Documented = Documented::new("tenants", CODES);
 
 pub(crate) fn routes() -> ApiRouter<Commands> {
     let tenant = "/v1/tenants/{tenant_id}";
@@ -38,65 +31,121 @@ pub(crate) fn routes() -> ApiRouter<Commands> {
         .api_route(
             "/v1/tenants",
             post_with(register, |op| {
-                doc(op, "registerTenant", "Register a tenant", "Makes the organisation known; it is pending until activated. Every tenant has the system roles from the start.")
+                DOCUMENTED.command(
+                    op,
+                    "registerTenant",
+                    "Register a tenant",
+                    "Makes the organisation known; it is pending until activated. Every tenant has the system \
+                     roles from the start.",
+                )
             }),
         )
         .api_route(
             &format!("{tenant}/activate"),
-            post_with(activate, |op| doc(op, "activateTenant", "Activate a tenant", "Lets a pending tenant use services.")),
+            post_with(activate, |op| {
+                DOCUMENTED.command(op, "activateTenant", "Activate a tenant", "Lets a pending tenant use services.")
+            }),
         )
         .api_route(
             &format!("{tenant}/suspend"),
             post_with(suspend, |op| {
-                doc(op, "suspendTenant", "Suspend a tenant", "Adds a reason to the set that keeps the tenant suspended.")
+                DOCUMENTED.command(
+                    op,
+                    "suspendTenant",
+                    "Suspend a tenant",
+                    "Adds a reason to the set that keeps the tenant suspended.",
+                )
             }),
         )
         .api_route(
             &format!("{tenant}/resume"),
             post_with(resume, |op| {
-                doc(op, "resumeTenant", "Clear a reason for suspension", "The tenant is active again when the last reason is cleared.")
+                DOCUMENTED.command(
+                    op,
+                    "resumeTenant",
+                    "Clear a reason for suspension",
+                    "The tenant is active again when the last reason is cleared.",
+                )
             }),
         )
         .api_route(
             &format!("{tenant}/rename"),
-            post_with(rename, |op| doc(op, "renameTenant", "Rename a tenant", "Changes the display name; the slug stays.")),
+            post_with(rename, |op| {
+                DOCUMENTED.command(op, "renameTenant", "Rename a tenant", "Changes the display name; the slug stays.")
+            }),
         )
         .api_route(
             &format!("{tenant}/change-tier"),
-            post_with(change_tier, |op| doc(op, "changeTenantTier", "Change a tenant's tier", "Moves the tenant to another tier.")),
+            post_with(change_tier, |op| {
+                DOCUMENTED.command(
+                    op,
+                    "changeTenantTier",
+                    "Change a tenant's tier",
+                    "Moves the tenant to another tier.",
+                )
+            }),
         )
         .api_route(
             &format!("{tenant}/set-quota"),
             post_with(set_quota, |op| {
-                doc(op, "setTenantQuota", "Set a quota", "Sets the limit of one resource; what is used above it already stays.")
+                DOCUMENTED.command(
+                    op,
+                    "setTenantQuota",
+                    "Set a quota",
+                    "Sets the limit of one resource; what is used above it already stays.",
+                )
             }),
         )
         .api_route(
             &format!("{tenant}/add-domain"),
             post_with(add_domain, |op| {
-                doc(op, "addTenantDomain", "Add a domain", "Answers the token to publish as the TXT record that proves the domain is the tenant's.")
+                DOCUMENTED.command(
+                    op,
+                    "addTenantDomain",
+                    "Add a domain",
+                    "Answers the token to publish as the TXT record that proves the domain is the tenant's.",
+                )
             }),
         )
         .api_route(
             &format!("{tenant}/verify-domain"),
             post_with(verify_domain, |op| {
-                doc(op, "verifyTenantDomain", "Verify a domain", "Takes the token found in the domain's DNS; from then on no other tenant can verify the domain.")
+                DOCUMENTED.command(
+                    op,
+                    "verifyTenantDomain",
+                    "Verify a domain",
+                    "Takes the token found in the domain's DNS; from then on no other tenant can verify the \
+                     domain.",
+                )
             }),
         )
         .api_route(
             &format!("{tenant}/remove-domain"),
-            post_with(remove_domain, |op| doc(op, "removeTenantDomain", "Remove a domain", "Gives the domain back.")),
+            post_with(remove_domain, |op| {
+                DOCUMENTED.command(op, "removeTenantDomain", "Remove a domain", "Gives the domain back.")
+            }),
         )
         .api_route(
             &format!("{tenant}/set-primary-domain"),
             post_with(set_primary_domain, |op| {
-                doc(op, "setTenantPrimaryDomain", "Set the primary domain", "Only a verified domain can be the primary one.")
+                DOCUMENTED.command(
+                    op,
+                    "setTenantPrimaryDomain",
+                    "Set the primary domain",
+                    "Only a verified domain can be the primary one.",
+                )
             }),
         )
         .api_route(
             &format!("{tenant}/archive"),
             post_with(archive, |op| {
-                doc(op, "archiveTenant", "Archive a tenant", "The end: the tenant accepts nothing any more and its domains are given back; its slug stays taken.")
+                DOCUMENTED.command(
+                    op,
+                    "archiveTenant",
+                    "Archive a tenant",
+                    "The end: the tenant accepts nothing any more and its domains are given back; its slug \
+                     stays taken.",
+                )
             }),
         )
 }
@@ -104,6 +153,7 @@ pub(crate) fn routes() -> ApiRouter<Commands> {
 /// A new tenant.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RegisterTenant")]
 struct Register {
     /// Short name in addresses; made lower case; unique on the platform for ever.
     #[serde(deserialize_with = "parsed")]
@@ -125,6 +175,7 @@ struct Register {
 /// A reason for suspension.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "SuspendTenant")]
 struct Suspend {
     reason: SuspensionReason,
     /// For the record.
@@ -135,6 +186,7 @@ struct Suspend {
 /// The reason that no longer holds.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ResumeTenant")]
 struct Resume {
     reason: SuspensionReason,
 }
@@ -142,6 +194,7 @@ struct Resume {
 /// A new display name.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RenameTenant")]
 struct Rename {
     #[serde(deserialize_with = "parsed")]
     name: Name,
@@ -150,6 +203,7 @@ struct Rename {
 /// Another tier.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ChangeTenantTier")]
 struct ChangeTier {
     tier: Tier,
 }
@@ -157,6 +211,7 @@ struct ChangeTier {
 /// The limit of one resource.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "SetTenantQuota")]
 struct SetQuota {
     resource: Resource,
     /// In the unit that the resource's name ends with.
@@ -167,6 +222,7 @@ struct SetQuota {
 /// A domain of the tenant's.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "TenantDomain")]
 struct Domain {
     #[serde(deserialize_with = "parsed")]
     domain: DomainName,
@@ -175,6 +231,7 @@ struct Domain {
 /// A domain and the token found in its DNS.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "VerifyTenantDomain")]
 struct VerifyDomain {
     #[serde(deserialize_with = "parsed")]
     domain: DomainName,
@@ -205,7 +262,9 @@ async fn register(
     let dispatch = Dispatch::begin_platform(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let command = Command::Register { slug, name, contact_email, tier, region, currency };
     let done = dispatch.execute(&commands.tenants, tenant_id, command).await?;
-    commands.ensure_system_roles(done.accepted.aggregate_id).await;
+    if let Err(error) = commands.ensure_system_roles(done.accepted.aggregate_id).await {
+        tracing::warn!(%error, "the system roles of a new tenant are left to the process manager");
+    }
     let location = format!("/v1/tenants/{}", done.accepted.aggregate_id);
     Ok(done.receipt().created(location))
 }
@@ -277,19 +336,13 @@ async fn add_domain(
 ) -> Result<Receipt<DomainChallenge>, Problem> {
     let Domain { domain } = body.value;
     let tenant_id = caller.tenant.id();
-    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let record_name = format!("_service-hub.{domain}");
     let token: String = commands.random()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    let kept = Outcome::Done(json!({ "record_name": record_name, "token": token })).to_json();
-    let done = dispatch
-        .execute_prepared(&commands.tenants, tenant_id, |_| {
-            let mut prepared = Prepared::new(Command::AddDomain { domain: domain.clone(), token: token.clone() });
-            prepared.outcome = Some(kept.clone());
-            async { Ok(prepared) }
-        })
-        .await?;
-    let text = |name: &str| done.data[name].as_str().unwrap_or_default().to_owned();
-    let challenge = DomainChallenge { changed: done.changed(), record_name: text("record_name"), token: text("token") };
+    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?
+        .keeping(json!({ "record_name": record_name, "token": token }));
+    let done = dispatch.execute(&commands.tenants, tenant_id, Command::AddDomain { domain, token }).await?;
+    let (record_name, token) = (done.kept("record_name")?, done.kept("token")?);
+    let challenge = DomainChallenge { changed: done.changed(), record_name, token };
     Ok(done.receipt_with(challenge))
 }
 
@@ -337,15 +390,10 @@ async fn order(
     commands: &Commands,
     caller: &TenantCaller,
     headers: CommandHeaders,
-    fingerprint: hub_http::Fingerprint,
+    fingerprint: Fingerprint,
     command: Command,
 ) -> Result<Receipt<Changed>, Problem> {
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(commands, &caller.caller, tenant_id, headers, fingerprint)?;
     Ok(dispatch.execute(&commands.tenants, tenant_id, command).await?.receipt())
-}
-
-fn doc<'t>(operation: TransformOperation<'t>, id: &str, summary: &str, description: &str) -> TransformOperation<'t> {
-    let refusals: Vec<_> = CODES.iter().map(|code| (transport_kind(code.kind), code.code)).collect();
-    refuses(described(operation, id, TAG, summary, description), &refusals)
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_nats::{
     HeaderMap,
-    jetstream::{self, stream::Config},
+    jetstream::{self, context::PublishError, publish::PublishAck, stream::Config},
 };
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream::FuturesOrdered};
 use sqlx::{Connection, PgConnection, PgPool, Row};
 use tokio_util::sync::CancellationToken;
 
@@ -153,22 +153,30 @@ async fn publish(jetstream: &jetstream::Context, page: &[Recorded], cursor: &mut
         messages.push(message_of(event, *previous)?);
         *previous = event.position;
     }
-    stream::iter(messages)
-        .then(|(subject, headers, payload)| jetstream.publish_with_headers(subject, headers, payload))
-        .map_err(|e| RelayError::Nats(e.to_string()))
-        .map_ok(|ack| async move {
-            match tokio::time::timeout(ACK_TIMEOUT, ack).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(RelayError::Nats(error.to_string())),
-                Err(_) => Err(RelayError::Nats("a message was not acknowledged in time".to_owned())),
-            }
-        })
-        .try_buffered(IN_FLIGHT_MAX)
-        .try_for_each(|()| async { Ok(()) })
-        .await?;
+    let mut in_flight = FuturesOrdered::new();
+    for (subject, headers, payload) in messages {
+        let ack = jetstream.publish_with_headers(subject, headers, payload).await.map_err(|e| RelayError::Nats(e.to_string()))?;
+        in_flight.push_back(tokio::time::timeout(ACK_TIMEOUT, ack.into_future()));
+        if in_flight.len() >= IN_FLIGHT_MAX {
+            acknowledged(in_flight.next().await)?;
+        }
+    }
+    while !in_flight.is_empty() {
+        acknowledged(in_flight.next().await)?;
+    }
     cursor.position = page.last().map_or(cursor.position, |event| event.position);
     cursor.partitions = partitions;
     Ok(())
+}
+
+type Acknowledgement = Result<Result<PublishAck, PublishError>, tokio::time::error::Elapsed>;
+
+fn acknowledged(ack: Option<Acknowledgement>) -> Result<(), RelayError> {
+    match ack {
+        Some(Ok(Err(error))) => Err(RelayError::Nats(error.to_string())),
+        Some(Err(_)) => Err(RelayError::Nats("a message was not acknowledged in time".to_owned())),
+        Some(Ok(Ok(_))) | None => Ok(()),
+    }
 }
 
 fn message_of(event: &Recorded, previous: i64) -> Result<(String, HeaderMap, Bytes), RelayError> {

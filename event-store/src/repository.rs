@@ -1,6 +1,6 @@
 //! Loading an aggregate and executing commands on it: decide on the cached state, append, retry a lost race.
 
-use std::{fmt, hash::BuildHasher, sync::Arc};
+use std::{fmt, hash::BuildHasher, sync::Arc, time::Duration};
 
 use cqrs_es::{Aggregate, event_sink::EventSink};
 use futures::TryStreamExt;
@@ -17,7 +17,14 @@ use crate::{
 };
 
 /// A command that keeps losing races is told so after this many attempts.
-const ATTEMPT_COUNT_MAX: u32 = 10;
+const ATTEMPT_COUNT_MAX: u32 = 50;
+
+/// Between two attempts: so long for each one before, up to the maximum. Another process that works on the same stream needs no
+/// reload after its own command, so it would win every time against an immediate second attempt.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(1);
+
+/// The longest delay between two attempts.
+const ATTEMPT_DELAY_MAX: Duration = Duration::from_millis(20);
 
 /// So many states of one aggregate type are kept at hand.
 const CACHE_SIZE: u64 = 10_000;
@@ -219,7 +226,7 @@ where
             match self.attempt(key, &loaded, order, prepared).await {
                 Err(ExecuteError::Append(AppendError::Rejected(
                     Rejection::SequenceConflict { .. } | Rejection::GuardMoved { .. } | Rejection::CounterMoved { .. },
-                ))) => {}
+                ))) => tokio::time::sleep((ATTEMPT_DELAY * attempt).min(ATTEMPT_DELAY_MAX)).await,
                 // A refusal may rest on a copy that another process has made stale: look again before saying no.
                 Err(ExecuteError::Refused(_) | ExecuteError::VersionConflict { .. }) if attempt == 0 => {
                     if let Some(first) = self.first_outcome(order).await? {

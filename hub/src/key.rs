@@ -8,15 +8,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
+use hub_http::{BearerKey, Caller, Scope, StoredKey};
 use sqlx::PgPool;
 
 use crate::clock::Clock;
 
 /// The principal that the first administrator's key stands for.
-pub const ADMINISTRATOR: &str = "administrator";
+pub const ADMINISTRATOR: &str = "key:administrator";
 
 /// 32 random bytes that every process of an installation shares; never shown.
 #[derive(Clone)]
@@ -36,9 +34,9 @@ impl std::fmt::Debug for SecretKey {
     }
 }
 
-/// The bearer key of the first administrator: `hub_<8 hex digits>_<43 base64url characters>`.
+/// The bearer key of the first administrator.
 pub struct AdministratorKey {
-    text: String,
+    key: BearerKey,
     made: bool,
 }
 
@@ -46,7 +44,7 @@ impl AdministratorKey {
     /// The key as it is sent after `Bearer`.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        self.key.reveal()
     }
 
     /// Whether this call made it; only then is it shown.
@@ -60,12 +58,6 @@ impl std::fmt::Debug for AdministratorKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("AdministratorKey(..)")
     }
-}
-
-/// What the database keeps of a bearer key: the SHA-256 of its whole text.
-#[must_use]
-pub fn hash(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
 }
 
 /// Reads the secret key, or makes it when the file does not exist.
@@ -93,28 +85,50 @@ pub fn secret(file: &Path) -> anyhow::Result<SecretKey> {
 /// When the file cannot be read or written, or does not hold a key.
 pub fn administrator(file: &Path) -> anyhow::Result<AdministratorKey> {
     if let Some(text) = read(file)? {
-        if !well_formed(&text) {
-            bail!("{} does not hold an administrator key (hub_<8 hex digits>_<43 characters>)", file.display());
-        }
-        return Ok(AdministratorKey { text, made: false });
+        return match BearerKey::parse(&text) {
+            Some(key) => Ok(AdministratorKey { key, made: false }),
+            None => bail!("{} does not hold an administrator key (hub_<id>_<secret>)", file.display()),
+        };
     }
-    let text = format!("hub_{}_{}", hex(&random::<4>()), URL_SAFE_NO_PAD.encode(random::<32>()));
-    write_private(file, &text)?;
-    Ok(AdministratorKey { text, made: true })
+    let key = BearerKey::generate(random::<32>());
+    write_private(file, key.reveal())?;
+    Ok(AdministratorKey { key, made: true })
 }
 
 const REGISTER: &str = "
-INSERT INTO administrator_keys (key_hash, principal, created_at)
-VALUES ($1, $2, $3)
-ON CONFLICT (key_hash) DO NOTHING";
+INSERT INTO administrator_keys (key_id, key_hash, principal, created_at)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (key_id) DO NOTHING";
+
+const STORED: &str = "SELECT key_id, key_hash, principal FROM administrator_keys";
 
 /// Makes the database know the administrator's key. Doing it again changes nothing.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn register(pool: &PgPool, key: &AdministratorKey, clock: &Clock) -> Result<(), sqlx::Error> {
-    sqlx::query(REGISTER).bind(hash(key.text()).as_slice()).bind(ADMINISTRATOR).bind(clock()).execute(pool).await?;
+    sqlx::query(REGISTER)
+        .bind(key.key.id())
+        .bind(key.key.sha256().as_slice())
+        .bind(ADMINISTRATOR)
+        .bind(clock())
+        .execute(pool)
+        .await?;
     Ok(())
+}
+
+/// The administrators' keys as the database knows them.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn stored(pool: &PgPool) -> Result<Vec<StoredKey>, sqlx::Error> {
+    let rows: Vec<(String, Vec<u8>, String)> = sqlx::query_as(STORED).fetch_all(pool).await?;
+    let key = |(id, hash, principal): (String, Vec<u8>, String)| {
+        // The schema admits no other length.
+        let sha256 = hash.try_into().ok()?;
+        Some(StoredKey { id, sha256, caller: Caller { principal, scope: Scope::Platform } })
+    };
+    Ok(rows.into_iter().filter_map(key).collect())
 }
 
 /// `N` bytes nobody can guess.
@@ -138,15 +152,6 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
     }
     Some(bytes)
-}
-
-fn well_formed(key: &str) -> bool {
-    let Some((id, secret)) = key.strip_prefix("hub_").and_then(|rest| rest.split_once('_')) else {
-        return false;
-    };
-    id.len() == 8
-        && id.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|bytes| bytes.len() == 32)
 }
 
 fn read(file: &Path) -> anyhow::Result<Option<String>> {
@@ -175,7 +180,7 @@ pub(crate) fn write_private(file: &Path, line: &str) -> anyhow::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{administrator, hash, hex, secret, well_formed};
+    use super::{administrator, secret};
 
     #[test]
     fn keys_are_made_once_and_only_their_owner_may_read_them() {
@@ -185,7 +190,6 @@ mod tests {
         let second = administrator(&file).unwrap();
         assert!(first.made() && !second.made());
         assert_eq!(first.text(), second.text());
-        assert!(well_formed(first.text()));
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -213,10 +217,5 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let key = administrator(&directory.path().join("admin.key")).unwrap();
         assert!(!format!("{key:?}").contains(key.text()));
-    }
-
-    #[test]
-    fn the_hash_is_sha_256_of_the_whole_text() {
-        assert_eq!(hex(&hash("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

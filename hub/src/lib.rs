@@ -3,12 +3,15 @@
 //! `hub up` runs everything on one machine with servers of its own; `hub serve` runs one role, or all of them,
 //! against servers that exist. What the roles do is written in the other rooms; here they are only put together.
 
+pub mod api;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod embedded;
 pub mod key;
 pub mod migrate;
 pub mod pool;
+pub mod problem_pages;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

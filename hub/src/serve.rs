@@ -1,23 +1,29 @@
 //! One process of the platform: its role, on listeners and servers that it is given, until it is told to stop.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
-use axum::Router;
-use axum::routing::get;
+use anyhow::{Context as _, anyhow};
+use hub_commands::Commands;
+use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
+use hub_http::{Authenticator, CursorKey};
+use hub_projections::runner::Runner;
+use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
 use metrics_exporter_prometheus::PrometheusHandle;
+use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
-use crate::config::Role;
-use crate::key::SecretKey;
-use crate::telemetry;
+use crate::{api, clock::Clock, config::Role, key, key::SecretKey, telemetry};
 
 /// How long requests that are under way may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long background work may take to end after the requests.
+const BACKGROUND_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often the administrators' keys are read again.
+const KEYS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Everything a process is given from outside. The database is migrated already.
 #[derive(Debug)]
@@ -38,18 +44,16 @@ pub struct ServeOptions {
     pub surroundings: Surroundings,
     /// The part of the work.
     pub role: Role,
-    /// The database again, for connections outside the pool. Holds the password.
-    pub database_url: String,
     /// NATS; always there when the role needs it.
     pub nats_url: Option<String>,
     /// The time.
     pub clock: Clock,
-    /// What cursors are signed with.
+    /// What cursors are signed with and secrets are sealed with, each by a key derived from it.
     pub secret_key: SecretKey,
 }
 
-impl std::fmt::Debug for ServeOptions {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ServeOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("ServeOptions").field("role", &self.role).finish_non_exhaustive()
     }
 }
@@ -63,24 +67,153 @@ pub struct Bound {
     pub metrics: SocketAddr,
 }
 
-/// Does the work of the role until `shutdown`, then ends what is under way within a bound. Calls `ready` once, when
-/// requests are answered.
+/// The upcasters of every context: one line each, the oldest version first.
+#[must_use]
+pub fn upcasters() -> Upcasters {
+    Upcasters::new(Vec::new())
+}
+
+/// Does the work of the role until `shutdown`, then ends requests first and background work after them, each within a bound. Calls
+/// `ready` once, when requests are answered.
 ///
 /// # Errors
 /// When a listener or a part of the work fails.
 pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl FnOnce(Bound)) -> anyhow::Result<()> {
-    let Surroundings { listener, metrics_listener, metrics, pool: _ } = options.surroundings;
+    let ServeOptions { surroundings, role, nats_url, clock, secret_key } = options;
+    let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
-    let routes = Router::new().route("/health/live", get(async || "ok\n"));
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+
+    let nats = match nats_url.filter(|_| role.needs_nats()) {
+        Some(url) => Some(connect(&url).await?),
+        None => None,
+    };
+    let tail = Tail::default();
+    let authenticator = Authenticator::new(key::stored(&pool).await.context("cannot read the administrators' keys")?);
+    let background_end = CancellationToken::new();
+    let mut background = Background::new(background_end.clone());
+
+    background.spawn("tail", {
+        let (tail, pool) = (tail.clone(), pool.clone());
+        async move |end| tail.run(pool, end).await
+    });
+    background.spawn("keys", {
+        let (authenticator, pool) = (authenticator.clone(), pool.clone());
+        async move |end| refresh_keys(&authenticator, &pool, &end).await
+    });
+    let commands = role.serves_commands().then(|| {
+        let store = EventStore::start(pool.clone(), tail.clone(), upcasters(), clock);
+        let secret_key = *secret_key.bytes();
+        let random = Arc::new(key::random::<32>);
+        Commands::new(hub_commands::Settings { store, authenticator: authenticator.clone(), secret_key, random })
+    });
+    if let Some(commands) = commands.clone() {
+        background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
+    }
+    if role.relays() {
+        let nats = nats.clone().context("the relay needs a NATS")?;
+        let relay = Relay::new(pool.clone(), nats, tail.clone());
+        background.spawn("relay", async move |end| relay.run(end).await);
+    }
+    if role.projects() {
+        let runner = Runner::new(pool.clone(), nats.clone(), tail.clone(), upcasters(), hub_projections::all());
+        background.spawn("projections", async move |end| runner.run(end).await);
+    }
+    let queries = role.serves_queries().then(|| {
+        Queries::new(hub_read_api::Settings {
+            pool: pool.clone(),
+            tail,
+            authenticator,
+            cursor_key: cursor_key(&secret_key),
+            streams_max: STREAMS_MAX_DEFAULT,
+            shutdown: shutdown.clone(),
+        })
+    });
+
+    let (router, _) = api::router(commands, queries, api::health(&pool, nats.as_ref()));
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let telemetry = telemetry::serve_metrics(metrics_listener, metrics, shutdown.clone());
     ready(bound);
-    let work = async { tokio::try_join!(async { serving.await.context("the API listener failed") }, telemetry) };
-    tokio::select! {
-        outcome = work => outcome.map(|_| ()),
+    let requests = async { tokio::try_join!(async { serving.await.context("the API listener failed") }, telemetry) };
+    let outcome = tokio::select! {
+        outcome = requests => outcome.map(|_| ()),
+        lost = background.lost() => Err(lost),
         () = past_the_limit(&shutdown) => {
             tracing::warn!("requests were cut off after {} s", DRAIN_LIMIT.as_secs());
             Ok(())
+        }
+    };
+    background.end().await;
+    outcome
+}
+
+/// Connects to NATS, now or when it is there: the log does not wait for it.
+async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
+    async_nats::ConnectOptions::new()
+        .name("hub")
+        .retry_on_initial_connect()
+        .connect(url)
+        .await
+        .context("the NATS URL cannot be used")
+}
+
+/// The key of paging cursors.
+fn cursor_key(secret_key: &SecretKey) -> CursorKey {
+    CursorKey::new(Sha256::new().chain_update(b"hub cursors v1\0").chain_update(secret_key.bytes()).finalize().into())
+}
+
+/// Reads the administrators' keys again and again, so that another process's change is noticed.
+async fn refresh_keys(authenticator: &Authenticator, pool: &PgPool, end: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(KEYS_INTERVAL) => {}
+        }
+        match key::stored(pool).await {
+            Ok(keys) => authenticator.replace(keys),
+            // The keys that are known stay valid; without PostgreSQL nothing is answered anyway.
+            Err(error) => tracing::debug!(%error, "cannot read the administrators' keys"),
+        }
+    }
+}
+
+/// The work beside the requests.
+struct Background {
+    end: CancellationToken,
+    tasks: JoinSet<&'static str>,
+}
+
+impl Background {
+    fn new(end: CancellationToken) -> Self {
+        Self { end, tasks: JoinSet::new() }
+    }
+
+    fn spawn<W, F>(&mut self, name: &'static str, work: W)
+    where
+        W: FnOnce(CancellationToken) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let work = work(self.end.clone());
+        self.tasks.spawn(async move {
+            work.await;
+            name
+        });
+    }
+
+    /// Ends when one of the tasks has, which none does by itself.
+    async fn lost(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(name)) => anyhow!("the {name} ended"),
+            Some(Err(error)) => anyhow!("a part of the work was lost: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Asks all tasks to end and waits for them within a bound.
+    async fn end(mut self) {
+        self.end.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(BACKGROUND_LIMIT, ended).await.is_err() {
+            tracing::warn!("background work was cut off after {} s", BACKGROUND_LIMIT.as_secs());
         }
     }
 }

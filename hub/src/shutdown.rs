@@ -24,10 +24,7 @@ impl Shutdown {
         tokio::spawn(async move {
             let name = signals.next().await;
             told.drain.cancel();
-            tracing::info!(
-                signal = name,
-                "stopping; a second signal stops at once"
-            );
+            tracing::info!(signal = name, "stopping; a second signal stops at once");
             let name = signals.next().await;
             told.hurry.cancel();
             tracing::warn!(signal = name, "stopping at once");

@@ -5,7 +5,6 @@ use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
 use futures::future::BoxFuture;
 use hub_event_store::event::Recorded;
 use schemars::schema_for;
-use serde::Serialize;
 use sqlx::{PgConnection, Row as _, types::Json};
 
 use crate::{
@@ -47,7 +46,7 @@ impl<M: ReadModel> KeyedProjection<M> {
         let create_expected = vec![
             drop(&format!("pg_temp.{expected}")),
             format!("CREATE TEMPORARY TABLE {expected} (LIKE {live})"),
-            format!("ALTER TABLE {expected} ADD PRIMARY KEY ({})", M::KEY.join(", ")),
+            format!("ALTER TABLE {expected} ADD PRIMARY KEY ({})", listed(M::KEY)),
         ];
         Self {
             live: TableSql::new::<M>(live, &columns, Vec::new()),
@@ -171,6 +170,14 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
         M::TABLE
     }
 
+    fn columns(&self) -> Vec<String> {
+        columns::<M>()
+    }
+
+    fn key(&self) -> &'static [&'static str] {
+        M::KEY
+    }
+
     fn version(&self) -> i32 {
         M::VERSION
     }
@@ -237,8 +244,7 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
 }
 
 /// The columns of a read model: the fields of its row, in the order of their names.
-#[must_use]
-pub fn columns<M: ReadModel>() -> Vec<String> {
+fn columns<M: ReadModel>() -> Vec<String> {
     let schema = schema_for!(M::Row);
     let properties = schema.get("properties").and_then(serde_json::Value::as_object);
     let mut columns: Vec<String> = properties.expect("a row is a struct with named fields").keys().cloned().collect();
@@ -257,20 +263,25 @@ fn expected_of(table: &str) -> String {
     format!("{table}_expected")
 }
 
+/// Quoted, since a plain name may still be a word of SQL.
+fn listed(columns: &[impl AsRef<str>]) -> String {
+    columns.iter().map(|column| format!("\"{}\"", column.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
 /// `left.a = right.a AND left.b = right.b`.
 fn joined_by<M: ReadModel>(left: &str, right: &str) -> String {
-    M::KEY.iter().map(|column| format!("{left}.{column} = {right}.{column}")).collect::<Vec<_>>().join(" AND ")
+    M::KEY.iter().map(|column| format!("{left}.\"{column}\" = {right}.\"{column}\"")).collect::<Vec<_>>().join(" AND ")
 }
 
 impl TableSql {
     fn new<M: ReadModel>(table: &str, columns: &[String], create: Vec<String>) -> Self {
         let live = M::TABLE;
-        let key = M::KEY.join(", ");
-        let list = columns.join(", ");
-        let qualified = columns.iter().map(|column| format!("t.{column}")).collect::<Vec<_>>().join(", ");
+        let key = listed(M::KEY);
+        let list = listed(columns);
+        let qualified = columns.iter().map(|column| format!("t.\"{column}\"")).collect::<Vec<_>>().join(", ");
         let by_key = joined_by::<M>("t", "k");
         let kept: Vec<_> = columns.iter().filter(|column| !M::KEY.contains(&column.as_str())).collect();
-        let set = kept.iter().map(|column| format!("{column} = EXCLUDED.{column}")).collect::<Vec<_>>().join(", ");
+        let set = kept.iter().map(|column| format!("\"{column}\" = EXCLUDED.\"{column}\"")).collect::<Vec<_>>().join(", ");
         let resolve = if kept.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}") };
         Self {
             read: format!(
@@ -288,10 +299,10 @@ impl TableSql {
 }
 
 fn differences_sql<M: ReadModel>(expected: &str, columns: &[String]) -> String {
-    let list = columns.join(", ");
+    let list = listed(columns);
     let key = M::KEY
         .iter()
-        .map(|column| format!("'{column}', coalesce(f.{column}, e.{column})"))
+        .map(|column| format!("'{column}', coalesce(f.\"{column}\", e.\"{column}\")"))
         .collect::<Vec<_>>()
         .join(", ");
     format!(
@@ -301,12 +312,4 @@ fn differences_sql<M: ReadModel>(expected: &str, columns: &[String]) -> String {
         M::TABLE,
         joined_by::<M>("f", "e"),
     )
-}
-
-/// A key as JSON, for tests and messages.
-pub(crate) fn key_fields<K: Serialize>(key: &K) -> Vec<String> {
-    match serde_json::to_value(key) {
-        Ok(serde_json::Value::Object(map)) => map.keys().cloned().collect(),
-        Ok(_) | Err(_) => Vec::new(),
-    }
 }

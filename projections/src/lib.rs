@@ -1,1 +1,76 @@
-//! To be written.
+//! Read models: rows folded from the log, and the runner that keeps them in step with it.
+//!
+//! A read model is a row type, a key and a pure fold ([`model::ReadModel`]); everything else is done here once for all: batches,
+//! checkpoints, leases, healing from PostgreSQL, parking what cannot be read, rebuilding and verifying. Nothing here has side effects
+//! beyond its own tables.
+
+pub mod checkpoint;
+mod delivery;
+mod incoming;
+pub mod keyed;
+pub mod model;
+mod parked;
+pub mod projection;
+pub mod rebuild;
+pub mod runner;
+pub mod status;
+pub mod verify;
+
+pub mod analytics;
+pub mod audit;
+pub mod billing;
+pub mod role;
+pub mod service_instance;
+pub mod subscription;
+pub mod tenant;
+pub mod webhook;
+
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+
+use crate::{keyed::KeyedProjection, model::ReadModel, projection::Projection};
+
+/// Every projection of the platform.
+#[must_use]
+pub fn all() -> Vec<Arc<dyn Projection>> {
+    fn of<M: ReadModel>() -> Arc<dyn Projection> {
+        Arc::new(KeyedProjection::<M>::new())
+    }
+    vec![
+        of::<analytics::EventCounts>(),
+        of::<analytics::MrrMovements>(),
+        of::<audit::AuditEntries>(),
+        of::<billing::Charges>(),
+        of::<role::Roles>(),
+        of::<service_instance::ServiceInstances>(),
+        of::<subscription::Subscriptions>(),
+        of::<tenant::Tenants>(),
+        of::<webhook::Webhooks>(),
+    ]
+}
+
+/// Every constant SQL text of this crate, for the test that prepares each against the migrated schema; those of the single tables are
+/// in [`Projection::queries`].
+pub const QUERIES: &[&str] = &[
+    checkpoint::ENSURE,
+    checkpoint::ACQUIRE,
+    checkpoint::MOVE,
+    checkpoint::RENEW,
+    checkpoint::RELEASE,
+    checkpoint::STOP,
+    checkpoint::RESUME,
+    checkpoint::LOCK,
+    checkpoint::REPLACE,
+    checkpoint::POSITION,
+    keyed::SWAP,
+    parked::STREAMS,
+    parked::POSITIONS,
+    parked::COUNT,
+    parked::PARK,
+    parked::CLEAR,
+    rebuild::LOCK,
+    status::STATUS,
+    status::PARKED,
+];

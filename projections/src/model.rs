@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// `bigint`, `boolean`, `timestamptz`, `date`, and `jsonb` for everything nested. Generated columns may be added.
 pub trait ReadModel: Send + Sync + 'static {
     /// One row; also the body of answers. Times that come from a payload go through [`to_micros`].
-    type Row: Serialize + DeserializeOwned + JsonSchema + Clone + PartialEq + fmt::Debug + Send + Sync + 'static;
+    type Row: Serialize + DeserializeOwned + JsonSchema + Clone + PartialEq + fmt::Debug + Send + Sync + Unpin + 'static;
     /// A struct whose fields are the key columns.
     type Key: Serialize + DeserializeOwned + Clone + Ord + Hash + fmt::Debug + Send + Sync + 'static;
 
@@ -110,4 +110,10 @@ impl AggregateKey {
 #[must_use]
 pub fn to_micros(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
+}
+
+/// Whether events of this type belong to the aggregate.
+#[must_use]
+pub fn of_aggregate(event_type: &str, aggregate_type: &str) -> bool {
+    event_type.strip_prefix(aggregate_type).is_some_and(|rest| rest.starts_with('.'))
 }

@@ -37,6 +37,12 @@ pub(crate) struct ParkedEvent {
     error: String,
 }
 
+impl ParkedEvent {
+    pub(crate) fn error(&self) -> &str {
+        &self.error
+    }
+}
+
 /// One stream, as a parked one is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct StreamKey {

@@ -29,6 +29,12 @@ pub trait Projection: fmt::Debug + Send + Sync + 'static {
     /// Its table.
     fn table(&self) -> &'static str;
 
+    /// Its columns but for generated ones, in the order of their names.
+    fn columns(&self) -> Vec<String>;
+
+    /// The key columns, in the order of the table's primary key.
+    fn key(&self) -> &'static [&'static str];
+
     /// The version of its rows; a higher one than the checkpoint's means that the table must be built anew.
     fn version(&self) -> i32;
 

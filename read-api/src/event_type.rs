@@ -22,7 +22,8 @@ impl EventTypeFilter {
             Some(_) | None => (text, Self::Exact(text.to_owned())),
         };
         let letters = |part: &str| {
-            !part.is_empty() && part.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            !part.is_empty()
+                && part.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
         };
         if text.len() <= LENGTH_MAX && plain.split('.').all(letters) {
             return Ok(filter);
@@ -57,7 +58,8 @@ mod tests {
         let read = |text: &str| EventTypeFilter::parse(text).ok();
         assert_eq!(read("tenant.suspended"), Some(EventTypeFilter::Exact("tenant.suspended".to_owned())));
         assert_eq!(read("tenant.*"), Some(EventTypeFilter::Prefix("tenant.".to_owned())));
-        for bad in ["", "*", ".*", "tenant*", "tenant..*", "Tenant.x", "tenant.%", "a.*.b", ".", "a.", &"a".repeat(200)] {
+        for bad in ["", "*", ".*", "tenant*", "tenant..*", "Tenant.x", "tenant.%", "a.*.b", ".", "a.", &"a".repeat(200)]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -40,7 +40,7 @@ struct EventQuery {
     /// Only events after this position of the tenant's log; 0 or absent for the beginning.
     after: Option<u64>,
     /// Most events of the page.
-    #[schemars(range(min = 1, max = 500))]
+    #[schemars(with = "Option<u32>", range(min = 1, max = 500))]
     limit: Option<String>,
     /// Only events of this type, or of all types of an aggregate: `tenant.suspended`, `tenant.*`.
     event_type: Option<String>,

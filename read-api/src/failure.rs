@@ -5,13 +5,19 @@ use hub_http::Problem;
 /// SQLSTATE of a statement that took longer than it may.
 const QUERY_CANCELED: &str = "57014";
 
+/// SQLSTATEs of values that PostgreSQL cannot hold: a text with a NUL in it, a time beyond its calendar.
+const OUTSIDE: &[&str] = &["22021", "22008"];
+
 /// Beginnings of SQLSTATEs that pass by themselves: connection exceptions, insufficient resources, operator intervention.
 const PASSING: &[&str] = &["08", "53", "57P"];
 
-/// Logs why a query failed and turns it into the answer: 503 for what passes by itself, 500 for what does not.
+/// Logs why a query failed and turns it into the answer: 503 for what passes by itself, 400 for a filter that PostgreSQL cannot even
+/// hold, 500 for everything else.
 pub(crate) fn failed(error: sqlx::Error) -> Problem {
     let problem = problem_of(&error);
-    tracing::error!(%error, code = problem.code(), "a query failed");
+    if problem.status().is_server_error() {
+        tracing::error!(%error, code = problem.code(), "a query failed");
+    }
     problem
 }
 
@@ -25,6 +31,9 @@ fn problem_of(error: &sqlx::Error) -> Problem {
         sqlx::Error::Database(error) => match error.code() {
             Some(code) if code == QUERY_CANCELED => Problem::overloaded(),
             Some(code) if PASSING.iter().any(|class| code.starts_with(class)) => Problem::store_unavailable(),
+            Some(code) if OUTSIDE.contains(&code.as_ref()) => {
+                Problem::invalid_query(None, "a parameter has a value that nothing here can have")
+            }
             Some(_) | None => Problem::internal(),
         },
         _ => Problem::internal(),

@@ -33,7 +33,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 impl Queries {
     /// The position of the tenant's last event; 404 `not_found` for a tenant that nothing ever happened to.
     pub(crate) async fn tenant_head(&self, tenant: TenantScope) -> Result<i64, Problem> {
-        let head = sqlx::query_scalar(TENANT_HEAD).bind(tenant.id()).fetch_optional(&self.pool).await.map_err(failed)?;
+        let head =
+            sqlx::query_scalar(TENANT_HEAD).bind(tenant.id()).fetch_optional(&self.pool).await.map_err(failed)?;
         head.ok_or_else(Problem::not_found)
     }
 }

@@ -106,7 +106,12 @@ pub(crate) struct Window {
 
 impl Window {
     /// At most `limit` of the wanted events, in order.
-    pub(crate) async fn read(self, pool: &PgPool, wanted: &Wanted, limit: i64) -> Result<Vec<EventAnswer>, sqlx::Error> {
+    pub(crate) async fn read(
+        self,
+        pool: &PgPool,
+        wanted: &Wanted,
+        limit: i64,
+    ) -> Result<Vec<EventAnswer>, sqlx::Error> {
         let exact = EventTypeFilter::exact(wanted.event_type.as_ref());
         let prefix = EventTypeFilter::prefix(wanted.event_type.as_ref());
         let text = PAGE.with([exact.is_some(), prefix.is_some(), wanted.aggregate_id.is_some()]);

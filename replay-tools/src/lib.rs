@@ -1,6 +1,7 @@
 //! Replaying the log: proving that it is whole, and writing it out. The library behind the audit verbs of the program.
 
 pub mod export;
+pub mod read_models;
 pub mod verify;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.

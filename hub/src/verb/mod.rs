@@ -1,5 +1,10 @@
 //! The verbs of the program, one file each.
 
+mod demo;
+mod events;
+mod progress;
+mod projections;
+mod replay;
 mod serve;
 mod up;
 
@@ -9,10 +14,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Parser, Subcommand};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 
 use crate::config::{Config, Flags};
-use crate::telemetry;
+use crate::embedded::OpenDatabase;
+use crate::{pool, telemetry};
 
 /// Where `/metrics` listens when nothing else was said.
 const METRICS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
@@ -32,6 +39,14 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Play a year of a provider with dozens of tenants on a platform that runs
+    Demo(demo::Arguments),
+    /// Write the log out
+    Events(events::Arguments),
+    /// Look at the read models, or build one anew
+    Projections(projections::Arguments),
+    /// Prove the log and the read models
+    Replay(replay::Arguments),
     /// Run one part of the platform, or all, with a PostgreSQL and a NATS that exist
     Serve(serve::Arguments),
     /// Run everything on this machine, with a PostgreSQL and a NATS of its own
@@ -62,6 +77,10 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the threads")?.block_on(
         async {
             match program.verb {
+                Verb::Demo(arguments) => demo::run(config, arguments).await,
+                Verb::Events(arguments) => events::run(&config, arguments).await,
+                Verb::Projections(arguments) => projections::run(&config, arguments).await,
+                Verb::Replay(arguments) => replay::run(&config, arguments).await,
                 Verb::Serve(_) => serve::run(config).await,
                 Verb::Up => up::run(config).await,
             }
@@ -83,5 +102,32 @@ async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
             key.replace('_', "-"),
             key.to_uppercase()
         )),
+    }
+}
+
+/// So many connections are enough for a verb that does one thing.
+const VERB_POOL_SIZE: u32 = 4;
+
+/// Does something with the database that was given, that of the hub which runs in the directory, or that of the data in it.
+async fn with_database<T>(config: &Config, work: impl AsyncFnOnce(PgPool) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let database = OpenDatabase::open(config).await?;
+    let outcome = match pool::open(database.url(), VERB_POOL_SIZE).await {
+        Ok(pool) => {
+            let outcome = work(pool.clone()).await;
+            pool.close().await;
+            outcome
+        }
+        Err(error) => Err(error),
+    };
+    database.close().await;
+    outcome
+}
+
+/// Writes to standard output; a reader that has gone away is not an error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write the answer"),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

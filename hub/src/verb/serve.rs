@@ -55,7 +55,6 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let options = ServeOptions {
         surroundings: Surroundings { listener, metrics_listener, metrics: telemetry::start_metrics()?, pool },
         role: config.role,
-        database_url,
         nats_url: config.nats_url,
         clock,
         secret_key,

@@ -139,7 +139,6 @@ async fn roles(
             pool,
         },
         role: Role::All,
-        database_url: database_url.to_owned(),
         nats_url: Some(nats_url.to_owned()),
         clock,
         secret_key,

@@ -12,7 +12,6 @@ use hub_event_store::{tail::Tail, upcast::Upcasters};
 use sqlx::PgPool;
 use tokio::{sync::broadcast, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::projection::Projection;
 
@@ -85,7 +84,6 @@ impl Runner {
 
     /// Runs until `shutdown`, then lets the workers finish their batches and gives the leases back.
     pub async fn run(self, shutdown: CancellationToken) {
-        // Not on `shutdown` itself: workers that end are told apart from workers that failed by it.
         let (sender, _) = broadcast::channel(FEED_SIZE);
         let feed = Feed::new(self.nats.clone(), self.upcasters.clone(), sender);
         let mut tasks = JoinSet::new();
@@ -99,10 +97,6 @@ impl Runner {
         if ended.await.is_err() {
             tracing::warn!("some projections did not finish their batch in time; it will be read again");
         }
-    }
-
-    fn owner() -> Uuid {
-        Uuid::new_v4()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hub_event_store::{log::Log, tail::Tail, upcast::Upcasters};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::{
     sync::{broadcast::error::{RecvError, TryRecvError}, watch},
     time::Instant,
@@ -66,8 +66,6 @@ enum Wake {
     Next(Incoming),
     /// Only PostgreSQL knows.
     Look,
-    /// Nothing new; the lease wants to be renewed.
-    Idle,
 }
 
 /// A worker that holds the lease.
@@ -80,6 +78,8 @@ struct Session<'a> {
     head: watch::Receiver<i64>,
     /// NATS did not bring in time what is in the log; until it brings something, nobody waits for it.
     doubtful: bool,
+    /// A message was missing while a batch was gathered.
+    gap: bool,
     renewed_at: Instant,
 }
 
@@ -150,9 +150,11 @@ impl Worker {
             feed: self.feed.subscribe(),
             head: self.tail.follow(),
             doubtful: false,
+            gap: false,
             renewed_at: Instant::now(),
         };
         self.show_parked().await?;
+        session.show_position();
         tracing::debug!(projection = name, position = lease.position, "the projection runs here");
         let outcome = session.run(shutdown).await;
         if outcome.is_ok() {
@@ -201,7 +203,6 @@ impl Session<'_> {
                     self.take_in(&batch).await?;
                 }
                 Wake::Look => self.catch_up(shutdown).await?,
-                Wake::Idle => {}
             }
             if self.renewed_at.elapsed() > self.worker.settings.lease / 3 {
                 self.renew().await?;
@@ -213,7 +214,6 @@ impl Session<'_> {
     async fn catch_up(&mut self, shutdown: &CancellationToken) -> Result<(), Interruption> {
         let limit = self.worker.settings.batch_size_max;
         while !shutdown.is_cancelled() {
-            self.head.borrow_and_update();
             let limit_in_sql = i64::try_from(limit).unwrap_or(i64::MAX);
             let page = incoming::page(&self.worker.log, &self.worker.upcasters, self.position, limit_in_sql).await?;
             if !page.is_empty() {
@@ -226,13 +226,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Waits for something to do.
+    /// Waits for something to do, at most the poll interval.
     async fn wake(&mut self, shutdown: &CancellationToken) -> Wake {
+        if std::mem::take(&mut self.gap) {
+            return Wake::Look;
+        }
         let settings = self.worker.settings;
         let idle = tokio::time::sleep(settings.poll_interval);
         tokio::pin!(idle);
         loop {
-            let behind = *self.head.borrow() > self.position;
+            let behind = *self.head.borrow_and_update() > self.position;
             let trusted = *self.feed.connected.borrow() && !self.doubtful;
             if behind && !trusted {
                 return Wake::Look;
@@ -241,22 +244,142 @@ impl Session<'_> {
                 () = shutdown.cancelled() => return Wake::Shutdown,
                 received = self.feed.events.recv() => {
                     self.doubtful = false;
-                    match received {
-                        Ok(event) if event.position() <= self.position => {}
-                        Ok(event) if event.position() == self.position + 1 => return Wake::Next(event),
-                        Ok(_) | Err(RecvError::Lagged(_)) => return self.heal(),
-                        // The feed lives as long as the runner.
-                        Err(RecvError::Closed) => return Wake::Shutdown,
+                    match self.judge(received.map_err(|error| matches!(error, RecvError::Lagged(_))), self.position) {
+                        Verdict::Continues(event) => return Wake::Next(event),
+                        Verdict::Known => {}
+                        Verdict::Gap => return Wake::Look,
+                        Verdict::Nothing => return Wake::Shutdown, // The feed lives as long as the runner.
                     }
                 }
-                // Nobody appends in this process any more when it is closed; then the slow look remains.
-                changed = self.head.changed(), if !behind => if changed.is_err() { return self.look_slowly(&mut idle).await },
+                // Never closed: this worker holds the tail too.
+                _ = self.head.changed(), if !behind => {}
                 () = tokio::time::sleep(settings.grace), if behind => {
                     self.doubtful = true;
                     return Wake::Look;
                 }
-                () = &mut idle => return Wake::Idle,
+                () = &mut idle => return Wake::Look,
             }
         }
     }
+
+    /// The first event and what directly follows it and has come already.
+    fn gather(&mut self, first: Incoming) -> Vec<Incoming> {
+        let mut last = first.position();
+        let mut batch = vec![first];
+        while batch.len() < self.worker.settings.batch_size_max {
+            let received = self.feed.events.try_recv();
+            match self.judge(received.map_err(|error| matches!(error, TryRecvError::Lagged(_))), last) {
+                Verdict::Continues(event) => {
+                    last = event.position();
+                    batch.push(event);
+                }
+                Verdict::Known => {}
+                Verdict::Gap => {
+                    self.gap = true;
+                    break;
+                }
+                Verdict::Nothing => break,
+            }
+        }
+        batch
+    }
+
+    /// What a message is to somebody who has everything up to `position`; the error tells whether messages were lost.
+    fn judge(&self, received: Result<Incoming, bool>, position: i64) -> Verdict {
+        match received {
+            Ok(event) if event.position() <= position => Verdict::Known,
+            Ok(event) if event.position() == position + 1 => Verdict::Continues(event),
+            Ok(_) | Err(true) => {
+                metrics::counter!("hub_projection_gaps_healed_total", "projection" => self.worker.name()).increment(1);
+                Verdict::Gap
+            }
+            Err(false) => Verdict::Nothing,
+        }
+    }
+
+    async fn take_in(&mut self, batch: &[Incoming]) -> Result<(), Interruption> {
+        let expected = self.position + 1..;
+        if let Some((hole, _)) = expected.zip(batch).find(|(position, incoming)| *position != incoming.position()) {
+            return Err(sqlx::Error::Protocol(format!("the log has no event at position {hole}")).into());
+        }
+        let started_at = Instant::now();
+        tokio::time::timeout(BATCH_TIMEOUT, self.deliver(batch)).await.map_err(|_| Interruption::TooSlow)??;
+        let name = self.worker.name();
+        metrics::histogram!("hub_projection_batch_duration_seconds", "projection" => name).record(started_at.elapsed());
+        metrics::counter!("hub_events_applied_total", "projection" => name).increment(batch.len() as u64);
+        self.show_position();
+        Ok(())
+    }
+
+    async fn deliver(&mut self, batch: &[Incoming]) -> Result<(), Interruption> {
+        let worker = self.worker;
+        let mut connection = worker.pool.acquire().await?;
+        match self.attempt(&mut connection, batch).await {
+            Ok(()) => Ok(()),
+            Err(DeliveryError::Poison { position, reason }) => {
+                // What came before it is good.
+                let good = batch.iter().take_while(|incoming| incoming.position() < position).cloned().collect::<Vec<_>>();
+                if !good.is_empty() {
+                    self.attempt(&mut connection, &good).await.map_err(Interruption::of)?;
+                }
+                drop(connection);
+                let reason = format!("the event at position {position} cannot be taken in: {reason}");
+                checkpoint::stop(&worker.pool, worker.name(), self.epoch, &reason).await?;
+                Err(Interruption::Stopped(reason))
+            }
+            Err(error) => Err(Interruption::of(error)),
+        }
+    }
+
+    async fn attempt(&mut self, connection: &mut PgConnection, batch: &[Incoming]) -> Result<(), DeliveryError> {
+        let fence = Fence { epoch: self.epoch, from: self.position, lease: self.worker.settings.lease };
+        let projection = self.worker.projection.as_ref();
+        let mut delivery = Delivery { projection, target: Target::Live, parking: &mut self.parking };
+        let parked = delivery.deliver(connection, batch, Some(fence)).await?;
+        self.position += i64::try_from(batch.len()).unwrap_or(0);
+        self.renewed_at = Instant::now();
+        if !parked.is_empty() {
+            self.worker.show_parked().await?;
+        }
+        Ok(())
+    }
+
+    async fn renew(&mut self) -> Result<(), Interruption> {
+        let worker = self.worker;
+        if !checkpoint::renew(&worker.pool, worker.name(), self.epoch, worker.settings.lease).await? {
+            return Err(Interruption::LeaseLost);
+        }
+        self.renewed_at = Instant::now();
+        self.show_position();
+        Ok(())
+    }
+
+    fn show_position(&self) {
+        let name = self.worker.name();
+        let lag = (self.worker.tail.head() - self.position).max(0);
+        metrics::gauge!("hub_projection_position", "projection" => name).set(float(self.position));
+        metrics::gauge!("hub_projection_lag_events", "projection" => name).set(float(lag));
+    }
+}
+
+/// What a message from NATS is worth.
+enum Verdict {
+    Continues(Incoming),
+    Known,
+    Gap,
+    Nothing,
+}
+
+impl Interruption {
+    fn of(error: DeliveryError) -> Self {
+        match error {
+            DeliveryError::Fenced => Self::LeaseLost,
+            DeliveryError::Database(error) => Self::Database(error),
+            DeliveryError::Poison { position, reason } => Self::Stopped(format!("position {position}: {reason}")),
+        }
+    }
+}
+
+fn float(count: i64) -> f64 {
+    count as f64
 }

@@ -1,0 +1,22 @@
+# The commands of the project. `make up` and `make test` need nothing but Rust beforehand.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+RUN_TESTS := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run,cargo test)
+
+.PHONY: up test lint install
+
+# Builds and runs everything on this machine, with a PostgreSQL and a NATS of its own, until Ctrl-C.
+up: install
+	cargo build --release --package hub && exec $(TARGET)/release/hub up $(ARGS)
+
+# Every test, below one PostgreSQL that is started for them. `make test ARGS=tenant` runs those with that in their name.
+test: install
+	$(RUN_TESTS) --workspace --no-run && exec $(TARGET)/debug/with_servers $(RUN_TESTS) --workspace $(ARGS)
+
+# Format, lints and documentation; anything they say is an error.
+lint:
+	cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings && RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+# PostgreSQL and nats-server from the packages of the system, when they are missing.
+install:
+	@scripts/install.sh

@@ -1,0 +1,96 @@
+//! What a command depends on beside its own aggregate, each with the guard that lets it still hold at the append.
+
+use std::sync::Arc;
+
+use hub_domain::{
+    aggregate::Decide,
+    tenant::{self, Standing, Tenant},
+};
+use hub_event_store::{
+    append::Guard,
+    event::StreamId,
+    repository::{ExecuteError, Loaded, Prepared},
+};
+use hub_http::Problem;
+use uuid::Uuid;
+
+use crate::{
+    Commands,
+    dispatch::{Dispatch, Done, PrepareError, unread},
+    outcome::Refused,
+    room::Context,
+};
+
+/// An aggregate of another stream, as it is known at the first attempt and as it is at every later one.
+///
+/// # Errors
+/// When the store does not answer or the stream cannot be read.
+pub(crate) async fn look<A, E>(
+    context: &Context<A>,
+    tenant_id: Uuid,
+    id: Uuid,
+    attempt: u32,
+) -> Result<(Arc<Loaded<A>>, Guard), ExecuteError<E>>
+where
+    A: Decide + Clone + 'static,
+    E: std::error::Error + 'static,
+{
+    let loaded = if attempt == 0 {
+        context.repository.load(tenant_id, id).await
+    } else {
+        context.repository.load_latest(tenant_id, id).await
+    };
+    let loaded = loaded.map_err(unread)?;
+    let guard = Guard { stream: StreamId::of::<A>(tenant_id, id), sequence: loaded.sequence };
+    Ok((loaded, guard))
+}
+
+impl Commands {
+    /// The tenant that something is made in.
+    ///
+    /// # Errors
+    /// `tenant_not_found` and `tenant_archived`; both are for good, whatever is cached.
+    pub(crate) async fn living_tenant<E>(
+        &self,
+        tenant_id: Uuid,
+        attempt: u32,
+    ) -> Result<(Arc<Loaded<Tenant>>, Guard), PrepareError<E>>
+    where
+        E: std::error::Error + 'static,
+    {
+        let (tenant, guard) = look(&self.tenants, tenant_id, tenant_id, attempt).await?;
+        match tenant.state.standing() {
+            Standing::Absent => Err(PrepareError::Refused(Refused::of(&tenant::Error::NotFound))),
+            Standing::Archived => Err(PrepareError::Refused(Refused::of(&tenant::Error::Archived))),
+            Standing::Pending | Standing::Active | Standing::Suspended => Ok((tenant, guard)),
+        }
+    }
+}
+
+impl Dispatch {
+    /// Executes a command that makes something in the tenant, which must be there; `maxima` are those of the tenant's counters.
+    ///
+    /// # Errors
+    /// The refusal as a problem.
+    pub(crate) async fn create<A>(
+        self,
+        commands: &Commands,
+        context: &Context<A>,
+        id: Uuid,
+        command: A::Command,
+        maxima: &[(&'static str, i64)],
+    ) -> Result<Done, Problem>
+    where
+        A: Decide<Command: Clone + Send + Sync> + Clone + 'static,
+    {
+        let tenant_id = self.tenant_id();
+        self.execute_prepared(context, id, |attempt| {
+            let command = command.clone();
+            async move {
+                let (_, guard) = commands.living_tenant(tenant_id, attempt).await?;
+                Ok(Prepared { guards: vec![guard], maxima: maxima.to_vec(), ..Prepared::new(command) })
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,92 @@
+//! Webhooks of a tenant: the list and one of them, never a secret.
+
+use aide::{
+    axum::{ApiRouter, routing::get_with},
+    transform::TransformOperation,
+};
+use axum::extract::State;
+use hub_http::{
+    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, TenantCaller, openapi::described,
+};
+use hub_projections::{
+    model::ReadModel,
+    webhook::{WebhookRow, WebhookStatus, Webhooks},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::{
+    rows::{Wanted, fetch, name_of, rows_of},
+    state::Queries,
+    statement::{Statement, statement},
+};
+
+/// The tag of the context.
+pub(crate) const TAG: &str = "webhooks";
+
+/// Webhooks of a tenant in the order of their ids.
+pub(crate) const LIST: Statement = statement!(
+    "SELECT to_jsonb(t) FROM webhooks t WHERE t.tenant_id = $1",
+    [" AND t.id > $3", " AND t.status = $4",],
+    " ORDER BY t.id LIMIT $2",
+);
+
+/// One webhook.
+pub(crate) const DETAIL: &str = "SELECT to_jsonb(t) FROM webhooks t WHERE t.tenant_id = $1 AND t.id = $2";
+
+pub(crate) fn routes() -> ApiRouter<Queries> {
+    ApiRouter::new()
+        .api_route("/v1/tenants/{tenant_id}/webhooks", get_with(list, describe_list))
+        .api_route("/v1/tenants/{tenant_id}/webhooks/{webhook_id}", get_with(detail, describe_detail))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct WebhookPath {
+    /// The webhook.
+    webhook_id: Uuid,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WebhookFilter {
+    /// Only webhooks in this status.
+    status: Option<WebhookStatus>,
+}
+
+async fn list(
+    TenantCaller { caller, tenant }: TenantCaller,
+    consistency: ReadConsistency,
+    query: PageQuery<WebhookFilter>,
+    State(queries): State<Queries>,
+) -> Result<Page<WebhookRow>, Problem> {
+    let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
+    let position = queries.reach_projection(Webhooks::NAME, consistency).await?;
+    let WebhookFilter { status } = &query.filter;
+    let text = LIST.with([after.is_some(), status.is_some()]);
+    let rows = rows_of(&text).bind(tenant.id()).bind(query.fetch_limit()).bind(after).bind(name_of(status.as_ref()));
+    let rows = fetch(rows, &queries.pool).await?;
+    queries.known_or_filled(tenant, &rows).await?;
+    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &WebhookRow| row.id).at(position))
+}
+
+async fn detail(
+    TenantCaller { tenant, .. }: TenantCaller,
+    Path(path): Path<WebhookPath>,
+    consistency: ReadConsistency,
+    known: IfNoneMatch,
+    State(queries): State<Queries>,
+) -> Result<Detail<WebhookRow>, Problem> {
+    let wanted = Wanted { tenant, id: path.webhook_id, consistency, known: &known };
+    queries.detail::<Webhooks>(DETAIL, wanted, |row| row.sequence).await
+}
+
+fn describe_list(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let description = "A tenant's webhooks in the order of their ids, without deleted ones.";
+    described(operation, "listWebhooks", TAG, "List webhooks", description)
+}
+
+fn describe_detail(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let description = "One webhook, without its secret, which was answered once when it was made. `ETag` is the sequence of its stream, for `If-Match` on its commands.";
+    described(operation, "getWebhook", TAG, "Read a webhook", description)
+}

@@ -1,0 +1,216 @@
+//! Every command over HTTP, on a real database: what it answers, what it appends, and what it refuses.
+
+mod rehearsal;
+mod role;
+mod routes;
+mod service_instance;
+mod subscription;
+mod tenant;
+mod webhook;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+};
+use hub_commands::{Commands, Settings};
+use hub_event_store::{store::EventStore, tail::Tail, upcast::Upcasters};
+use hub_http::{
+    Authenticator, BearerKey, Caller, Layers, Scope,
+    openapi::{About, document},
+};
+use hub_tests::kit::{Database, TestClock};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+/// A tenant that a key exists for, and that is never registered.
+const STRANGER: Uuid = Uuid::from_u128(0xbad);
+
+/// The command API of one process, and the database behind it.
+struct Api {
+    router: Router,
+    pool: PgPool,
+    clock: TestClock,
+    openapi: Value,
+    database: Arc<Database>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug, Clone, PartialEq)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+fn platform_key() -> BearerKey {
+    BearerKey::generate([1; 32])
+}
+
+fn stranger_key() -> BearerKey {
+    BearerKey::generate([2; 32])
+}
+
+impl Api {
+    /// On a database of its own.
+    async fn start() -> Self {
+        Self::on(Arc::new(Database::new().await), TestClock::default())
+    }
+
+    /// Another process on the same database.
+    fn beside(&self) -> Self {
+        Self::on(Arc::clone(&self.database), self.clock.clone())
+    }
+
+    fn on(database: Arc<Database>, clock: TestClock) -> Self {
+        let pool = database.pool.clone();
+        let store = EventStore::start(pool.clone(), Tail::default(), Upcasters::default(), clock.clock());
+        let caller = |principal: &str, scope| Caller { principal: principal.to_owned(), scope };
+        let authenticator = Authenticator::new([
+            platform_key().stored(caller("key:administrator", Scope::Platform)),
+            stranger_key().stored(caller("key:stranger", Scope::Tenant(STRANGER))),
+        ]);
+        let drawn = AtomicU8::new(0);
+        let random = Arc::new(move || [drawn.fetch_add(1, Ordering::Relaxed); 32]);
+        let commands = Commands::new(Settings { store, authenticator, secret_key: [7; 32], random });
+        let about = About { title: "Commands", version: "1", description: "Under test.", tags: TAGS };
+        let (router, openapi) = document(about, || hub_commands::routes(commands));
+        assert_eq!(hub_http::openapi::complaints(&openapi, &[]), Vec::<String>::new());
+        let openapi = serde_json::to_value(openapi).unwrap();
+        Self { router: Layers::default().wrap(router), pool, clock, openapi, database }
+    }
+
+    async fn send(&self, key: Option<&BearerKey>, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {}", key.reveal()));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// As the platform's administrator.
+    async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(Some(&platform_key()), path, headers, &body).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.post_with(path, &[], &body).await
+    }
+
+    /// Refused with `code`, and nothing was appended.
+    async fn refused(&self, path: &str, body: Value, code: &str) {
+        let before = self.head().await;
+        self.post(path, body).await.assert_code(code);
+        assert_eq!(self.head().await, before, "{path}: {code}");
+    }
+
+    /// Executed, and it was so already.
+    async fn nothing(&self, path: &str, body: Value) -> Value {
+        let answer = self.done(path, body).await;
+        assert_eq!(answer["event_count"], 0, "{path}");
+        answer
+    }
+
+    /// The position of the last event.
+    async fn head(&self) -> i64 {
+        sqlx::query_scalar("SELECT position FROM log_head").fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The event types of one stream in order.
+    async fn events(&self, id: Uuid) -> Vec<String> {
+        sqlx::query_scalar("SELECT event_type FROM events WHERE aggregate_id = $1 ORDER BY sequence")
+            .bind(id)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// A tenant that is active.
+    async fn tenant(&self, slug: &str) -> Tenant<'_> {
+        let answer = self.post("/v1/tenants", registration(slug)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let tenant = Tenant { api: self, id: answer.id() };
+        assert_eq!(self.post(&tenant.path("activate"), Value::Null).await.status, 200);
+        tenant
+    }
+}
+
+/// The paths of one tenant.
+#[derive(Clone, Copy)]
+struct Tenant<'a> {
+    api: &'a Api,
+    id: Uuid,
+}
+
+impl Tenant<'_> {
+    fn path(&self, rest: &str) -> String {
+        format!("/v1/tenants/{}/{rest}", self.id)
+    }
+
+    /// Makes one of `noun` and answers its id and path.
+    async fn make(&self, noun: &str, body: Value) -> (Uuid, String) {
+        let answer = self.api.done(&self.path(noun), body).await;
+        let id = answer["id"].as_str().unwrap().parse().unwrap();
+        (id, self.path(&format!("{noun}/{id}")))
+    }
+}
+
+impl Answer {
+    fn id(&self) -> Uuid {
+        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {self:?}")).parse().unwrap()
+    }
+
+    fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    fn assert_code(&self, code: &str) {
+        assert_eq!(self.code(), code, "{self:?}");
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+    }
+
+    fn replayed(&self) -> bool {
+        self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
+    }
+}
+
+/// One wins, the other is refused with `code`.
+fn assert_one_wins(answers: [Answer; 2], code: &str) {
+    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status.is_success());
+    assert_eq!((won.len(), lost.len()), (1, 1), "{won:?} {lost:?}");
+    lost[0].assert_code(code);
+}
+
+fn registration(slug: &str) -> Value {
+    json!({
+        "slug": slug,
+        "name": "Acme",
+        "contact_email": "it@acme.example",
+        "tier": "starter",
+        "region": "eu-central",
+        "currency": "EUR",
+    })
+}
+
+const TAGS: &[(&str, &str)] = &[
+    ("roles", "Roles."),
+    ("service instances", "Service instances."),
+    ("subscriptions", "Subscriptions."),
+    ("tenants", "Tenants."),
+    ("webhooks", "Webhooks."),
+];

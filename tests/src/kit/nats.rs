@@ -1,0 +1,86 @@
+//! A nats-server of its own for a test, which can be stopped and started again.
+
+use std::path::PathBuf;
+
+use hub::config::{Config, Flags};
+use hub::embedded::{self, Binaries, Directory, Place};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::environment::directory;
+
+/// A server with JetStream; stopped, and its data removed, when it is dropped.
+#[derive(Debug)]
+pub struct Nats {
+    // Fields are dropped in this order: first the server, then its files.
+    server: Option<embedded::Nats>,
+    program: PathBuf,
+    place: Place,
+    port: u16,
+    _lock: Directory,
+    _files: TempDir,
+}
+
+impl Nats {
+    /// Starts one on a free port, in some 50 ms.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start() -> Self {
+        let files = directory();
+        let lock = Directory::lock(files.path()).expect("the directory is new");
+        let place = Place::prepare(&lock).expect("the directory can be written");
+        let program = binaries().nats;
+        let server = embedded::Nats::start(&place, &program, None).await.expect("nats-server starts");
+        let port = server.port();
+        Self { server: Some(server), program, place, port, _lock: lock, _files: files }
+    }
+
+    /// Its URL, the same after a restart.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A client of it.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.url()).await.expect("nats-server answers")
+    }
+
+    /// Stops it in order: an outage begins.
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop(&CancellationToken::new()).await;
+        }
+    }
+
+    /// Starts it again on the same port with the same data, after stopping it when it runs.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let server =
+            embedded::Nats::start(&self.place, &self.program, Some(self.port)).await.expect("nats-server starts again");
+        self.server = Some(server);
+    }
+
+    /// Stops it and forgets every stream: what a carrier that lost its disk looks like after the next restart.
+    ///
+    /// # Panics
+    /// When the files cannot be removed.
+    pub async fn lose_everything(&mut self) {
+        self.stop().await;
+        std::fs::remove_dir_all(self.place.data("nats")).expect("the server has stopped");
+    }
+}
+
+/// The programs of this machine, or those that the variables name.
+pub(super) fn binaries() -> Binaries {
+    let config = Config::from_sources(&Flags::default(), &|name| std::env::var(name).ok(), None)
+        .expect("the variables of the tests can be read");
+    Binaries::find(&config, None).expect("PostgreSQL and nats-server are installed")
+}
