@@ -61,7 +61,7 @@ BEGIN
                        CASE WHEN row.permissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
                        CASE row.command WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
                                         WHEN 'd' THEN 'DELETE' ELSE 'ALL' END, row.roles)
-                || coalesce(format(' USING (%s)', row.seen), '') || coalesce(format(' WITH CHECK (%s)', row.written), '');
+                || coalesce(' USING (' || row.seen || ')', '') || coalesce(' WITH CHECK (' || row.written || ')', '');
     END LOOP;
     FOR row IN
         SELECT a.privilege_type AS privilege, a.is_grantable AS grantable,

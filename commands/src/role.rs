@@ -427,7 +427,8 @@ fn location(tenant_id: Uuid, role_id: Uuid) -> String {
 impl Commands {
     /// Which role of the tenant inherits from which, and the value that the counter of its changes must still have.
     async fn role_hierarchy(&self, tenant_id: Uuid) -> Result<(i64, Hierarchy), PrepareError<Error>> {
-        // The counter comes first: a change that is missed by it and seen by the fold costs an attempt, the other way round a cycle.
+        // The counter comes first: a change between the two costs an attempt then; the other way round it could cost
+        // the rule.
         let version = self.store.log().counter(tenant_id, decide::HIERARCHY).await;
         let version = version.map_err(|error| ExecuteError::Append(AppendError::Unavailable(error.to_string())))?;
         let roles = &self.roles.repository;

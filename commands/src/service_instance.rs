@@ -33,7 +33,7 @@ use crate::{
 /// What the log itself refuses for a service instance.
 pub(crate) const CONDITIONS: &[(&str, &str)] = &[(decide::INSTANCES, QUOTA_REACHED.code)];
 
-const DOCUMENTED: Documented = Documented::new("service instances", CODES);
+const DOCUMENTED: Documented = Documented::new("service-instances", CODES);
 
 pub(crate) fn routes() -> ApiRouter<Commands> {
     let instances = "/v1/tenants/{tenant_id}/service-instances";

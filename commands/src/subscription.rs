@@ -1,4 +1,5 @@
-//! Commands on subscriptions: `POST /v1/tenants/{tenant_id}/subscriptions` and `.../subscriptions/{subscription_id}/<verb>`.
+//! Commands on subscriptions: `POST /v1/tenants/{tenant_id}/subscriptions` and
+//! `.../subscriptions/{subscription_id}/<verb>`.
 
 use aide::axum::{ApiRouter, routing::post_with};
 use axum::extract::State;
@@ -206,7 +207,8 @@ struct Create {
     #[serde(default)]
     #[schemars(range(max = 365))]
     trial_days: u32,
-    /// When it, or its trial, starts; now when absent. May lie in the past: what is due since then is done shortly after.
+    /// When it, or its trial, starts; now when absent. May lie in the past: what is due since then is done shortly
+    /// after.
     #[serde(default, deserialize_with = "parsed_option")]
     starts_at: Option<Moment>,
 }

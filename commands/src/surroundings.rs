@@ -68,7 +68,8 @@ impl Commands {
 }
 
 impl Dispatch {
-    /// Executes a command that makes something in the tenant, which must be there; `maxima` are those of the tenant's counters.
+    /// Executes a command that makes something in the tenant, which must be there; `maxima` are those of the tenant's
+    /// counters.
     ///
     /// # Errors
     /// The refusal as a problem.

@@ -138,8 +138,8 @@ struct WebhookSecret {
     changed: Changed,
     /// Names the secret; not secret itself.
     secret_id: Uuid,
-    /// `whsec_` and the key in base64, as Standard Webhooks has it. A secret is answered once and kept in no readable form, so
-    /// this is null when the request is a repetition; rotate the secret when the first answer was lost.
+    /// `whsec_` and the key in base64, as Standard Webhooks has it. A secret is answered once and kept in no readable
+    /// form, so this is null when the request is a repetition; rotate the secret when the first answer was lost.
     secret: Option<String>,
 }
 

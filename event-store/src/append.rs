@@ -14,6 +14,9 @@ pub(crate) const APPEND: &str = "SELECT verdict, position, tenant_position, sequ
 pub(crate) const OUTCOME: &str = "SELECT fingerprint, tenant_id, aggregate_type, aggregate_id, sequence, position, event_count, outcome::text AS outcome \
      FROM command_outcomes WHERE command_id = $1";
 
+/// The events at these positions.
+pub(crate) const LAST_EVENTS: &str = "SELECT event_id FROM events WHERE position = ANY($1)";
+
 /// At most so many events may come from one command.
 pub const EVENT_COUNT_MAX: usize = 2_000;
 

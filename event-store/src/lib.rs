@@ -24,6 +24,7 @@ pub const QUERIES: &[&str] = &[
     log::PAGE_OF_TYPE,
     log::COUNTER,
     append::APPEND,
+    append::LAST_EVENTS,
     append::OUTCOME,
     relay::READ_CURSOR,
     relay::MOVE_CURSOR,

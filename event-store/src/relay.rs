@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::{
     HeaderMap,
+    connection::State,
     jetstream::{self, context::PublishError, publish::PublishAck, stream::Config},
 };
 use bytes::Bytes;
@@ -106,7 +107,15 @@ impl Relay {
         }
     }
 
-    async fn lead(&self) -> Result<(), RelayError> {
+    /// Publishes as long as this relay leads; answers `Ok` at once when another leads.
+    ///
+    /// # Errors
+    /// Why it cannot lead, or no longer; whatever was not acknowledged is published again by whoever leads next.
+    pub async fn lead(&self) -> Result<(), RelayError> {
+        // What is published without a connection waits in the client, and would go out a second time.
+        if self.nats.connection_state() != State::Connected {
+            return Err(RelayError::Nats("not connected".to_owned()));
+        }
         let mut connection = PgConnection::connect_with(&self.pool.connect_options()).await?;
         if !sqlx::query_scalar::<_, bool>(ELECT).fetch_one(&mut connection).await? {
             return Ok(());

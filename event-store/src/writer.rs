@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
-    append::{APPEND, Accepted, Append, AppendError, Direction, Rejection},
+    append::{APPEND, Accepted, Append, AppendError, Direction, LAST_EVENTS, Rejection},
     clock::Clock,
     event::{Leaf, StreamId, leaf_hash},
     tail::Tail,
@@ -38,6 +38,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// One statement, its wait for the writer lock included, may take so long.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connecting may take so long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Answer = Result<Accepted, AppendError>;
 
@@ -131,10 +134,17 @@ impl Task {
             Err(Failure::Data(reason)) if appends.len() == 1 => vec![Err(AppendError::Invalid(reason))],
             Err(Failure::Data(_)) => {
                 let mut verdicts = Vec::with_capacity(appends.len());
+                let mut lost: Option<String> = None;
                 for append in appends {
+                    if let Some(reason) = &lost {
+                        verdicts.push(Err(AppendError::Unavailable(reason.clone())));
+                        continue;
+                    }
                     verdicts.push(match self.send(std::slice::from_ref(append)).await {
                         Ok(mut verdict) => verdict.pop().expect("one command has one verdict"),
-                        Err(Failure::Connection(reason)) => Err(AppendError::Unavailable(reason)),
+                        Err(Failure::Connection(reason)) => {
+                            Err(AppendError::Unavailable(lost.insert(reason).clone()))
+                        }
                         Err(Failure::Data(reason)) => Err(AppendError::Invalid(reason)),
                     });
                 }
@@ -144,23 +154,23 @@ impl Task {
     }
 
     /// Sends the batch until it has a verdict. A repetition is safe: what was committed in an attempt whose answer was lost is found
-    /// by its command id, and counts as accepted.
+    /// by its command id, and counts as accepted now if the events in the log are those of this batch.
     async fn send(&mut self, appends: &[Append]) -> Result<Vec<Answer>, Failure> {
         let now = (self.clock)();
         let mut attempt = 1;
         loop {
-            match self.try_send(appends, now).await {
-                Ok(mut verdicts) => {
-                    if attempt > 1 {
-                        verdicts.iter_mut().flatten().for_each(|accepted| accepted.replayed = false);
-                    }
-                    return Ok(verdicts);
-                }
+            let sent = match self.try_send(appends, now).await {
+                Ok(verdicts) if attempt > 1 => self.recognise(appends, verdicts).await,
+                sent => sent,
+            };
+            match sent {
+                Ok(verdicts) => return Ok(verdicts),
                 Err(error) => {
                     let failure = Failure::of(&error);
                     if let Failure::Connection(_) = failure {
                         self.connection = None;
-                        if attempt < ATTEMPT_COUNT_MAX {
+                        // Who does not answer at all will not do so a moment later.
+                        if attempt < ATTEMPT_COUNT_MAX && !matches!(error, sqlx::Error::PoolTimedOut) {
                             attempt += 1;
                             tokio::time::sleep(RETRY_DELAY).await;
                             continue;
@@ -175,7 +185,10 @@ impl Task {
     async fn try_send(&mut self, appends: &[Append], now: DateTime<Utc>) -> Result<Vec<Answer>, sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            None => self.connection.insert(PgConnection::connect_with(&self.options).await?),
+            None => {
+                let connecting = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options));
+                self.connection.insert(connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??)
+            }
         };
         let columns = Columns::of(appends, now);
         // The server ends the statement by itself; this is for a server that no longer answers at all.
@@ -186,6 +199,26 @@ impl Task {
             return Err(sqlx::Error::Protocol(format!("{} verdicts for {} commands", rows.len(), appends.len())));
         }
         rows.iter().map(verdict_of).collect()
+    }
+
+    /// Tells the duplicates that an earlier attempt of this batch has made from those whose command was there long before. A
+    /// command without events is left a duplicate: its answer is the same either way.
+    async fn recognise(&mut self, appends: &[Append], mut verdicts: Vec<Answer>) -> Result<Vec<Answer>, sqlx::Error> {
+        let Some(connection) = &mut self.connection else { return Ok(verdicts) };
+        let positions: Vec<i64> =
+            verdicts.iter().flatten().filter(|accepted| accepted.replayed).map(|accepted| accepted.position).collect();
+        if positions.is_empty() {
+            return Ok(verdicts);
+        }
+        let query = sqlx::query_scalar(LAST_EVENTS).bind(positions).fetch_all(connection);
+        let found: Vec<Uuid> =
+            tokio::time::timeout(STATEMENT_TIMEOUT + RETRY_DELAY, query).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        for (append, verdict) in appends.iter().zip(&mut verdicts) {
+            if let (Some(last), Ok(accepted)) = (append.events.last(), verdict) {
+                accepted.replayed = accepted.replayed && !found.contains(&last.event_id);
+            }
+        }
+        Ok(verdicts)
     }
 }
 

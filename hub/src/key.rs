@@ -95,12 +95,14 @@ pub fn administrator(file: &Path) -> anyhow::Result<AdministratorKey> {
     Ok(AdministratorKey { key, made: true })
 }
 
-const REGISTER: &str = "
+/// Makes an administrator's key known.
+pub(crate) const REGISTER: &str = "
 INSERT INTO administrator_keys (key_id, key_hash, principal, created_at)
 VALUES ($1, $2, $3, $4)
 ON CONFLICT (key_id) DO NOTHING";
 
-const STORED: &str = "SELECT key_id, key_hash, principal FROM administrator_keys";
+/// The administrators' keys.
+pub(crate) const STORED: &str = "SELECT key_id, key_hash, principal FROM administrator_keys";
 
 /// Makes the database know the administrator's key. Doing it again changes nothing.
 ///

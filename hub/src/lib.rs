@@ -18,3 +18,6 @@ pub mod telemetry;
 pub mod verb;
 
 pub use verb::run;
+
+/// Every SQL text of this crate, for the test that prepares each against the migrated schema.
+pub const QUERIES: &[&str] = &[key::REGISTER, key::STORED];

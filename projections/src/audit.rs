@@ -181,7 +181,8 @@ mod tests {
     #[test]
     fn the_searchable_text_is_bounded_and_plain() {
         let mut history = History::default();
-        let payload = to_raw_value(&json!({ "nested": [{ "note": "a\u{0}b\nc" }], "long": "ü".repeat(9_000) })).unwrap();
+        let payload =
+            to_raw_value(&json!({ "nested": [{ "note": "a\u{0}b\nc" }], "long": "ü".repeat(9_000) })).unwrap();
         history.push_raw(TENANT, "letter", AGGREGATE, "letter.sent", payload);
         let search = rows::<AuditEntries>(&history).unwrap().remove(0).search;
         assert!(search.chars().count() <= SEARCH_LENGTH_MAX);

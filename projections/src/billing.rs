@@ -71,20 +71,12 @@ impl ReadModel for Charges {
     }
 
     fn key_of(row: &ChargeRow) -> ChargeKey {
-        ChargeKey {
-            tenant_id: row.tenant_id,
-            subscription_id: row.subscription_id,
-            period_number: row.period_number,
-        }
+        ChargeKey { tenant_id: row.tenant_id, subscription_id: row.subscription_id, period_number: row.period_number }
     }
 
     fn keys(event: &Recorded) -> Result<Vec<ChargeKey>, FoldError> {
         let Event::PeriodOpened { number, .. } = event.decode()? else { return Ok(Vec::new()) };
-        Ok(vec![ChargeKey {
-            tenant_id: event.tenant_id,
-            subscription_id: event.aggregate_id,
-            period_number: number,
-        }])
+        Ok(vec![ChargeKey { tenant_id: event.tenant_id, subscription_id: event.aggregate_id, period_number: number }])
     }
 
     fn fold(row: Option<ChargeRow>, key: &ChargeKey, event: &Recorded) -> Result<Option<ChargeRow>, FoldError> {

@@ -74,7 +74,10 @@ pub(crate) struct Fence {
 ///
 /// # Errors
 /// When PostgreSQL does not answer.
-pub async fn position<'e>(executor: impl Executor<'e, Database = Postgres>, projection: &str) -> Result<i64, sqlx::Error> {
+pub async fn position<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    projection: &str,
+) -> Result<i64, sqlx::Error> {
     let position = sqlx::query_scalar(POSITION).bind(projection).fetch_optional(executor).await?;
     Ok(position.unwrap_or(0))
 }
@@ -148,9 +151,9 @@ pub async fn resume(pool: &PgPool, projection: &str) -> Result<bool, sqlx::Error
     Ok(done.rows_affected() == 1)
 }
 
-/// Locks the checkpoint until the transaction ends and answers its position.
-pub(crate) async fn lock(connection: &mut PgConnection, projection: &str) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(LOCK).bind(projection).fetch_one(connection).await
+/// Locks the checkpoint until the transaction ends and answers its position and version.
+pub(crate) async fn lock(connection: &mut PgConnection, projection: &str) -> Result<(i64, i32), sqlx::Error> {
+    sqlx::query_as(LOCK).bind(projection).fetch_one(connection).await
 }
 
 pub(crate) async fn replace(

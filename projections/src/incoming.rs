@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use hub_event_store::{
-    event::Recorded,
-    log::Log,
-    upcast::Upcasters,
-};
+use hub_event_store::{event::Recorded, log::Log, upcast::Upcasters};
 
 /// An event on its way to a projection.
 #[derive(Debug, Clone)]

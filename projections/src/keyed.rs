@@ -45,7 +45,7 @@ impl<M: ReadModel> KeyedProjection<M> {
         // Generated columns and further indexes say nothing that the rows do not say.
         let create_expected = vec![
             drop(&format!("pg_temp.{expected}")),
-            format!("CREATE TEMPORARY TABLE {expected} (LIKE {live})"),
+            format!("CREATE TEMPORARY TABLE {expected} AS SELECT {} FROM {live} WITH NO DATA", listed(&columns)),
             format!("ALTER TABLE {expected} ADD PRIMARY KEY ({})", listed(M::KEY)),
         ];
         Self {
@@ -78,7 +78,8 @@ impl<M: ReadModel> KeyedProjection<M> {
             return Ok(());
         }
         let keys: Vec<&M::Key> = batch.rows.keys().collect();
-        let stored: Vec<Json<M::Row>> = sqlx::query_scalar(&sql.read).bind(Json(&keys)).fetch_all(&mut *connection).await?;
+        let stored: Vec<Json<M::Row>> =
+            sqlx::query_scalar(&sql.read).bind(Json(&keys)).fetch_all(&mut *connection).await?;
         batch.load(stored.into_iter().map(|row| row.0));
         batch.fold(events)?;
 
@@ -199,7 +200,11 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
         Box::pin(self.take_in(connection, target, events))
     }
 
-    fn create<'a>(&'a self, connection: &'a mut PgConnection, target: Target) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    fn create<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         Box::pin(async move {
             for statement in &self.sql(target).create {
                 sqlx::query(statement).execute(&mut *connection).await?;
@@ -281,7 +286,8 @@ impl TableSql {
         let qualified = columns.iter().map(|column| format!("t.\"{column}\"")).collect::<Vec<_>>().join(", ");
         let by_key = joined_by::<M>("t", "k");
         let kept: Vec<_> = columns.iter().filter(|column| !M::KEY.contains(&column.as_str())).collect();
-        let set = kept.iter().map(|column| format!("\"{column}\" = EXCLUDED.\"{column}\"")).collect::<Vec<_>>().join(", ");
+        let set =
+            kept.iter().map(|column| format!("\"{column}\" = EXCLUDED.\"{column}\"")).collect::<Vec<_>>().join(", ");
         let resolve = if kept.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}") };
         Self {
             read: format!(

@@ -17,10 +17,9 @@ pub(crate) const POSITIONS: &str = "SELECT position FROM parked_events WHERE pro
 pub(crate) const COUNT: &str = "SELECT count(*) FROM parked_events WHERE projection = $1";
 
 /// Parks events.
-pub(crate) const PARK: &str =
-    "INSERT INTO parked_events (projection, position, tenant_id, aggregate_type, aggregate_id, error, parked_at) \
+pub(crate) const PARK: &str = "INSERT INTO parked_events (projection, position, tenant_id, aggregate_type, aggregate_id, error, parked_at) \
      SELECT $1, e.position, e.tenant_id, e.aggregate_type, e.aggregate_id, e.error, now() \
-     FROM unnest($2, $3, $4, $5, $6) AS e (position, tenant_id, aggregate_type, aggregate_id, error) \
+     FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::text[]) AS e (position, tenant_id, aggregate_type, aggregate_id, error) \
      ON CONFLICT (projection, position) DO NOTHING";
 
 /// Forgets what was parked.

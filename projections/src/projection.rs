@@ -53,7 +53,8 @@ pub trait Projection: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), ApplyError>>;
 
     /// Makes the empty table `target`, in place of one that an earlier attempt may have left.
-    fn create<'a>(&'a self, connection: &'a mut PgConnection, target: Target) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+    fn create<'a>(&'a self, connection: &'a mut PgConnection, target: Target)
+    -> BoxFuture<'a, Result<(), sqlx::Error>>;
 
     /// Puts the shadow table in the place of the live one, within the transaction of `connection`.
     fn swap<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>>;

@@ -52,6 +52,8 @@ pub enum RebuildError {
     Unknown(String),
     #[error("the projection {0} is being rebuilt already")]
     Running(&'static str),
+    #[error("the projection {projection} has version {version}, which this program does not know")]
+    Outdated { projection: &'static str, version: i32 },
     #[error("the event at position {position} cannot be taken in: {reason}")]
     Poison { position: i64, reason: String },
     #[error("more than {PARKED_COUNT_MAX} events cannot be taken in")]
@@ -126,7 +128,12 @@ impl Rebuilder {
         }
         let rebuilt = self.switch(shadow).await?;
         progress(rebuilt.position, rebuilt.position);
-        tracing::info!(projection = name, position = rebuilt.position, parked = rebuilt.parked, "the read model was built anew");
+        tracing::info!(
+            projection = name,
+            position = rebuilt.position,
+            parked = rebuilt.parked,
+            "the read model was built anew"
+        );
         Ok(rebuilt)
     }
 
@@ -162,11 +169,16 @@ impl Rebuilder {
         let name = self.projection.name();
         let mut transaction = shadow.connection.begin().await?;
         // From here on the live table stands still, and so does everything that the checkpoint guards.
-        let live = checkpoint::lock(&mut transaction, name).await?;
+        let (live, version) = checkpoint::lock(&mut transaction, name).await?;
+        if version > self.projection.version() {
+            return Err(RebuildError::Outdated { projection: name, version });
+        }
         let head = self.log.head().await?.max(live);
         let mut page = self.page(shadow.position, head).await?;
         while let Some(last) = page.last().map(Incoming::position) {
-            shadow.parked.extend(take_in(&mut transaction, self.projection.as_ref(), &mut shadow.parking, &page).await?);
+            shadow
+                .parked
+                .extend(take_in(&mut transaction, self.projection.as_ref(), &mut shadow.parking, &page).await?);
             shadow.position = last;
             page = self.page(last, head).await?;
         }

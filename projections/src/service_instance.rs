@@ -304,17 +304,17 @@ mod tests {
 
     #[test]
     fn a_failed_provision_shows_why_until_it_succeeds() {
-        let failed = Event::ProvisionFailed {
-            operation_id: OPERATION,
-            reason: "no capacity".parse().unwrap(),
-            retryable: true,
-        };
+        let failed =
+            Event::ProvisionFailed { operation_id: OPERATION, reason: "no capacity".parse().unwrap(), retryable: true };
         let broken = row(vec![failed.clone()]);
         assert_eq!((broken.status, broken.operation), (Status::ProvisionFailed, None));
         assert!(broken.last_failure.unwrap().retryable);
         let retried = row(vec![failed.clone(), Event::ProvisionRetried { operation_id: OTHER }]);
         assert_eq!((retried.status, retried.operation.unwrap().operation_id), (Status::Provisioning, OTHER));
-        assert_eq!(row(vec![failed, Event::ProvisionRetried { operation_id: OTHER }, provisioned()]).last_failure, None);
+        assert_eq!(
+            row(vec![failed, Event::ProvisionRetried { operation_id: OTHER }, provisioned()]).last_failure,
+            None
+        );
     }
 
     #[test]

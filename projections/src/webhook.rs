@@ -111,7 +111,7 @@ impl WebhookRow {
 
 #[cfg(test)]
 mod tests {
-    use hub_domain::webhook::{EventFilter, EventFilters, Event};
+    use hub_domain::webhook::{Event, EventFilter, EventFilters};
     use uuid::Uuid;
 
     use super::{WebhookRow, WebhookStatus, Webhooks};

@@ -22,7 +22,7 @@ use axum::{
 use futures::{Stream, StreamExt};
 use hub_http::{
     LastEventId, Problem, Query, ReadConsistency, ReadPosition, TenantCaller,
-    openapi::{described, response_documented},
+    openapi::{described, header_documented, response_documented},
 };
 use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
@@ -220,7 +220,10 @@ impl OperationOutput for EventStream {
             "contentMediaType": "text/event-stream",
             "contentSchema": data,
         });
-        Some(response_documented("The stream; it stays open.", "text/event-stream", schema))
+        let mut response = response_documented("The stream; it stays open.", "text/event-stream", schema);
+        let head = "Position of the tenant's last event when the stream began.";
+        response.headers.insert("Projection-Position".into(), header_documented(head, "integer"));
+        Some(response)
     }
 
     fn inferred_responses(

@@ -18,8 +18,8 @@ impl EventTypeFilter {
     /// Reads the parameter; 400 `invalid_query` for what no event type can look like.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let (plain, filter) = match text.strip_suffix('*') {
-            Some(prefix) if prefix.ends_with('.') => (prefix.trim_end_matches('.'), Self::Prefix(prefix.to_owned())),
-            Some(_) | None => (text, Self::Exact(text.to_owned())),
+            Some(prefix) => (prefix.strip_suffix('.').unwrap_or_default(), Self::Prefix(prefix.to_owned())),
+            None => (text, Self::Exact(text.to_owned())),
         };
         let letters = |part: &str| {
             !part.is_empty()

@@ -209,7 +209,7 @@ fn registration(slug: &str) -> Value {
 
 const TAGS: &[(&str, &str)] = &[
     ("roles", "Roles."),
-    ("service instances", "Service instances."),
+    ("service-instances", "Service instances."),
     ("subscriptions", "Subscriptions."),
     ("tenants", "Tenants."),
     ("webhooks", "Webhooks."),

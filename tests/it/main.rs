@@ -2,9 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it panics")]
 
+mod api;
 mod architecture;
+mod commands;
 mod documents;
 mod event_store;
-mod commands;
 mod projections;
+mod outage;
+mod queries;
+mod read_api;
+mod readme;
+mod relay;
 mod running;
+mod scheduler;

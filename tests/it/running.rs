@@ -78,7 +78,7 @@ async fn the_administrator_key_is_known_to_the_database_by_its_hash_only() {
     let mut connection = PgConnection::connect(hub.database_url()).await.unwrap();
     let hashes: Vec<Vec<u8>> =
         sqlx::query_scalar("SELECT key_hash FROM administrator_keys").fetch_all(&mut connection).await.unwrap();
-    assert_eq!(hashes, [hub::key::hash(&hub.admin_key()).to_vec()]);
+    assert_eq!(hashes, [hub_http::BearerKey::parse(&hub.admin_key()).unwrap().sha256().to_vec()]);
 }
 
 #[tokio::test]

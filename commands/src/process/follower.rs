@@ -38,14 +38,17 @@ impl Follower {
         Ok((!page.is_empty()).then_some(page))
     }
 
-    /// Keeps that `page` is done, together with what `transaction` holds.
+    /// Keeps that `page` is done, together with what `transaction` holds; neither when another process has come further meanwhile.
     pub(super) async fn done(
         &mut self,
         page: &[Recorded],
         mut transaction: Transaction<'_, Postgres>,
     ) -> Result<(), ProcessError> {
         let Some(last) = page.last() else { return Ok(()) };
-        sqlx::query(MOVE_CURSOR).bind(self.process).bind(last.position).execute(&mut *transaction).await?;
+        let moved = sqlx::query(MOVE_CURSOR).bind(self.process).bind(last.position).execute(&mut *transaction).await?;
+        if moved.rows_affected() == 0 {
+            return Err(ProcessError::Superseded);
+        }
         transaction.commit().await?;
         self.position = last.position;
         Ok(())

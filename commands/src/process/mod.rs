@@ -42,6 +42,8 @@ pub const QUERIES: &[&str] = &[
 enum ProcessError {
     #[error("PostgreSQL: {0}")]
     Database(#[from] sqlx::Error),
+    #[error("another process leads by now")]
+    Superseded,
     #[error("the event cannot be read: {0}")]
     Read(String),
     #[error("the command was not executed: {0}")]
@@ -78,18 +80,35 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
     let mut head = commands.store.tail().follow();
     loop {
         head.borrow_and_update();
-        while let Some(page) = system_roles.page().await? {
-            system_roles::follow(commands, &page).await?;
-            system_roles.done(&page, pool.begin().await?).await?;
-        }
-        while let Some(page) = schedule.page().await? {
-            let mut transaction = pool.begin().await?;
-            scheduler.follow(&page, &mut transaction).await?;
-            schedule.done(&page, transaction).await?;
-        }
-        let rest = scheduler.act().await?;
+        // Each goes on although another cannot.
+        let roles = make_system_roles(commands, &mut system_roles).await;
+        let rest = do_what_is_due(commands, &mut schedule, &scheduler).await;
+        roles?;
+        let rest = rest?;
         // Also proves that the connection, and with it the lock, still lives.
         lock.ping().await?;
         let _ = tokio::time::timeout(rest.clamp(REST_MIN, REST), head.changed()).await;
     }
+}
+
+async fn make_system_roles(commands: &Commands, follower: &mut Follower) -> Result<(), ProcessError> {
+    while let Some(page) = follower.page().await? {
+        system_roles::follow(commands, &page).await?;
+        follower.done(&page, commands.store.pool().begin().await?).await?;
+    }
+    Ok(())
+}
+
+/// Answers how long there will be nothing to do.
+async fn do_what_is_due(
+    commands: &Commands,
+    follower: &mut Follower,
+    scheduler: &Scheduler<'_>,
+) -> Result<Duration, ProcessError> {
+    while let Some(page) = follower.page().await? {
+        let mut transaction = commands.store.pool().begin().await?;
+        scheduler.follow(&page, &mut transaction).await?;
+        follower.done(&page, transaction).await?;
+    }
+    scheduler.act().await
 }

@@ -15,7 +15,7 @@ use hub_domain::{
 };
 use hub_event_store::{
     event::{Metadata, Recorded},
-    repository::{Order, Prepared, Repository},
+    repository::{ExecuteError, Order, Prepared, Repository},
 };
 use sqlx::{FromRow, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
@@ -150,12 +150,19 @@ impl<'a> Scheduler<'a> {
     }
 
     async fn do_due<A: Scheduled>(&self, repository: &Repository<A>, due: &Due, now: DateTime<Utc>) -> Result<(), ProcessError> {
-        for _ in 0..STEP_COUNT_MAX {
+        for step_count in 0..STEP_COUNT_MAX {
             let loaded = repository
                 .load_latest(due.tenant_id, due.aggregate_id)
                 .await
                 .map_err(|error| ProcessError::Read(error.to_string()))?;
-            let Some((step, command)) = loaded.state.due_step(now) else { break };
+            let Some((step, command)) = loaded.state.due_step(now) else {
+                // After a step its events are followed, and they tell when the aggregate is due again.
+                if step_count == 0 {
+                    let mut connection = self.commands.store.pool().acquire().await?;
+                    self.note(repository, due, &mut connection).await?;
+                }
+                break;
+            };
             let name = format!("{}/{}/{}/{step}", due.tenant_id, A::TYPE, due.aggregate_id);
             let command_id = Uuid::new_v5(&NAMESPACE, name.as_bytes());
             let order = Order {
@@ -187,8 +194,7 @@ impl<'a> Scheduler<'a> {
                 }
             }
         }
-        let mut connection = self.commands.store.pool().acquire().await?;
-        self.note(repository, due, &mut connection).await
+        Ok(())
     }
 
     async fn note<A: Scheduled>(
@@ -197,11 +203,13 @@ impl<'a> Scheduler<'a> {
         due: &Due,
         connection: &mut PgConnection,
     ) -> Result<(), ProcessError> {
-        let loaded = repository
-            .load_latest(due.tenant_id, due.aggregate_id)
-            .await
-            .map_err(|error| ProcessError::Read(error.to_string()))?;
-        let statement = match loaded.state.due_at() {
+        let due_at = match repository.load_latest(due.tenant_id, due.aggregate_id).await {
+            Ok(loaded) => loaded.state.due_at(),
+            // Tried again and again, and reported each time, while the others go on.
+            Err(ExecuteError::Corrupt(_)) => Some(self.commands.store.now()),
+            Err(error) => return Err(ProcessError::Read(error.to_string())),
+        };
+        let statement = match due_at {
             Some(due_at) => due.bind(sqlx::query(PUT_DUE)).bind(due_at),
             None => due.bind(sqlx::query(DROP_DUE)),
         };

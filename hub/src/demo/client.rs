@@ -238,9 +238,16 @@ fn passing(answer: &Answer) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::sync::{Arc, Mutex};
 
-    use super::{Answer, Client, passing};
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::response::{IntoResponse, Response};
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::{Answer, Client, Envelope, passing};
 
     fn answer(status: u16, body: Value) -> Answer {
         Answer { status, body, token: None, replayed: false, position: None }
@@ -272,6 +279,45 @@ mod tests {
             assert!(Client::new(base, "k").is_err(), "{base}");
         }
         assert!(Client::new("http://hub.example", "a\nb").is_err());
+    }
+
+    type Seen = Arc<Mutex<Vec<(String, String)>>>;
+
+    /// Is busy the first two times, then does as it is told.
+    async fn busy_twice(State(seen): State<Seen>, headers: HeaderMap, body: String) -> Response {
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let mut seen = seen.lock().unwrap();
+        seen.push((text("idempotency-key"), body));
+        match seen.len() {
+            1 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")]).into_response(),
+            2 => (StatusCode::CONFLICT, json!({ "code": "idempotency_key_in_flight" }).to_string()).into_response(),
+            _ => ([("consistency-token", "t"), ("idempotent-replayed", "true")], r#"{"id":"7"}"#).into_response(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_is_sent_again_under_the_same_key_until_it_is_answered() {
+        let seen = Seen::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let routes = Router::new().fallback(busy_twice).with_state(seen.clone());
+        let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
+        let client = Client::new(&base, "k").unwrap();
+        let envelope = Envelope { idempotency_key: "demo-1".to_owned(), correlation_id: Uuid::nil() };
+        let answer = client.order("/v1/tenants", &envelope, &json!({ "a": 1 })).await.unwrap();
+        serving.abort();
+        assert!(answer.succeeded() && answer.replayed);
+        assert_eq!((answer.token.as_deref(), &answer.body["id"]), (Some("t"), &json!("7")));
+        assert_eq!(*seen.lock().unwrap(), vec![("demo-1".to_owned(), r#"{"a":1}"#.to_owned()); 3]);
+    }
+
+    #[tokio::test]
+    async fn a_platform_that_is_not_there_is_soon_found_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let error = Client::new(&base, "k").unwrap().meet().await.unwrap_err();
+        assert!(format!("{error:#}").contains(&base), "{error:#}");
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Played {
     pub slug: String,
     /// The way its year went.
     pub life: Life,
+    /// When it was registered, to the minute.
+    pub registered_at: DateTime<Utc>,
     /// How many commands were answered as they should be.
     pub command_count: u64,
     /// How many of them were known from an earlier time.
@@ -258,6 +260,7 @@ impl<'a> Player<'a> {
             name: self.story.company.name.clone(),
             slug: self.book.fact("slug").unwrap_or_default().to_owned(),
             life: self.story.life,
+            registered_at: self.book.anchor(),
             command_count: self.command_count,
             replayed_count: self.replayed_count,
             refused_count: self.refused_count,

@@ -93,7 +93,7 @@ pub fn tell(seed: u64, index: usize) -> Story {
         company: company.clone(),
         work: 0,
         steps: Vec::new(),
-        bought: [0; SERVICES.len()],
+        bought: Vec::new(),
         ordered: 0,
         counted: 0,
     };
@@ -107,6 +107,7 @@ pub fn tell(seed: u64, index: usize) -> Story {
         Life::Leaving => draft.leaving(),
         Life::Waiting => draft.waiting(),
     }
+    draft.settle_all();
     Story { index, life, company, steps: draft.steps }
 }
 
@@ -125,8 +126,8 @@ struct Draft {
     /// The number of the present piece of work.
     work: u32,
     steps: Vec<Step>,
-    /// How many subscriptions there are by now, by service.
-    bought: [usize; SERVICES.len()],
+    /// The names of the subscriptions that there are by now.
+    bought: Vec<String>,
     /// How many instances were ordered by now.
     ordered: u32,
     /// How many of them count against the quota.
@@ -183,6 +184,7 @@ impl Draft {
 
     fn settled(&mut self) {
         let count = 2 + usize::from(self.chance(40));
+        let mut all = Vec::new();
         for service in self.services(count) {
             let terms = self.old_terms();
             let bought = self.buy(service, terms);
@@ -192,7 +194,7 @@ impl Draft {
             if self.chance(30) {
                 self.configure(&instance, true);
             }
-            self.ordinary_year(&bought);
+            all.push(bought);
         }
         self.staff(false);
         if self.chance(60) {
@@ -201,14 +203,16 @@ impl Draft {
         if self.chance(15) {
             self.rename();
         }
+        for bought in &all {
+            self.ordinary_year(bought);
+        }
     }
 
     fn growing(&mut self) {
+        let mut all = Vec::new();
         for service in self.services(4) {
             let terms = self.old_terms();
-            let mut bought = self.buy(service, terms);
-            self.settle(&bought);
-            self.grow(&mut bought);
+            let bought = self.buy(service, terms);
             let copies = 1 + self.between(0, 1);
             for copy in 0..copies {
                 let delivery = if copy == 1 && self.chance(30) { Delivery::SecondTime } else { Delivery::AtOnce };
@@ -217,12 +221,17 @@ impl Draft {
                 let success = self.chance(80);
                 self.configure(&instance, success);
             }
+            all.push(bought);
         }
         self.change_tier("enterprise");
         self.reach_quota();
         self.staff(true);
         self.webhook_life("billing", true);
         self.webhook_life("events", false);
+        for bought in &mut all {
+            self.settle(bought);
+            self.grow(bought);
+        }
     }
 
     fn trying(&mut self) {
@@ -323,8 +332,9 @@ impl Draft {
         Terms { days_ago, trial_days, yearly }
     }
 
-    /// What happens to a subscription that nobody worries about.
+    /// What happens to a subscription that nobody worries about, once its periods are open.
     fn ordinary_year(&mut self, bought: &Bought) {
+        self.next_work();
         self.settle(bought);
         match self.between(0, 9) {
             0..=2 => self.change_seats(bought),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use chrono::TimeDelta;
 use indicatif::HumanCount;
 
 use super::client::Client;
@@ -44,7 +45,8 @@ pub fn links(year: &Year) -> Vec<Link> {
     let mut links = vec![
         platform("all tenants", "/v1/tenants?limit=100"),
         platform("tenants by status and tier", "/v1/analytics/tenants"),
-        platform("recurring revenue per day and currency", "/v1/analytics/revenue"),
+        platform("recurring revenue of the last week, by day and currency", &revenue(year)),
+        platform("what happened last on the platform", "/v1/audit?limit=20"),
         platform("instances by service, status and health", "/v1/analytics/service-instances"),
     ];
     let of = |played: &Played, what: &str, rest: &str| Link {
@@ -75,6 +77,12 @@ pub fn links(year: &Year) -> Vec<Link> {
         links.push(Link { stream: true, ..of(tenant, "its events as a stream", "/events/stream?after=0") });
     }
     links
+}
+
+/// The revenue of the week that ends on the day of the last registration.
+fn revenue(year: &Year) -> String {
+    let last = year.played.iter().map(|played| played.registered_at.date_naive()).max().unwrap_or_default();
+    format!("/v1/analytics/revenue?from={}&to={last}", last - TimeDelta::days(6))
 }
 
 /// The tenant with the most events of those that are wanted.
@@ -193,6 +201,7 @@ mod tests {
             name: "Kestrel Dental".to_owned(),
             slug: "kestrel-dental".to_owned(),
             life,
+            registered_at: "2026-03-02T10:00:00Z".parse().unwrap(),
             command_count: 30,
             replayed_count,
             refused_count: 2,
@@ -233,6 +242,7 @@ mod tests {
         let tried: Vec<_> = links(&year).into_iter().map(|link: Link| Tried { link, trouble: None }).collect();
         let text = words(&year, &tried);
         assert!(text.contains("KEY=\"Authorization: Bearer $(cat admin.key)\""), "{text}");
+        assert!(text.contains("/v1/analytics/revenue?from=2026-02-24&to=2026-03-02'"), "{text}");
         let id = Uuid::from_u128(7);
         assert!(
             text.contains(&format!("curl -s -H \"$KEY\" 'http://hub.example/v1/tenants/{id}/statement'")),

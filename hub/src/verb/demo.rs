@@ -14,6 +14,9 @@ use crate::embedded::Running;
 /// Where a platform is when nothing else is known.
 const URL: &str = "http://127.0.0.1:8080";
 
+/// How a shell says a key that was given as such, or asks for it.
+const KEY_WORDS: &str = "${HUB_KEY:?put the key there}";
+
 /// What only this verb takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -42,7 +45,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     let url = url.or_else(|| Running::read(&config.directory).map(|running| running.url));
     let url = url.unwrap_or_else(|| URL.to_owned());
     let (key, key_words) = match (key, key_file) {
-        (Some(key), None) => (key, "$HUB_KEY".to_owned()),
+        (Some(key), None) => (key, KEY_WORDS.to_owned()),
         (_, file) => {
             let file = file.unwrap_or(config.admin_key_file);
             (read_key(&file)?, format!("$(cat {})", quoted(&file)))

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use hub_event_store::{log::Log, tail::Tail, upcast::Upcasters};
 use sqlx::{PgConnection, PgPool};
 use tokio::{
-    sync::{broadcast::error::{RecvError, TryRecvError}, watch},
+    sync::{
+        broadcast::error::{RecvError, TryRecvError},
+        watch,
+    },
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -20,7 +23,10 @@ use crate::{
     rebuild::{RebuildError, Rebuilder},
 };
 
-use super::{Runner, Settings, feed::{Feed, Subscription}};
+use super::{
+    Runner, Settings,
+    feed::{Feed, Subscription},
+};
 
 /// After the first failure of PostgreSQL; doubled with each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -165,7 +171,12 @@ impl Worker {
 
     /// Builds the table of a newer version; the old one answers until it is done.
     async fn rebuild(&self, lease: &Lease, shutdown: &CancellationToken) -> Result<(), Interruption> {
-        tracing::info!(projection = self.name(), from = lease.version, to = self.projection.version(), "a new version is built");
+        tracing::info!(
+            projection = self.name(),
+            from = lease.version,
+            to = self.projection.version(),
+            "a new version is built"
+        );
         let rebuilder = Rebuilder::new(self.pool.clone(), self.upcasters.clone(), self.projection.clone());
         let renewing = async {
             loop {
@@ -318,7 +329,8 @@ impl Session<'_> {
             Ok(()) => Ok(()),
             Err(DeliveryError::Poison { position, reason }) => {
                 // What came before it is good.
-                let good = batch.iter().take_while(|incoming| incoming.position() < position).cloned().collect::<Vec<_>>();
+                let good =
+                    batch.iter().take_while(|incoming| incoming.position() < position).cloned().collect::<Vec<_>>();
                 if !good.is_empty() {
                     self.attempt(&mut connection, &good).await.map_err(Interruption::of)?;
                 }

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::{Answer, Api, platform_key};
 
 impl Api {
-    /// Executes a command and answers its body. Sent again it answers the same and appends nothing; the same key with other bytes is
-    /// refused.
+    /// Executes a command and answers its body. Sent again it answers the same and appends nothing; the same key with
+    /// other bytes is refused.
     pub(super) async fn done(&self, path: &str, body: Value) -> Value {
         let key = Uuid::new_v4().to_string();
         let headers = [("idempotency-key", key.as_str())];

@@ -1,7 +1,7 @@
 //! Roles.
 
+use futures::future::join;
 use serde_json::{Value, json};
-use tokio::join;
 use uuid::Uuid;
 
 use super::{Api, Tenant, assert_one_wins};
@@ -76,12 +76,11 @@ async fn a_clone_permits_what_its_source_permits() {
     assert_eq!(first.status, 201, "{first:?}");
     assert_eq!(first.headers["location"], acme.path(&format!("roles/{}", first.id())).as_str());
     assert_eq!(api.events(first.id()).await, ["role.cloned"]);
-    let count: i64 =
+    let count: i32 =
         sqlx::query_scalar("SELECT json_array_length(payload->'permissions') FROM events WHERE aggregate_id = $1")
             .bind(first.id())
             .fetch_one(&api.pool)
             .await
-            .map(|count: i32| count.into())
             .unwrap();
     assert_eq!(count, 3);
 
@@ -117,7 +116,8 @@ async fn of_two_roles_with_one_key_at_the_same_instant_one_is_made() {
     let acme = api.tenant("acme").await;
     let other = api.beside();
     let body = json!({ "key": "support", "name": "Support" });
-    let (one, two) = join!(api.post(&acme.path("roles"), body.clone()), other.post(&acme.path("roles"), body.clone()));
+    let (one, two) =
+        join(api.post(&acme.path("roles"), body.clone()), other.post(&acme.path("roles"), body.clone())).await;
     assert_one_wins([one, two], "role_key_taken");
     // Another tenant has keys of its own.
     role(&api.tenant("globex").await, "support").await;
@@ -133,10 +133,11 @@ async fn of_two_edges_that_would_form_a_circle_at_the_same_instant_one_is_added(
         let two = role(&acme, &format!("two-{round}")).await;
         let (one_path, two_path) = (format!("{}/add-parent", one.1), format!("{}/add-parent", two.1));
         let second = if round % 2 == 0 { &api } else { &other };
-        let (first, second) = join!(
+        let (first, second) = join(
             api.post(&one_path, json!({ "parent_id": two.0 })),
             second.post(&two_path, json!({ "parent_id": one.0 })),
-        );
+        )
+        .await;
         assert_one_wins([first, second], "role_cycle");
     }
 }
@@ -147,10 +148,11 @@ async fn a_role_is_not_archived_while_another_becomes_its_child() {
     let acme = api.tenant("acme").await;
     let other = api.beside();
     let ((parent, parent_path), (_, child_path)) = (role(&acme, "parent").await, role(&acme, "child").await);
-    let (archived, added) = join!(
+    let (archived, added) = join(
         api.post(&format!("{parent_path}/archive"), Value::Null),
         other.post(&format!("{child_path}/add-parent"), json!({ "parent_id": parent })),
-    );
+    )
+    .await;
     match (archived.status.as_u16(), added.status.as_u16()) {
         (200, 409) => added.assert_code("role_parent_unknown"),
         (409, 200) => archived.assert_code("role_has_children"),
@@ -181,6 +183,6 @@ async fn a_tenant_has_so_many_roles_and_no_more() {
     let other = api.beside();
     let body = |key: &str| json!({ "key": key, "name": "Support" });
     let path = acme.path("roles");
-    let (one, two) = join!(api.post(&path, body("one")), other.post(&path, body("two")));
+    let (one, two) = join(api.post(&path, body("one")), other.post(&path, body("two"))).await;
     assert_one_wins([one, two], "role_too_many_roles");
 }

@@ -1,7 +1,7 @@
 //! Service instances.
 
+use futures::future::join;
 use serde_json::{Value, json};
-use tokio::join;
 use uuid::Uuid;
 
 use super::{Api, Tenant, assert_one_wins};
@@ -27,14 +27,15 @@ async fn an_instance_goes_through_every_operation() {
     let answer = api.done(&acme.path("service-instances"), order()).await;
     let id: Uuid = answer["id"].as_str().unwrap().parse().unwrap();
     let path = |verb: &str| acme.path(&format!("service-instances/{id}/{verb}"));
-    let failed = |answer: &Value, retryable: bool| json!({ "operation_id": answer["operation_id"], "reason": "no room", "retryable": retryable });
+    let failed =
+        |answer: &Value| json!({ "operation_id": answer["operation_id"], "reason": "no room", "retryable": true });
     let succeeded = |answer: &Value| json!({ "operation_id": answer["operation_id"] });
 
     api.refused(&path("suspend"), Value::Null, "service_instance_operation_in_flight").await;
     let other = json!({ "operation_id": Uuid::from_u128(5) });
     api.refused(&path("report-success"), other, "service_instance_operation_mismatch").await;
-    api.done(&path("report-failure"), failed(&answer, true)).await;
-    api.nothing(&path("report-failure"), failed(&answer, true)).await;
+    api.done(&path("report-failure"), failed(&answer)).await;
+    api.nothing(&path("report-failure"), failed(&answer)).await;
     api.refused(&path("report-success"), succeeded(&answer), "service_instance_operation_finished").await;
     let answer = api.done(&path("retry-provision"), Value::Null).await;
     let report = json!({
@@ -57,7 +58,7 @@ async fn an_instance_goes_through_every_operation() {
     let answer = api.done(&path("resume"), Value::Null).await;
     api.done(&path("report-success"), succeeded(&answer)).await;
     let answer = api.done(&path("deprovision"), Value::Null).await;
-    api.done(&path("report-failure"), failed(&answer, true)).await;
+    api.done(&path("report-failure"), failed(&answer)).await;
     let answer = api.done(&path("deprovision"), Value::Null).await;
     api.done(&path("report-success"), succeeded(&answer)).await;
     api.refused(&path("deprovision"), Value::Null, "service_instance_deprovisioned").await;
@@ -88,7 +89,7 @@ async fn of_two_provisions_at_the_same_instant_the_quota_lets_one_through() {
         let tenant = api.tenant(slug).await;
         set_quota(&tenant, 1).await;
         let path = tenant.path("service-instances");
-        let (one, two) = join!(api.post(&path, order()), second.post(&path, order()));
+        let (one, two) = join(api.post(&path, order()), second.post(&path, order())).await;
         assert_one_wins([one, two], "service_instance_quota_reached");
     }
 }

@@ -1,7 +1,7 @@
 //! Tenants.
 
+use futures::future::join;
 use serde_json::{Value, json};
-use tokio::join;
 use uuid::Uuid;
 
 use super::{Api, assert_one_wins, registration};
@@ -59,10 +59,10 @@ async fn a_new_tenant_has_the_five_system_roles() {
 async fn of_two_tenants_with_one_slug_at_the_same_instant_one_is_registered() {
     let (api, body) = (Api::start().await, registration("acme"));
     let other = api.beside();
-    let (one, two) = join!(api.post("/v1/tenants", body.clone()), other.post("/v1/tenants", body.clone()));
+    let (one, two) = join(api.post("/v1/tenants", body.clone()), other.post("/v1/tenants", body.clone())).await;
     assert_one_wins([one, two], "tenant_slug_taken");
     let (one, two) =
-        join!(api.post("/v1/tenants", registration("globex")), api.post("/v1/tenants", registration("Globex")));
+        join(api.post("/v1/tenants", registration("globex")), api.post("/v1/tenants", registration("Globex"))).await;
     assert_one_wins([one, two], "tenant_slug_taken");
 }
 
@@ -72,7 +72,7 @@ async fn of_two_registrations_under_one_key_one_happens() {
     let other = api.beside();
     let (headers, body) = ([("idempotency-key", "register-1")], registration("acme"));
     let (one, two) =
-        join!(api.post_with("/v1/tenants", &headers, &body), other.post_with("/v1/tenants", &headers, &body),);
+        join(api.post_with("/v1/tenants", &headers, &body), other.post_with("/v1/tenants", &headers, &body)).await;
     assert_eq!((one.status.as_u16(), two.status.as_u16()), (201, 201), "{one:?} {two:?}");
     assert_eq!((one.id(), &one.headers["location"]), (two.id(), &two.headers["location"]));
     assert_eq!(one.replayed() as u8 + two.replayed() as u8, 1);
@@ -87,10 +87,11 @@ async fn a_domain_is_verified_by_one_tenant() {
         let challenge = api.done(&tenant.path("add-domain"), json!({ "domain": "shared.example" })).await;
         orders.push(json!({ "domain": "shared.example", "token": challenge["token"] }));
     }
-    let (one, two) = join!(
+    let (one, two) = join(
         api.post(&acme.path("verify-domain"), orders[0].clone()),
         api.post(&globex.path("verify-domain"), orders[1].clone()),
-    );
+    )
+    .await;
     assert_one_wins([one, two], "tenant_domain_taken");
 }
 

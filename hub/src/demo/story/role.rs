@@ -20,7 +20,7 @@ const ROLES: [(&str, &str, &str); 5] = [
 ];
 
 /// A time far enough ahead for a demo to come to it, and near enough to see it end by itself.
-const SOON_MINUTES: u32 = 30;
+const SOON_MINUTES: u32 = 3;
 
 impl Draft {
     /// Somebody owns the tenant.
@@ -94,7 +94,7 @@ impl Draft {
         self.of(NOUN, role, "add-parent", json!({ "parent_id": "{support-desk}" }));
         self.of(NOUN, "support-desk", "add-parent", json!({ "parent_id": "{on-call}" })).refused("role_cycle");
         // A watch that ends by itself.
-        let soon = i64::from(SOON_MINUTES + self.between(0, 30));
+        let soon = i64::from(SOON_MINUTES + self.between(0, 6));
         let principal = self.person();
         self.of(NOUN, role, "assign", json!({ "principal": principal, "until": at(0, soon) }))
             .unless_late("role_assignment_in_the_past");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::demo::catalogue::{Interval, SERVICES, Service, pick};
+use crate::demo::catalogue::{Interval, Service, pick};
 use crate::demo::step::{Step, at};
 
 use super::Draft;
@@ -39,12 +39,8 @@ impl Bought {
 impl Draft {
     pub(super) fn buy(&mut self, service: &'static Service, terms: Terms) -> Bought {
         self.next_work();
-        let place = SERVICES.iter().position(|known| known.key == service.key).expect("a service of the catalogue");
-        self.bought[place] += 1;
-        let name = match self.bought[place] {
-            1 => service.key.to_owned(),
-            count => format!("{}-{count}", service.key),
-        };
+        let name = format!("{}-{}", service.key, self.bought.len() + 1);
+        self.bought.push(name.clone());
         let (low, high) = service.seats;
         // Small customers are more frequent than large ones.
         let seats = self.between(low, high).min(self.between(low, high));
@@ -61,9 +57,14 @@ impl Draft {
         Bought { name, service, seats, level, interval }
     }
 
-    /// Waits until the platform has opened the periods that have passed.
+    /// Waits until the platform has opened the periods of a subscription that have passed.
     pub(super) fn settle(&mut self, bought: &Bought) {
         self.steps.push(Step::Settle(bought.name.clone()));
+    }
+
+    /// The same for every subscription, so that the account statement is complete when the story ends.
+    pub(super) fn settle_all(&mut self) {
+        self.steps.extend(self.bought.drain(..).map(Step::Settle));
     }
 
     fn change_plan(&mut self, bought: &Bought, level: usize, timing: &str) {

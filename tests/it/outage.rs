@@ -1,0 +1,631 @@
+//! PostgreSQL or NATS goes away, hangs, or forgets: what callers see meanwhile, and that everything comes back by itself.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use hub_commands::{Commands, Settings};
+use hub_event_store::{partition::partition_of, store::EventStore, tail::Tail, upcast::Upcasters};
+use hub_http::{Authenticator, BearerKey, Caller, Scope};
+use hub_tests::kit::{Database, Nats, OwnPostgres, TestClock, directory, eventually, free_port, program};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use uuid::Uuid;
+
+use crate::relay::{Published, published, published_up_to};
+
+/// How long anything may take to come back.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a caller may wait for the answer that nothing can be done.
+const ANSWER_LIMIT: Duration = Duration::from_secs(12);
+
+/// `hub serve` with servers that the test stops and starts.
+struct Serve {
+    /// Ends with this.
+    _child: tokio::process::Child,
+    files: TempDir,
+    client: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+    took: Duration,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn id(&self) -> Uuid {
+        assert!(self.status.is_success(), "{self:?}");
+        self.body["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    fn replayed(&self) -> bool {
+        self.header("idempotent-replayed") == Some("true")
+    }
+
+    /// 503, in time, with what a program needs to come again.
+    #[track_caller]
+    fn assert_unavailable(&self) {
+        assert_eq!(self.status, 503, "{self:?}");
+        assert_eq!(self.body["code"], "store_unavailable", "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let seconds: u64 = self.header("retry-after").unwrap_or_else(|| panic!("{self:?}")).parse().unwrap();
+        assert!((1..=60).contains(&seconds), "{self:?}");
+        assert!(self.took < ANSWER_LIMIT, "{self:?}");
+    }
+}
+
+impl Serve {
+    async fn start(database_url: &str, nats_url: &str) -> Self {
+        let files = directory();
+        let address = format!("127.0.0.1:{}", free_port());
+        let output = File::create(files.path().join("output.txt")).unwrap();
+        let child = tokio::process::Command::new(program("hub_under_test"))
+            .args(["serve", "--role", "all", "--metrics-listen", "127.0.0.1:0", "--listen", &address])
+            .envs([("DATABASE_URL", database_url), ("NATS_URL", nats_url)])
+            .current_dir(files.path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(40)).build().unwrap();
+        let url = format!("http://{address}");
+        let serve = Self { _child: child, files, client, url, key: String::new() };
+        serve.ready(200).await;
+        let key = fs::read_to_string(serve.files.path().join(".hub/admin.key")).unwrap().trim().to_owned();
+        Self { key, ..serve }
+    }
+
+    /// Waits until `/health/ready` answers so.
+    async fn ready(&self, status: u16) {
+        eventually(LIMIT, async || {
+            let answer = self.client.get(format!("{}/health/ready", self.url)).send().await.ok()?;
+            (answer.status() == status).then_some(())
+        })
+        .await;
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Answer {
+        let started = Instant::now();
+        let response = request.bearer_auth(&self.key).send().await.expect("the process answers");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.expect("the answer is whole");
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer { status, headers, body, took: started.elapsed() }
+    }
+
+    async fn post(&self, path: &str, key: &str, body: Value) -> Answer {
+        let request = self.client.post(format!("{}{path}", self.url)).header("idempotency-key", key);
+        self.send(if body.is_null() { request } else { request.json(&body) }).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(self.client.request(Method::GET, format!("{}{path}", self.url))).await
+    }
+
+    /// Reads what `receipt` has led to, however long the read model needs.
+    async fn get_after(&self, receipt: &Answer, path: &str) -> Answer {
+        let token = receipt.header("consistency-token").unwrap();
+        eventually(LIMIT, async || {
+            let request = self.client.get(format!("{}{path}", self.url));
+            let answer = self.send(request.header("consistency-token", token).header("prefer", "wait=5")).await;
+            (answer.body["code"] != "projection_behind").then_some(answer)
+        })
+        .await
+    }
+
+    /// The path of a new tenant that is active and can be read.
+    async fn tenant(&self, slug: &str) -> String {
+        let registration = json!({
+            "slug": slug, "name": "Acme", "contact_email": "it@acme.example", "tier": "enterprise",
+            "region": "eu-central", "currency": "EUR",
+        });
+        let registered = self.post("/v1/tenants", &format!("register-{slug}"), registration).await;
+        let path = format!("/v1/tenants/{}", registered.id());
+        let activated = self.post(&format!("{path}/activate"), &format!("activate-{slug}"), Value::Null).await;
+        assert_eq!(self.get_after(&activated, &path).await.body["status"], "active");
+        path
+    }
+
+    async fn rename(&self, tenant: &str, name: &str) -> Answer {
+        self.post(&format!("{tenant}/rename"), name, json!({ "name": name })).await
+    }
+
+    /// The last lines that the process has written.
+    fn output(&self) -> String {
+        let text = fs::read_to_string(self.files.path().join("output.txt")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.output());
+        }
+    }
+}
+
+async fn head(pool: &PgPool) -> i64 {
+    eventually(LIMIT, async || sqlx::query_scalar("SELECT position FROM log_head").fetch_one(pool).await.ok()).await
+}
+
+/// How often each name was given to a tenant.
+async fn names(pool: &PgPool) -> BTreeMap<String, i64> {
+    let names = "SELECT payload->>'name', count(*) FROM events WHERE event_type = 'tenant.renamed' GROUP BY 1";
+    let names: Vec<(String, i64)> = sqlx::query_as(names).fetch_all(pool).await.unwrap();
+    names.into_iter().collect()
+}
+
+fn assert_each_once(names: &BTreeMap<String, i64>, expected: impl IntoIterator<Item = String>) {
+    let expected: BTreeMap<String, i64> = expected.into_iter().map(|name| (name, 1)).collect();
+    assert_eq!(names, &expected);
+}
+
+/// Each message names the one before it in its partition.
+fn assert_chained(published: &[Published]) {
+    let mut previous: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut sorted: Vec<_> = published.iter().collect();
+    sorted.sort_by_key(|message| message.position);
+    for message in sorted {
+        let partition = message.subject.split('.').nth(2).unwrap();
+        if let Some(before) = previous.insert(partition, message.position) {
+            assert_eq!(message.previous, before, "{message:?}");
+        }
+    }
+}
+
+fn sorted_positions(published: &[Published]) -> Vec<i64> {
+    let mut positions: Vec<_> = published.iter().map(|message| message.position).collect();
+    positions.sort_unstable();
+    positions
+}
+
+/// A subscription that began long ago, so that its periods are opened by the scheduler.
+fn old_subscription() -> Value {
+    json!({
+        "plan": {
+            "code": "mail", "name": "Mail", "tier": "basic", "price": { "minor": 500, "currency": "EUR" },
+            "interval": "month",
+        },
+        "seats": 1,
+        "starts_at": "2025-01-31T00:00:00Z",
+    })
+}
+
+/// Waits until the process managers have opened the second period of a new subscription, and the read model shows it.
+async fn the_scheduler_works(serve: &Serve, tenant: &str, key: &str) {
+    let created = serve.post(&format!("{tenant}/subscriptions"), key, old_subscription()).await;
+    let path = format!("{tenant}/subscriptions/{}", created.id());
+    eventually(LIMIT, async || {
+        let answer = serve.get(&path).await;
+        (answer.status == 200 && answer.body["period"]["number"].as_i64()? >= 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgresql_everything_says_so_at_once_and_comes_back_by_itself() {
+    let (mut postgres, nats) = (OwnPostgres::start().await, Nats::start().await);
+    let serve = Serve::start(&postgres.url, &nats.url()).await;
+    let tenants = [serve.tenant("acme").await, serve.tenant("bolt").await];
+    assert_eq!(serve.rename(&tenants[0], "before").await.status, 200);
+
+    // The outage begins in the middle of work.
+    let mut during: Vec<String> = (0..40).map(|number| format!("during-{number}")).collect();
+    let (answers, ()) = tokio::join!(
+        join_all(during.iter().map(|name| serve.rename(&tenants[0], name))),
+        postgres.stop()
+    );
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        answer.assert_unavailable();
+    }
+
+    // Each kind of request, several at a time: a command on a tenant that is known, on one that is not, a command that makes
+    // something, queries of a row, a list, events and numbers.
+    during.extend((0..10).map(|number| format!("without-{number}")));
+    let commands = during[40..].iter().map(|name| serve.rename(&tenants[0], name));
+    let random = format!("/v1/tenants/{}", Uuid::now_v7());
+    let (commands, unknown, made, queries) = tokio::join!(
+        join_all(commands),
+        serve.rename(&random, "nobody"),
+        serve.post(&format!("{}/subscriptions", tenants[1]), "made", old_subscription()),
+        join_all(
+            [
+                tenants[0].clone(),
+                "/v1/tenants".to_owned(),
+                format!("{}/events", tenants[0]),
+                format!("{}/subscriptions", tenants[1]),
+                "/v1/analytics/revenue".to_owned(),
+                format!("{}/audit", tenants[1]),
+            ]
+            .map(|path| async move { serve_get(&serve.client, &serve.url, &serve.key, &path).await })
+        )
+    );
+    for answer in commands.iter().chain([&unknown, &made]).chain(&queries) {
+        answer.assert_unavailable();
+    }
+    let ready = serve.get("/health/ready").await;
+    assert_eq!((ready.status.as_u16(), &ready.body["status"]), (503, &json!("not_ready")), "{ready:?}");
+    assert!(ready.took < ANSWER_LIMIT);
+    let live = serve.get("/health/live").await;
+    assert!(live.status == 200 && live.took < Duration::from_secs(2), "{live:?}");
+
+    postgres.restart().await;
+    serve.ready(200).await;
+    // The same keys lead to each command once, whether it had got through or not.
+    let again = join_all(during.iter().map(|name| serve.rename(&tenants[0], name))).await;
+    for answer in &again {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    for (first, second) in answers.iter().zip(&again).filter(|(first, _)| first.status == 200) {
+        assert!(second.replayed());
+        assert_eq!(first.body, second.body);
+    }
+    let once_more = join_all(during.iter().map(|name| serve.rename(&tenants[0], name))).await;
+    for (second, third) in again.iter().zip(&once_more) {
+        assert!(third.replayed());
+        assert_eq!(second.body, third.body);
+    }
+    assert_each_once(&names(&postgres.pool).await, during.iter().cloned().chain(["before".to_owned()]));
+    assert_eq!(serve.post(&format!("{}/subscriptions", tenants[1]), "made", old_subscription()).await.status, 201);
+
+    // Read models, process managers and the relay are back as well.
+    let last = serve.rename(&tenants[0], "after").await;
+    assert_eq!(serve.get_after(&last, &tenants[0]).await.body["name"], "after");
+    the_scheduler_works(&serve, &tenants[1], "second").await;
+    let head = head(&postgres.pool).await;
+    let published = published_up_to(&nats.client().await, head).await;
+    assert_chained(&published);
+    let positions = sorted_positions(&published);
+    assert_eq!(positions[..usize::try_from(head).unwrap()], (1..=head).collect::<Vec<_>>());
+}
+
+async fn serve_get(client: &reqwest::Client, url: &str, key: &str, path: &str) -> Answer {
+    let started = Instant::now();
+    let response = client.get(format!("{url}{path}")).bearer_auth(key).send().await.expect("the process answers");
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null);
+    Answer { status, headers, body, took: started.elapsed() }
+}
+
+/// Stops the processes of a server in the middle of whatever they do; they go on when this is dropped.
+struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    async fn postgres(pool: &PgPool) -> Self {
+        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(pool).await.unwrap();
+        let parent = |pid: i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The name, in brackets, may hold anything; after it come the state and the parent.
+            stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<i32>().ok()
+        };
+        let postmaster = parent(backend).unwrap();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let family = pids.filter(|pid| *pid == postmaster || parent(*pid) == Some(postmaster));
+        let frozen = Self(family.filter_map(Pid::from_raw).collect());
+        for pid in &frozen.0 {
+            // It fails only for one that has ended meanwhile.
+            kill_process(*pid, Signal::STOP).ok();
+        }
+        frozen
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            kill_process(*pid, Signal::CONT).ok();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_that_hangs_holds_nobody_up() {
+    let (postgres, nats) = (OwnPostgres::start().await, Nats::start().await);
+    let serve = Serve::start(&postgres.url, &nats.url()).await;
+    let tenant = serve.tenant("acme").await;
+    assert_eq!(serve.rename(&tenant, "before").await.status, 200);
+    let frozen = Frozen::postgres(&postgres.pool).await;
+    let names_during: Vec<String> = (0..10).map(|number| format!("during-{number}")).collect();
+    let (commands, query, live, ready) = tokio::join!(
+        join_all(names_during.iter().map(|name| serve.rename(&tenant, name))),
+        serve.get(&tenant),
+        serve.get("/health/live"),
+        serve.get("/health/ready"),
+    );
+    // What is under way already may wait for its time limit, which is longer; nothing waits for ever.
+    for answer in commands.iter().chain([&query]) {
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+        assert!(answer.took < Duration::from_secs(35), "{answer:?}");
+    }
+    assert!(live.status == 200 && live.took < Duration::from_secs(2), "{live:?}");
+    assert!(ready.status == 503 && ready.took < ANSWER_LIMIT, "{ready:?}");
+    drop(frozen);
+    serve.ready(200).await;
+    for name in &names_during {
+        // The command may still be at work that was cut off.
+        let answer = eventually(LIMIT, async || {
+            let answer = serve.rename(&tenant, name).await;
+            (answer.status == 200).then_some(answer)
+        })
+        .await;
+        assert_eq!(answer.body["event_count"], 1);
+    }
+    let last = serve.rename(&tenant, "after").await;
+    assert_eq!(serve.get_after(&last, &tenant).await.body["name"], "after");
+    let expected = names_during.iter().cloned().chain(["before".to_owned(), "after".to_owned()]);
+    assert_each_once(&names(&postgres.pool).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_nats_commands_and_queries_go_on_and_the_relay_catches_up() {
+    let (database, mut nats) = (Database::new().await, Nats::start().await);
+    let serve = Serve::start(&database.url, &nats.url()).await;
+    let tenants = [serve.tenant("acme").await, serve.tenant("bolt").await];
+    let first = head(&database.pool).await;
+    published_up_to(&nats.client().await, first).await;
+
+    nats.stop().await;
+    eventually(LIMIT, async || (serve.get("/health/ready").await.body["status"] == "degraded").then_some(())).await;
+    let mut last = Vec::new();
+    for tenant in &tenants {
+        let names: Vec<String> = (0..50).map(|number| format!("without {number}").replace(' ', "-")).collect();
+        let keys = names.iter().map(|name| {
+            let (path, key) = (format!("{tenant}/rename"), format!("{tenant}{name}"));
+            let (serve, name) = (&serve, name.clone());
+            async move { serve.post(&path, &key, json!({ "name": name })).await }
+        });
+        let answers = join_all(keys).await;
+        assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+        // The read model follows from PostgreSQL.
+        let receipt = serve.rename(tenant, &format!("{tenant}-last").replace('/', "-")).await;
+        let shown = serve.get_after(&receipt, tenant).await;
+        assert!(shown.body["name"].as_str().unwrap().ends_with("-last"), "{shown:?}");
+        last.push(receipt);
+    }
+    the_scheduler_works(&serve, &tenants[0], "meanwhile").await;
+    assert_eq!(serve.get("/health/ready").await.status, 200);
+
+    nats.restart().await;
+    let head = eventually(LIMIT, async || {
+        let head = head(&database.pool).await;
+        let cursor: i64 = sqlx::query_scalar("SELECT position FROM relay_cursor").fetch_one(&database.pool).await.unwrap();
+        (cursor == head).then_some(head)
+    })
+    .await;
+    let published = published(&nats.client().await).await;
+    assert_chained(&published);
+    assert_eq!(sorted_positions(&published), (1..=head).collect::<Vec<_>>());
+    eventually(LIMIT, async || (serve.get("/health/ready").await.body["status"] == "ready").then_some(())).await;
+    let receipt = serve.rename(&tenants[0], "with it again").await;
+    assert_eq!(serve.get_after(&receipt, &tenants[0]).await.body["name"], "with it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_that_has_lost_everything_is_filled_again_from_where_the_relay_was() {
+    let (database, mut nats) = (Database::new().await, Nats::start().await);
+    let serve = Serve::start(&database.url, &nats.url()).await;
+    let tenant = serve.tenant("acme").await;
+    let before = head(&database.pool).await;
+    published_up_to(&nats.client().await, before).await;
+    eventually(LIMIT, async || {
+        let cursor: i64 = sqlx::query_scalar("SELECT position FROM relay_cursor").fetch_one(&database.pool).await.unwrap();
+        (cursor == before).then_some(())
+    })
+    .await;
+
+    nats.lose_everything().await;
+    for number in 0..20 {
+        assert_eq!(serve.rename(&tenant, &format!("without-{number}")).await.status, 200);
+    }
+    nats.restart().await;
+    let receipt = serve.rename(&tenant, "after").await;
+    assert_eq!(serve.get_after(&receipt, &tenant).await.body["name"], "after");
+    let head = head(&database.pool).await;
+    let published = published_up_to(&nats.client().await, head).await;
+    // The events from before are in PostgreSQL; the first message tells who wants them where the gap is.
+    assert_eq!(sorted_positions(&published), (before + 1..=head).collect::<Vec<_>>());
+    assert_chained(&published);
+    let id: Uuid = tenant.rsplit('/').next().unwrap().parse().unwrap();
+    let first = published.iter().find(|message| message.subject.split('.').nth(2) == Some(&partition_of(id).to_string()));
+    assert_eq!(first.unwrap().previous, before);
+}
+
+/// A way to PostgreSQL that can lose the writer's next answer.
+struct Wire {
+    port: u16,
+    cut: Arc<AtomicBool>,
+}
+
+impl Wire {
+    async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wire = Self { port: listener.local_addr().unwrap().port(), cut: Arc::default() };
+        let cut = Arc::clone(&wire.cut);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::spawn(pass_on(client, server, Arc::clone(&cut)));
+            }
+        });
+        wire
+    }
+
+    /// The next answer to the writer gets lost together with its connection, after PostgreSQL has done what was asked.
+    fn lose_the_next_answer(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    fn has_lost(&self) -> bool {
+        !self.cut.load(Ordering::SeqCst)
+    }
+}
+
+async fn pass_on(mut client: TcpStream, mut server: TcpStream, cut: Arc<AtomicBool>) {
+    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut writer = false;
+    loop {
+        tokio::select! {
+            length = client.read(&mut asked) => {
+                let Ok(length @ 1..) = length else { return };
+                writer = writer || asked[..length].windows(10).any(|part| part == b"hub-writer");
+                if server.write_all(&asked[..length]).await.is_err() { return }
+            }
+            length = server.read(&mut answered) => {
+                let Ok(length @ 1..) = length else { return };
+                if writer && cut.swap(false, Ordering::SeqCst) { return }
+                if client.write_all(&answered[..length]).await.is_err() { return }
+            }
+        }
+    }
+}
+
+/// A command API whose way to PostgreSQL is a [`Wire`].
+struct Wired {
+    database: Database,
+    wire: Wire,
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Wired {
+    async fn start() -> Self {
+        let database = Database::new().await;
+        let options = database.pool.connect_options();
+        let wire = Wire::to(options.get_port()).await;
+        let pool = PgPoolOptions::new().max_connections(8).connect_lazy_with((*options).clone().port(wire.port));
+        let clock = TestClock::default().clock();
+        let store = EventStore::start(pool, Tail::default(), Upcasters::default(), clock);
+        let caller = Caller { principal: "key:administrator".to_owned(), scope: Scope::Platform };
+        let commands = Commands::new(Settings {
+            store,
+            authenticator: Authenticator::new([key().stored(caller)]),
+            secret_key: [7; 32],
+            random: Arc::new(|| *Uuid::new_v4().into_bytes().repeat(2).first_chunk().unwrap()),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router: axum::Router = hub_commands::routes(commands).into();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { database, wire, url, client: reqwest::Client::new() }
+    }
+
+    async fn post(&self, path: &str, idempotency_key: &str, body: Value) -> Answer {
+        let started = Instant::now();
+        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(key().reveal());
+        let request = request.header("idempotency-key", idempotency_key).json(&body);
+        let response = request.timeout(LIMIT).send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.json().await.unwrap();
+        Answer { status, headers, body, took: started.elapsed() }
+    }
+
+    async fn tenant(&self) -> String {
+        let registration = json!({
+            "slug": "acme", "name": "Acme", "contact_email": "it@acme.example", "tier": "starter",
+            "region": "eu-central", "currency": "EUR",
+        });
+        format!("/v1/tenants/{}", self.post("/v1/tenants", "register", registration).await.id())
+    }
+
+    /// Ends the writer's connection from the other side.
+    async fn break_the_writer(&self) {
+        let ended: bool = sqlx::query_scalar(
+            "SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE application_name = 'hub-writer' AND datname = current_database()",
+        )
+        .fetch_one(&self.database.pool)
+        .await
+        .unwrap();
+        assert!(ended);
+    }
+}
+
+fn key() -> BearerKey {
+    BearerKey::generate([1; 32])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_lost_between_postgresql_and_hub_is_found_again() {
+    let wired = Wired::start().await;
+    let tenant = wired.tenant().await;
+    let webhooks = format!("{tenant}/webhooks");
+    let body = json!({ "url": "https://acme.example/hook", "events": ["*"] });
+    wired.wire.lose_the_next_answer();
+    let first = wired.post(&webhooks, "hook", body.clone()).await;
+    assert!(wired.wire.has_lost());
+    // It is this very command that was committed, so its secret is answered.
+    assert_eq!(first.status, 201, "{first:?}");
+    assert!(!first.replayed() && first.body["secret"].is_string(), "{first:?}");
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = 'webhook.registered'")
+        .fetch_one(&wired.database.pool)
+        .await
+        .unwrap();
+    assert_eq!(count, 1);
+    // The state that is kept at hand is the one in the log.
+    let paused = wired.post(&format!("{webhooks}/{}/pause", first.id()), "pause", json!({})).await;
+    assert_eq!(paused.body["sequence"], 2, "{paused:?}");
+    let second = wired.post(&webhooks, "hook", body).await;
+    assert!(second.replayed() && second.body["secret"].is_null(), "{second:?}");
+    assert_eq!(second.body["id"], first.body["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_command_gets_its_first_answer_even_when_the_connection_breaks_under_it() {
+    let wired = Wired::start().await;
+    let tenant = wired.tenant().await;
+    let roles = format!("{tenant}/roles");
+    let role = wired.post(&roles, "role", json!({ "key": "helper", "name": "Helper" })).await;
+    let assign = format!("{roles}/{}/assign", role.id());
+    let body = json!({ "principal": "user:ada" });
+    let first = wired.post(&assign, "assign", body.clone()).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    wired.post(&format!("{roles}/{}/grant-permission", role.id()), "grant", json!({
+        "resource": "subscription", "actions": ["read"], "effect": "allow",
+    }))
+    .await;
+    let taken = json!({ "key": "helper", "name": "Another" });
+    let refused = wired.post(&roles, "taken", taken.clone()).await;
+    assert_eq!(refused.body["code"], "role_key_taken", "{refused:?}");
+
+    wired.break_the_writer().await;
+    let again = wired.post(&assign, "assign", body).await;
+    assert!(again.replayed(), "{again:?}");
+    assert_eq!(again.body, first.body);
+    wired.break_the_writer().await;
+    let again = wired.post(&roles, "taken", taken).await;
+    assert_eq!((again.status, &again.body["code"]), (refused.status, &refused.body["code"]), "{again:?}");
+    // Nothing of it is in the state that is kept at hand: the next command finds the stream where it is.
+    let unassigned = wired.post(&format!("{roles}/{}/unassign", role.id()), "unassign", json!({ "principal": "user:ada" })).await;
+    assert_eq!((&unassigned.body["event_count"], &unassigned.body["sequence"]), (&json!(1), &json!(4)), "{unassigned:?}");
+}

@@ -1,0 +1,551 @@
+//! What happens by itself when its time comes, on a clock that the test moves.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::Request,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use hub_commands::{Commands, Settings, effects::effects_of, process};
+use hub_domain::{
+    id::TenantId,
+    role::{SystemRole, system_role_id},
+    tenant::{self, Tenant},
+};
+use hub_event_store::{
+    append::Append,
+    event::{Metadata, NewEvent, StreamId},
+    repository::{Order, Prepared, Repository},
+    store::EventStore,
+    tail::Tail,
+    upcast::Upcasters,
+};
+use hub_http::{Authenticator, BearerKey, Caller, Layers, Scope};
+use hub_tests::kit::{Database, TestClock, eventually};
+use serde_json::{Value, json, value::RawValue};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+/// How long anything may take; the process managers look at the clock every second.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A database and a clock, for one process after another or several at once.
+struct Platform {
+    database: Database,
+    clock: TestClock,
+}
+
+/// One process: its command API and its process managers.
+struct Process {
+    router: Router,
+    store: EventStore,
+    end: CancellationToken,
+    tasks: [JoinHandle<()>; 2],
+}
+
+/// An event as the tests look at it.
+#[derive(Debug, sqlx::FromRow)]
+struct Event {
+    kind: String,
+    payload: Value,
+    occurred_at: DateTime<Utc>,
+    actor: String,
+    command_id: String,
+}
+
+impl Event {
+    fn time(&self, field: &str) -> DateTime<Utc> {
+        at(self.payload[field].as_str().unwrap_or_else(|| panic!("no {field} in {self:?}")))
+    }
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+}
+
+fn key() -> BearerKey {
+    BearerKey::generate([1; 32])
+}
+
+fn metadata(actor: &str, command_id: Uuid) -> Metadata {
+    let actor = actor.to_owned();
+    Metadata { actor, command_id, correlation_id: command_id, causation_id: None, traceparent: None }
+}
+
+fn plan(code: &str, minor: i64, interval: &str) -> Value {
+    json!({ "code": code, "name": "Mail", "tier": "basic", "price": { "minor": minor, "currency": "EUR" }, "interval": interval })
+}
+
+fn registration(slug: &str) -> Value {
+    json!({
+        "slug": slug, "name": "Acme", "contact_email": "it@acme.example", "tier": "starter", "region": "eu-central",
+        "currency": "EUR",
+    })
+}
+
+impl Platform {
+    async fn new(now: &str) -> Self {
+        Self { database: Database::new().await, clock: TestClock::at(now) }
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.database.pool
+    }
+
+    /// Starts a process, as `hub` does.
+    fn start(&self) -> Process {
+        let (tail, end) = (Tail::default(), CancellationToken::new());
+        let store = EventStore::start(self.pool().clone(), tail.clone(), Upcasters::default(), self.clock.clock());
+        let caller = Caller { principal: "key:administrator".to_owned(), scope: Scope::Platform };
+        let commands = Commands::new(Settings {
+            store: store.clone(),
+            authenticator: Authenticator::new([key().stored(caller)]),
+            secret_key: [7; 32],
+            random: Arc::new(|| [9; 32]),
+        });
+        let router = Layers::default().wrap(hub_commands::routes(commands.clone()).into());
+        let (pool, tail_end, process_end) = (self.pool().clone(), end.clone(), end.clone());
+        let tasks = [
+            tokio::spawn(async move { tail.run(pool, tail_end).await }),
+            tokio::spawn(async move { process::run(commands, process_end).await }),
+        ];
+        Process { router, store, end, tasks }
+    }
+
+    /// The stream's events in order.
+    async fn events(&self, id: Uuid) -> Vec<Event> {
+        sqlx::query_as(
+            "SELECT event_type AS kind, payload::jsonb AS payload, occurred_at, metadata->>'actor' AS actor, \
+             metadata->>'command_id' AS command_id FROM events WHERE aggregate_id = $1 ORDER BY sequence",
+        )
+        .bind(id)
+        .fetch_all(self.pool())
+        .await
+        .unwrap()
+    }
+
+    async fn events_of(&self, id: Uuid, kind: &str) -> Vec<Event> {
+        let mut events = self.events(id).await;
+        events.retain(|event| event.kind == kind);
+        events
+    }
+
+    /// Waits until the stream has `count` events of one type, and answers them.
+    async fn happens(&self, id: Uuid, kind: &str, count: usize) -> Vec<Event> {
+        eventually(LIMIT, async || {
+            let events = self.events_of(id, kind).await;
+            (events.len() >= count).then_some(events)
+        })
+        .await
+    }
+
+    /// Waits until nothing is due any more and everything is followed, so that what has not happened by then will not.
+    async fn settles(&self) {
+        eventually(LIMIT, async || {
+            let (head, followed, due): (i64, i64, i64) = sqlx::query_as(
+                "SELECT (SELECT position FROM log_head), \
+                 (SELECT CASE WHEN count(*) = 2 THEN min(position) ELSE 0 END FROM process_cursors), \
+                 (SELECT count(*) FROM scheduler_due WHERE attempt_at <= $1)",
+            )
+            .bind(self.clock.now())
+            .fetch_one(self.pool())
+            .await
+            .unwrap();
+            (head == followed && due == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Moves the clock and lets everything happen that is due then.
+    async fn reach(&self, time: &str) {
+        self.clock.set(at(time));
+        self.settles().await;
+    }
+
+    /// Starts and ends of the subscription's periods, after checking that each was opened once, in turn and not too early.
+    async fn periods(&self, id: Uuid) -> Vec<(String, String)> {
+        let opened = self.events_of(id, "subscription.period_opened").await;
+        let mut until: Option<DateTime<Utc>> = None;
+        for (number, event) in (1..).zip(&opened) {
+            assert_eq!(event.payload["number"], number, "{opened:?}");
+            let starts_at = event.time("starts_at");
+            assert_eq!(until.unwrap_or(starts_at), starts_at, "periods are contiguous: {opened:?}");
+            assert!(event.occurred_at >= starts_at, "opened before its time: {event:?}");
+            until = Some(event.time("ends_at"));
+        }
+        let commands: BTreeSet<_> = opened.iter().map(|event| &event.command_id).collect();
+        assert_eq!(commands.len(), opened.len(), "one command opens one period: {opened:?}");
+        opened.iter().map(|event| (day(event.time("starts_at")), day(event.time("ends_at")))).collect()
+    }
+}
+
+fn day(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d").to_string()
+}
+
+fn days(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
+}
+
+impl Process {
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {}", key().reveal()));
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let answer = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    /// Makes one of `noun` and answers its id and path.
+    async fn make(&self, noun: &str, body: Value) -> (Uuid, String) {
+        let id: Uuid = self.post(noun, body).await["id"].as_str().unwrap().parse().unwrap();
+        (id, format!("{noun}/{id}"))
+    }
+
+    /// The path of a new tenant that is active.
+    async fn tenant(&self, slug: &str) -> String {
+        let (_, tenant) = self.make("/v1/tenants", registration(slug)).await;
+        self.post(&format!("{tenant}/activate"), Value::Null).await;
+        tenant
+    }
+
+    async fn subscription(&self, tenant: &str, plan: Value, trial_days: u32) -> (Uuid, String) {
+        let body = json!({ "plan": plan, "seats": 2, "trial_days": trial_days });
+        self.make(&format!("{tenant}/subscriptions"), body).await
+    }
+
+    async fn stop(self) {
+        self.end.cancel();
+        for task in self.tasks {
+            tokio::time::timeout(LIMIT, task).await.unwrap().unwrap();
+        }
+    }
+
+    /// Registers a tenant as one does who crashes before making its system roles.
+    async fn register_without_roles(&self, slug: &str) -> Uuid {
+        let id = Uuid::now_v7();
+        let command = tenant::Command::Register {
+            slug: slug.parse().unwrap(),
+            name: "Acme".parse().unwrap(),
+            contact_email: "it@acme.example".parse().unwrap(),
+            tier: tenant::Tier::Starter,
+            region: "eu-central".parse().unwrap(),
+            currency: "EUR".parse().unwrap(),
+        };
+        let order = Order {
+            metadata: metadata("key:administrator", Uuid::now_v7()),
+            fingerprint: [0; 32],
+            repeatable: false,
+            expected_sequence: None,
+        };
+        let tenants: Repository<Tenant> = Repository::new(self.store.clone(), effects_of::<Tenant>);
+        let prepare = |_| std::future::ready(Ok(Prepared::new(command.clone())));
+        tenants.execute(id, id, &order, prepare).await.unwrap();
+        id
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn periods_open_at_the_ends_of_months_each_once() {
+    let platform = Platform::new("2026-01-31T12:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (id, _) = process.subscription(&acme, plan("mail", 500, "month"), 0).await;
+    let expected = [
+        ("2026-01-31", "2026-02-28"),
+        ("2026-02-28", "2026-03-31"),
+        ("2026-03-31", "2026-04-30"),
+        ("2026-04-30", "2026-05-31"),
+    ];
+    for (opened, (_, ends)) in (1..).zip(&expected[..3]) {
+        // A moment before nothing happens, and nothing is left to happen.
+        platform.reach(&format!("{ends}T11:59:59Z")).await;
+        assert_eq!(platform.periods(id).await, days(&expected[..opened]));
+        platform.reach(&format!("{ends}T12:00:00Z")).await;
+        assert_eq!(platform.periods(id).await, days(&expected[..=opened]));
+    }
+    let opened = platform.events_of(id, "subscription.period_opened").await;
+    assert!(opened[1..].iter().all(|event| event.actor == "process:scheduler"), "{opened:?}");
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_ends_at_its_time_and_the_first_period_opens() {
+    let platform = Platform::new("2026-01-17T08:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (id, _) = process.subscription(&acme, plan("mail", 500, "month"), 14).await;
+    platform.reach("2026-01-31T07:59:59Z").await;
+    assert_eq!(platform.events_of(id, "subscription.trial_ended").await.len(), 0);
+    // Noticed late, and still on time.
+    platform.reach("2026-02-03T00:00:00Z").await;
+    let ended = platform.events_of(id, "subscription.trial_ended").await;
+    assert_eq!(ended.len(), 1);
+    assert_eq!((ended[0].time("ended_at"), &ended[0].payload["early"]), (at("2026-01-31T08:00:00Z"), &json!(false)));
+    assert_eq!(platform.events_of(id, "subscription.activated").await.len(), 1);
+    assert_eq!(platform.periods(id).await, days(&[("2026-01-31", "2026-02-28")]));
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_change_of_plan_comes_with_the_next_period() {
+    let platform = Platform::new("2026-01-15T00:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (id, path) = process.subscription(&acme, plan("mail", 500, "month"), 0).await;
+    let change = json!({ "plan": plan("mail-plus", 900, "month"), "timing": "period_end" });
+    process.post(&format!("{path}/change-plan"), change).await;
+    platform.reach("2026-02-14T23:59:59Z").await;
+    assert_eq!(platform.events_of(id, "subscription.plan_changed").await.len(), 0);
+    platform.reach("2026-02-15T00:00:00Z").await;
+    let changed = platform.events_of(id, "subscription.plan_changed").await;
+    assert_eq!(changed.len(), 1);
+    assert_eq!((&changed[0].payload["to"]["code"], &changed[0].payload["scheduled"]), (&json!("mail-plus"), &json!(true)));
+    let opened = platform.events_of(id, "subscription.period_opened").await;
+    let amounts: Vec<_> = opened.iter().map(|event| event.payload["amount"]["minor"].clone()).collect();
+    assert_eq!(amounts, [1_000, 1_800]);
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_cancellation_comes_instead_of_the_next_period() {
+    let platform = Platform::new("2026-01-15T00:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (ends, ends_path) = process.subscription(&acme, plan("mail", 500, "month"), 0).await;
+    let (stays, stays_path) = process.subscription(&acme, plan("mail", 500, "month"), 0).await;
+    let (tried, tried_path) = process.subscription(&acme, plan("mail", 500, "month"), 31).await;
+    for path in [&ends_path, &stays_path, &tried_path] {
+        process.post(&format!("{path}/cancel"), json!({ "timing": "period_end", "reason": "too dear" })).await;
+    }
+    process.post(&format!("{stays_path}/undo-cancel"), Value::Null).await;
+    platform.reach("2026-02-14T23:59:59Z").await;
+    assert_eq!(platform.events_of(ends, "subscription.cancelled").await.len(), 0);
+    platform.reach("2026-04-01T00:00:00Z").await;
+    for (id, periods) in [(ends, 1), (tried, 0)] {
+        let cancelled = platform.events_of(id, "subscription.cancelled").await;
+        assert_eq!(cancelled.len(), 1);
+        assert_eq!(cancelled[0].time("cancelled_at"), at("2026-02-15T00:00:00Z"));
+        assert_eq!(cancelled[0].payload["scheduled"], true);
+        assert_eq!(platform.periods(id).await.len(), periods);
+    }
+    assert_eq!(platform.events_of(stays, "subscription.cancelled").await.len(), 0);
+    assert_eq!(platform.periods(stays).await.len(), 3);
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_ends_when_it_was_to_end() {
+    let platform = Platform::new("2026-01-01T00:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (id, path) = process.make(&format!("{acme}/roles"), json!({ "key": "helper", "name": "Helper" })).await;
+    let mut assignments = Vec::new();
+    for (principal, until) in [
+        ("user:ada", json!("2026-01-10T00:00:00Z")),
+        ("user:bob", json!("2026-01-20T00:00:00Z")),
+        ("user:eve", json!("2026-01-20T00:00:00Z")),
+        ("user:ann", Value::Null),
+    ] {
+        let answer = process.post(&format!("{path}/assign"), json!({ "principal": principal, "until": until })).await;
+        assignments.push(answer["assignment_id"].clone());
+    }
+    let ended = async || {
+        let ended = platform.events_of(id, "role.assignment_ended").await;
+        ended.iter().map(|event| event.payload["assignment_id"].clone()).collect::<Vec<_>>()
+    };
+    platform.reach("2026-01-09T23:59:59Z").await;
+    assert_eq!(ended().await, Vec::<Value>::new());
+    platform.reach("2026-01-10T00:00:00Z").await;
+    assert_eq!(ended().await, assignments[..1]);
+    platform.reach("2026-01-25T00:00:00Z").await;
+    let mut all = ended().await;
+    all[1..].sort_by_key(ToString::to_string);
+    let mut expected = assignments[..3].to_vec();
+    expected[1..].sort_by_key(ToString::to_string);
+    assert_eq!(all, expected);
+    // The same principal again, later, is another assignment.
+    process.post(&format!("{path}/assign"), json!({ "principal": "user:ada", "until": "2026-02-01T00:00:00Z" })).await;
+    platform.reach("2026-02-01T00:00:00Z").await;
+    assert_eq!(ended().await.len(), 4);
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_jump_of_the_clock_leaves_no_period_out() {
+    let platform = Platform::new("2027-12-31T10:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (monthly, _) = process.subscription(&acme, plan("mail", 500, "month"), 0).await;
+    let (yearly, _) = process.subscription(&acme, plan("backup", 9_000, "year"), 0).await;
+    let (tried, _) = process.subscription(&acme, plan("hosting", 700, "month"), 31).await;
+    platform.reach("2029-01-31T10:00:00Z").await;
+    let monthly = platform.periods(monthly).await;
+    assert_eq!(monthly.len(), 14);
+    let starts: Vec<_> = monthly.iter().map(|(start, _)| start.as_str()).collect();
+    // A leap year, and each month's own last day.
+    let expected = [
+        "2027-12-31", "2028-01-31", "2028-02-29", "2028-03-31", "2028-04-30", "2028-05-31", "2028-06-30", "2028-07-31",
+        "2028-08-31", "2028-09-30", "2028-10-31", "2028-11-30", "2028-12-31", "2029-01-31",
+    ];
+    assert_eq!(starts, expected);
+    assert_eq!(platform.periods(yearly).await, days(&[("2027-12-31", "2028-12-31"), ("2028-12-31", "2029-12-31")]));
+    assert_eq!(platform.periods(tried).await.len(), 13);
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_schedulers_do_nothing_twice_and_one_takes_over_from_the_other() {
+    let platform = Platform::new("2026-01-31T12:00:00Z").await;
+    let first = platform.start();
+    let acme = first.tenant("acme").await;
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        ids.push(first.subscription(&acme, plan(&format!("mail-{number}"), 500, "month"), 0).await.0);
+    }
+    let second = platform.start();
+    platform.reach("2026-04-30T12:00:00Z").await;
+    let count = async |expected| {
+        for id in &ids {
+            assert_eq!(platform.periods(*id).await.len(), expected);
+        }
+    };
+    count(4).await;
+    // Somebody opens a period by hand before the scheduler comes to it.
+    platform.clock.set(at("2026-05-31T12:00:00Z"));
+    for id in &ids[..5] {
+        // It is done, or the scheduler was faster; both open the period once.
+        let path = format!("{acme}/subscriptions/{id}/open-next-period");
+        let request = Request::post(path).header("authorization", format!("Bearer {}", key().reveal()));
+        second.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    }
+    platform.settles().await;
+    count(5).await;
+    first.stop().await;
+    platform.reach("2026-06-30T12:00:00Z").await;
+    count(6).await;
+    second.stop().await;
+    // Whoever has forgotten everything does nothing twice either: the log remembers.
+    for table in ["process_cursors", "scheduler_due"] {
+        sqlx::query(&format!("DELETE FROM {table}")).execute(platform.pool()).await.unwrap();
+    }
+    let head: i64 = sqlx::query_scalar("SELECT position FROM log_head").fetch_one(platform.pool()).await.unwrap();
+    let third = platform.start();
+    platform.settles().await;
+    let after: i64 = sqlx::query_scalar("SELECT position FROM log_head").fetch_one(platform.pool()).await.unwrap();
+    assert_eq!(after, head);
+    platform.reach("2026-07-31T12:00:00Z").await;
+    count(7).await;
+    third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registered_tenant_gets_its_system_roles_whatever_happened() {
+    let platform = Platform::new("2026-01-01T00:00:00Z").await;
+    let process = platform.start();
+    // One whose registration was cut short, and one where it was not.
+    let short = process.register_without_roles("short").await;
+    let whole = process.tenant("whole").await;
+    for system in SystemRole::ALL {
+        platform.happens(system_role_id(TenantId(short), system).0, "role.created", 1).await;
+    }
+    platform.settles().await;
+    let whole: Uuid = whole.rsplit('/').next().unwrap().parse().unwrap();
+    for tenant in [short, whole] {
+        let roles: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE tenant_id = $1 AND event_type = 'role.created'")
+            .bind(tenant)
+            .fetch_one(platform.pool())
+            .await
+            .unwrap();
+        assert_eq!(roles, 5);
+    }
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_it_goes_on_where_it_stopped() {
+    let platform = Platform::new("2026-01-31T12:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (id, path) = process.subscription(&acme, plan("mail", 500, "month"), 0).await;
+    platform.reach("2026-02-28T12:00:00Z").await;
+    // What happens while the process managers are away is not missed.
+    let Process { router, end, tasks, .. } = process;
+    end.cancel();
+    for task in tasks {
+        tokio::time::timeout(LIMIT, task).await.unwrap().unwrap();
+    }
+    platform.clock.set(at("2026-03-05T00:00:00Z"));
+    let body = json!({ "timing": "period_end", "reason": "" }).to_string();
+    let request = Request::post(format!("{path}/cancel"))
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {}", key().reveal()));
+    assert_eq!(router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().status(), 200);
+    platform.clock.set(at("2026-08-01T00:00:00Z"));
+    assert_eq!(platform.periods(id).await.len(), 2);
+    let process = platform.start();
+    platform.happens(id, "subscription.cancelled", 1).await;
+    platform.settles().await;
+    assert_eq!(platform.periods(id).await.len(), 2);
+    let cancelled = platform.events_of(id, "subscription.cancelled").await;
+    assert_eq!(cancelled[0].time("cancelled_at"), at("2026-03-31T12:00:00Z"));
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_be_read_is_put_off_and_the_others_go_on() {
+    let platform = Platform::new("2026-01-31T12:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (id, _) = process.subscription(&acme, plan("mail", 500, "month"), 0).await;
+    let tenant: Uuid = acme.rsplit('/').next().unwrap().parse().unwrap();
+    let stranger = Uuid::now_v7();
+    // An event of a program that is newer than this one.
+    let command_id = Uuid::now_v7();
+    let append = Append {
+        stream: StreamId { tenant_id: tenant, aggregate_type: "subscription", aggregate_id: stranger },
+        expected_sequence: Some(0),
+        metadata: metadata("user:later", command_id),
+        fingerprint: [0; 32],
+        events: vec![NewEvent {
+            event_id: Uuid::now_v7(),
+            event_type: "subscription.teleported".to_owned(),
+            event_version: 1,
+            payload: RawValue::from_string("{}".to_owned()).unwrap(),
+        }],
+        claims: Vec::new(),
+        counters: Vec::new(),
+        guards: Vec::new(),
+        outcome: None,
+    };
+    process.store.append(append).await.unwrap();
+    // It is noticed, and tried again later.
+    eventually(LIMIT, async || {
+        let later: Option<bool> = sqlx::query_scalar("SELECT attempt_at > $2 FROM scheduler_due WHERE aggregate_id = $1")
+            .bind(stranger)
+            .bind(platform.clock.now())
+            .fetch_optional(platform.pool())
+            .await
+            .unwrap();
+        later.filter(|later| *later)
+    })
+    .await;
+    platform.clock.advance(TimeDelta::days(59));
+    platform.happens(id, "subscription.period_opened", 3).await;
+    assert_eq!(platform.periods(id).await.len(), 3);
+    process.stop().await;
+}
