@@ -17,7 +17,8 @@ pub(crate) struct Sealing(XChaCha20Poly1305);
 
 impl Sealing {
     pub(crate) fn new(secret_key: &[u8; 32]) -> Self {
-        let key: [u8; 32] = Sha256::new().chain_update(b"hub webhook secrets v1\0").chain_update(secret_key).finalize().into();
+        let key: [u8; 32] =
+            Sha256::new().chain_update(b"hub webhook secrets v1\0").chain_update(secret_key).finalize().into();
         Self(XChaCha20Poly1305::new(&key.into()))
     }
 

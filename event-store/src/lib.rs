@@ -6,6 +6,7 @@
 pub mod append;
 pub mod clock;
 pub mod event;
+mod gate;
 pub mod log;
 pub mod partition;
 pub mod relay;

@@ -92,14 +92,18 @@ impl Relay {
 
     /// Leads when it can and waits when another does, until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
+        let mut reported = String::new();
         while !shutdown.is_cancelled() {
             let led = tokio::select! {
                 () = shutdown.cancelled() => return,
                 led = self.lead() => led,
             };
-            if let Err(error) = led {
-                tracing::warn!(%error, "the relay stopped, trying again");
+            // Once for each reason, however long it lasts.
+            let reason = led.err().map_or_else(String::new, |error| error.to_string());
+            if !reason.is_empty() && reason != reported {
+                tracing::warn!(reason, "the relay stopped, trying again");
             }
+            reported = reason;
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(RETRY_DELAY) => {}

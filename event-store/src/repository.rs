@@ -154,8 +154,7 @@ where
         let known = self.cache.get(&key);
         let mut loaded = known.as_deref().cloned().unwrap_or_else(|| Loaded { state: A::default(), sequence: 0 });
         loop {
-            let page =
-                self.store.log().page_of_stream(&stream, loaded.sequence, PAGE_SIZE).await.map_err(unavailable)?;
+            let page = self.store.read(self.store.log().page_of_stream(&stream, loaded.sequence, PAGE_SIZE)).await?;
             let length = page.len();
             for recorded in page {
                 let sequence = recorded.sequence;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     append::{Accepted, Append, AppendError, EVENT_COUNT_MAX, OUTCOME, Rejection},
     clock::Clock,
+    gate::Gate,
     log::Log,
     tail::Tail,
     upcast::Upcasters,
@@ -27,6 +28,7 @@ struct Inner {
     tail: Tail,
     upcasters: Upcasters,
     clock: Clock,
+    reading: Gate,
 }
 
 impl EventStore {
@@ -35,7 +37,7 @@ impl EventStore {
     pub fn start(pool: PgPool, tail: Tail, upcasters: Upcasters, clock: Clock) -> Self {
         let writer = Writer::start(writer_options(&pool.connect_options()), clock.clone(), tail.clone());
         let log = Log::new(pool.clone());
-        Self { inner: Arc::new(Inner { pool, log, writer, tail, upcasters, clock }) }
+        Self { inner: Arc::new(Inner { pool, log, writer, tail, upcasters, clock, reading: Gate::default() }) }
     }
 
     /// Appends one command's events together with all its conditions and its outcome, or nothing.
@@ -57,7 +59,8 @@ impl EventStore {
     /// # Errors
     /// `CommandIdReused` when the id belongs to a command with another fingerprint.
     pub async fn outcome(&self, command_id: Uuid, fingerprint: &[u8; 32]) -> Result<Option<Accepted>, AppendError> {
-        let row = sqlx::query(OUTCOME).bind(command_id).fetch_optional(&self.inner.pool).await.map_err(unavailable)?;
+        let query = sqlx::query(OUTCOME).bind(command_id);
+        let row = self.read(query.fetch_optional(&self.inner.pool)).await?;
         let Some(row) = row else { return Ok(None) };
         let stored: Vec<u8> = row.try_get("fingerprint").map_err(unavailable)?;
         if stored != fingerprint {
@@ -75,6 +78,17 @@ impl EventStore {
             })
         };
         accepted().map(Some).map_err(unavailable)
+    }
+
+    /// Reads for a command; at once `Unavailable` when another has just found that PostgreSQL does not answer.
+    pub(crate) async fn read<T>(&self, reading: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, AppendError> {
+        self.inner.reading.pass()?;
+        reading.await.map_err(|error| {
+            if matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) {
+                self.inner.reading.close();
+            }
+            unavailable(error)
+        })
     }
 
     /// The log, for reading.

@@ -53,10 +53,15 @@ impl Tail {
     /// Keeps the head up to date with what other processes append, until `shutdown`.
     pub async fn run(&self, pool: PgPool, shutdown: CancellationToken) {
         let log = Log::new(pool.clone());
+        let mut reported = String::new();
         while !shutdown.is_cancelled() {
-            if let Err(error) = self.listen(&pool, &log, &shutdown).await {
-                tracing::warn!(%error, "cannot follow the log, trying again");
+            let listened = self.listen(&pool, &log, &shutdown).await;
+            // Once for each reason, however long it lasts.
+            let reason = listened.err().map_or_else(String::new, |error| error.to_string());
+            if !reason.is_empty() && reason != reported {
+                tracing::warn!(reason, "cannot follow the log, trying again");
             }
+            reported = reason;
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(POLL_INTERVAL) => {}

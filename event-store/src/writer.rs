@@ -21,6 +21,7 @@ use crate::{
     append::{APPEND, Accepted, Append, AppendError, Direction, LAST_EVENTS, Rejection},
     clock::Clock,
     event::{Leaf, StreamId, leaf_hash},
+    gate::Gate,
     tail::Tail,
 };
 
@@ -59,7 +60,7 @@ impl Writer {
     /// Starts the writer task; it ends when the last clone of the writer is gone and the queue is empty.
     pub(crate) fn start(options: PgConnectOptions, clock: Clock, tail: Tail) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE_SIZE);
-        let task = Task { options, connection: None, clock, tail };
+        let task = Task { options, connection: None, clock, tail, gate: Gate::default() };
         tokio::spawn(task.run(commands));
         Self { queue }
     }
@@ -80,6 +81,7 @@ struct Task {
     connection: Option<PgConnection>,
     clock: Clock,
     tail: Tail,
+    gate: Gate,
 }
 
 impl Task {
@@ -124,33 +126,41 @@ impl Task {
     }
 
     async fn append_batch(&mut self, appends: &[Append]) -> Vec<Answer> {
+        if let Err(closed) = self.gate.pass() {
+            return appends.iter().map(|_| Err(closed.clone())).collect();
+        }
         match self.send(appends).await {
             Ok(verdicts) => verdicts,
             Err(Failure::Connection(reason)) => {
-                tracing::warn!(%reason, commands = appends.len(), "appending failed, the store is not available");
-                appends.iter().map(|_| Err(AppendError::Unavailable(reason.clone()))).collect()
+                let unavailable = self.lost(&reason);
+                appends.iter().map(|_| Err(unavailable.clone())).collect()
             }
             // One command whose data PostgreSQL refuses must not take the others with it.
             Err(Failure::Data(reason)) if appends.len() == 1 => vec![Err(AppendError::Invalid(reason))],
             Err(Failure::Data(_)) => {
                 let mut verdicts = Vec::with_capacity(appends.len());
-                let mut lost: Option<String> = None;
                 for append in appends {
-                    if let Some(reason) = &lost {
-                        verdicts.push(Err(AppendError::Unavailable(reason.clone())));
-                        continue;
-                    }
-                    verdicts.push(match self.send(std::slice::from_ref(append)).await {
-                        Ok(mut verdict) => verdict.pop().expect("one command has one verdict"),
-                        Err(Failure::Connection(reason)) => {
-                            Err(AppendError::Unavailable(lost.insert(reason).clone()))
-                        }
-                        Err(Failure::Data(reason)) => Err(AppendError::Invalid(reason)),
-                    });
+                    verdicts.push(self.append_alone(append).await);
                 }
                 verdicts
             }
         }
+    }
+
+    async fn append_alone(&mut self, append: &Append) -> Answer {
+        self.gate.pass()?;
+        match self.send(std::slice::from_ref(append)).await {
+            Ok(mut verdict) => verdict.pop().expect("one command has one verdict"),
+            Err(Failure::Connection(reason)) => Err(self.lost(&reason)),
+            Err(Failure::Data(reason)) => Err(AppendError::Invalid(reason)),
+        }
+    }
+
+    /// Nobody needs to try again for a moment.
+    fn lost(&self, reason: &str) -> AppendError {
+        tracing::warn!(reason, "appending failed, the store is not available");
+        self.gate.close();
+        AppendError::Unavailable(reason.to_owned())
     }
 
     /// Sends the batch until it has a verdict. A repetition is safe: what was committed in an attempt whose answer was lost is found

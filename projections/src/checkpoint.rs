@@ -32,6 +32,10 @@ pub(crate) const RENEW: &str = "UPDATE projection_checkpoints SET lease_until = 
 pub(crate) const RELEASE: &str = "UPDATE projection_checkpoints SET lease_owner = NULL, lease_until = NULL \
      WHERE projection = $1 AND epoch = $2";
 
+/// Gives every lease back, whoever held it.
+pub(crate) const RELEASE_ALL: &str = "UPDATE projection_checkpoints SET lease_owner = NULL, lease_until = NULL, epoch = epoch + 1 \
+     WHERE lease_owner IS NOT NULL";
+
 /// Stops the projection and says why.
 pub(crate) const STOP: &str = "UPDATE projection_checkpoints \
      SET status = 'stopped', last_error = $3, lease_owner = NULL, lease_until = NULL, updated_at = now() \
@@ -68,6 +72,15 @@ pub(crate) struct Fence {
     pub(crate) epoch: i64,
     pub(crate) from: i64,
     pub(crate) lease: Duration,
+}
+
+/// Gives back the leases of workers that died without doing so, instead of waiting until they run out; for whoever knows that no
+/// other process works on this database.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn release_all(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query(RELEASE_ALL).execute(pool).await.map(|_| ())
 }
 
 /// The position that a projection has got to; 0 when it has never run.

@@ -59,6 +59,7 @@ pub const QUERIES: &[&str] = &[
     checkpoint::MOVE,
     checkpoint::RENEW,
     checkpoint::RELEASE,
+    checkpoint::RELEASE_ALL,
     checkpoint::STOP,
     checkpoint::RESUME,
     checkpoint::LOCK,

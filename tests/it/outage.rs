@@ -33,7 +33,7 @@ use crate::relay::{Published, published, published_up_to};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a caller may wait for the answer that nothing can be done.
-const ANSWER_LIMIT: Duration = Duration::from_secs(12);
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// `hub serve` with servers that the test stops and starts.
 struct Serve {
@@ -96,10 +96,10 @@ impl Serve {
             .unwrap();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(40)).build().unwrap();
         let url = format!("http://{address}");
-        let serve = Self { _child: child, files, client, url, key: String::new() };
+        let mut serve = Self { _child: child, files, client, url, key: String::new() };
         serve.ready(200).await;
-        let key = fs::read_to_string(serve.files.path().join(".hub/admin.key")).unwrap().trim().to_owned();
-        Self { key, ..serve }
+        serve.key = fs::read_to_string(serve.files.path().join(".hub/admin.key")).unwrap().trim().to_owned();
+        serve
     }
 
     /// Waits until `/health/ready` answers so.
@@ -226,7 +226,7 @@ async fn the_scheduler_works(serve: &Serve, tenant: &str, key: &str) {
     let path = format!("{tenant}/subscriptions/{}", created.id());
     eventually(LIMIT, async || {
         let answer = serve.get(&path).await;
-        (answer.status == 200 && answer.body["period"]["number"].as_i64()? >= 2).then_some(())
+        (answer.status == 200 && answer.body["current_period"]["number"].as_i64()? >= 2).then_some(())
     })
     .await;
 }
@@ -253,21 +253,15 @@ async fn without_postgresql_everything_says_so_at_once_and_comes_back_by_itself(
     during.extend((0..10).map(|number| format!("without-{number}")));
     let commands = during[40..].iter().map(|name| serve.rename(&tenants[0], name));
     let random = format!("/v1/tenants/{}", Uuid::now_v7());
+    let subscriptions = format!("{}/subscriptions", tenants[1]);
+    let events = format!("{}/events", tenants[0]);
+    let audit = format!("{}/audit", tenants[1]);
+    let queries = [&tenants[0], "/v1/tenants", &events, &subscriptions, "/v1/analytics/revenue", &audit];
     let (commands, unknown, made, queries) = tokio::join!(
         join_all(commands),
         serve.rename(&random, "nobody"),
-        serve.post(&format!("{}/subscriptions", tenants[1]), "made", old_subscription()),
-        join_all(
-            [
-                tenants[0].clone(),
-                "/v1/tenants".to_owned(),
-                format!("{}/events", tenants[0]),
-                format!("{}/subscriptions", tenants[1]),
-                "/v1/analytics/revenue".to_owned(),
-                format!("{}/audit", tenants[1]),
-            ]
-            .map(|path| async move { serve_get(&serve.client, &serve.url, &serve.key, &path).await })
-        )
+        serve.post(&subscriptions, "made", old_subscription()),
+        join_all(queries.iter().map(|path| serve.get(path))),
     );
     for answer in commands.iter().chain([&unknown, &made]).chain(&queries) {
         answer.assert_unavailable();
@@ -295,7 +289,7 @@ async fn without_postgresql_everything_says_so_at_once_and_comes_back_by_itself(
         assert_eq!(second.body, third.body);
     }
     assert_each_once(&names(&postgres.pool).await, during.iter().cloned().chain(["before".to_owned()]));
-    assert_eq!(serve.post(&format!("{}/subscriptions", tenants[1]), "made", old_subscription()).await.status, 201);
+    assert_eq!(serve.post(&subscriptions, "made", old_subscription()).await.status, 201);
 
     // Read models, process managers and the relay are back as well.
     let last = serve.rename(&tenants[0], "after").await;
@@ -306,14 +300,6 @@ async fn without_postgresql_everything_says_so_at_once_and_comes_back_by_itself(
     assert_chained(&published);
     let positions = sorted_positions(&published);
     assert_eq!(positions[..usize::try_from(head).unwrap()], (1..=head).collect::<Vec<_>>());
-}
-
-async fn serve_get(client: &reqwest::Client, url: &str, key: &str, path: &str) -> Answer {
-    let started = Instant::now();
-    let response = client.get(format!("{url}{path}")).bearer_auth(key).send().await.expect("the process answers");
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null);
-    Answer { status, headers, body, took: started.elapsed() }
 }
 
 /// Stops the processes of a server in the middle of whatever they do; they go on when this is dropped.
@@ -362,11 +348,8 @@ async fn a_postgresql_that_hangs_holds_nobody_up() {
         serve.get("/health/live"),
         serve.get("/health/ready"),
     );
-    // What is under way already may wait for its time limit, which is longer; nothing waits for ever.
     for answer in commands.iter().chain([&query]) {
-        assert_eq!(answer.status, 503, "{answer:?}");
-        assert!(answer.header("retry-after").is_some(), "{answer:?}");
-        assert!(answer.took < Duration::from_secs(35), "{answer:?}");
+        answer.assert_unavailable();
     }
     assert!(live.status == 200 && live.took < Duration::from_secs(2), "{live:?}");
     assert!(ready.status == 503 && ready.took < ANSWER_LIMIT, "{ready:?}");
@@ -397,21 +380,13 @@ async fn without_nats_commands_and_queries_go_on_and_the_relay_catches_up() {
 
     nats.stop().await;
     eventually(LIMIT, async || (serve.get("/health/ready").await.body["status"] == "degraded").then_some(())).await;
-    let mut last = Vec::new();
     for tenant in &tenants {
-        let names: Vec<String> = (0..50).map(|number| format!("without {number}").replace(' ', "-")).collect();
-        let keys = names.iter().map(|name| {
-            let (path, key) = (format!("{tenant}/rename"), format!("{tenant}{name}"));
-            let (serve, name) = (&serve, name.clone());
-            async move { serve.post(&path, &key, json!({ "name": name })).await }
-        });
-        let answers = join_all(keys).await;
+        let names: Vec<String> = (0..50).map(|number| format!("without-{number}")).collect();
+        let answers = join_all(names.iter().map(|name| serve.rename(tenant, name))).await;
         assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
         // The read model follows from PostgreSQL.
-        let receipt = serve.rename(tenant, &format!("{tenant}-last").replace('/', "-")).await;
-        let shown = serve.get_after(&receipt, tenant).await;
-        assert!(shown.body["name"].as_str().unwrap().ends_with("-last"), "{shown:?}");
-        last.push(receipt);
+        let receipt = serve.rename(tenant, "last").await;
+        assert_eq!(serve.get_after(&receipt, tenant).await.body["name"], "last");
     }
     the_scheduler_works(&serve, &tenants[0], "meanwhile").await;
     assert_eq!(serve.get("/health/ready").await.status, 200);
@@ -427,8 +402,8 @@ async fn without_nats_commands_and_queries_go_on_and_the_relay_catches_up() {
     assert_chained(&published);
     assert_eq!(sorted_positions(&published), (1..=head).collect::<Vec<_>>());
     eventually(LIMIT, async || (serve.get("/health/ready").await.body["status"] == "ready").then_some(())).await;
-    let receipt = serve.rename(&tenants[0], "with it again").await;
-    assert_eq!(serve.get_after(&receipt, &tenants[0]).await.body["name"], "with it again");
+    let receipt = serve.rename(&tenants[0], "again").await;
+    assert_eq!(serve.get_after(&receipt, &tenants[0]).await.body["name"], "again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -560,14 +535,14 @@ impl Wired {
 
     /// Ends the writer's connection from the other side.
     async fn break_the_writer(&self) {
-        let ended: bool = sqlx::query_scalar(
+        let ended: Option<bool> = sqlx::query_scalar(
             "SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity \
              WHERE application_name = 'hub-writer' AND datname = current_database()",
         )
         .fetch_one(&self.database.pool)
         .await
         .unwrap();
-        assert!(ended);
+        assert_eq!(ended, Some(true), "the writer has no connection");
     }
 }
 
@@ -606,26 +581,28 @@ async fn a_repeated_command_gets_its_first_answer_even_when_the_connection_break
     let tenant = wired.tenant().await;
     let roles = format!("{tenant}/roles");
     let role = wired.post(&roles, "role", json!({ "key": "helper", "name": "Helper" })).await;
-    let assign = format!("{roles}/{}/assign", role.id());
-    let body = json!({ "principal": "user:ada" });
-    let first = wired.post(&assign, "assign", body.clone()).await;
-    assert_eq!(first.status, 200, "{first:?}");
-    wired.post(&format!("{roles}/{}/grant-permission", role.id()), "grant", json!({
-        "resource": "subscription", "actions": ["read"], "effect": "allow",
-    }))
-    .await;
+    let path = |verb: &str| format!("{roles}/{}/{verb}", role.id());
+    let ada = json!({ "principal": "user:ada" });
+    let first = wired.post(&path("assign"), "assign", ada.clone()).await;
+    assert_eq!(first.body["sequence"], 2, "{first:?}");
+    let unassigned = wired.post(&path("unassign"), "unassign", ada.clone()).await;
+    assert_eq!(unassigned.body["sequence"], 3, "{unassigned:?}");
     let taken = json!({ "key": "helper", "name": "Another" });
     let refused = wired.post(&roles, "taken", taken.clone()).await;
     assert_eq!(refused.body["code"], "role_key_taken", "{refused:?}");
 
     wired.break_the_writer().await;
-    let again = wired.post(&assign, "assign", body).await;
+    let again = wired.post(&path("assign"), "assign", ada.clone()).await;
     assert!(again.replayed(), "{again:?}");
     assert_eq!(again.body, first.body);
     wired.break_the_writer().await;
     let again = wired.post(&roles, "taken", taken).await;
+    assert!(again.replayed(), "{again:?}");
     assert_eq!((again.status, &again.body["code"]), (refused.status, &refused.body["code"]), "{again:?}");
-    // Nothing of it is in the state that is kept at hand: the next command finds the stream where it is.
-    let unassigned = wired.post(&format!("{roles}/{}/unassign", role.id()), "unassign", json!({ "principal": "user:ada" })).await;
-    assert_eq!((&unassigned.body["event_count"], &unassigned.body["sequence"]), (&json!(1), &json!(4)), "{unassigned:?}");
+    // The state that is kept at hand is the one in the log: nobody is assigned.
+    let nothing = wired.post(&path("unassign"), "nothing", ada.clone()).await;
+    assert_ne!(nothing.body["event_count"], 1, "{nothing:?}");
+    let anew = wired.post(&path("assign"), "anew", ada).await;
+    assert_eq!(anew.body["sequence"], 4, "{anew:?}");
+    assert_ne!(anew.body["assignment_id"], first.body["assignment_id"]);
 }

@@ -6,11 +6,14 @@
 mod follower;
 mod scheduler;
 mod system_roles;
+mod tenant_end;
 
 use std::time::Duration;
 
+use hub_event_store::{event::Metadata, repository::Order};
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::Commands;
 
@@ -52,14 +55,18 @@ enum ProcessError {
 
 /// Leads when it can and waits when another process does, until `shutdown`.
 pub async fn run(commands: Commands, shutdown: CancellationToken) {
+    let mut reported = String::new();
     while !shutdown.is_cancelled() {
         let led = tokio::select! {
             () = shutdown.cancelled() => return,
             led = lead(&commands) => led,
         };
-        if let Err(error) = led {
-            tracing::warn!(%error, "the process managers stopped, trying again");
+        // Once for each reason, however long it lasts.
+        let reason = led.err().map_or_else(String::new, |error| error.to_string());
+        if !reason.is_empty() && reason != reported {
+            tracing::warn!(reason, "the process managers stopped, trying again");
         }
+        reported = reason;
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = tokio::time::sleep(REST) => {}
@@ -75,6 +82,7 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
     }
     tracing::info!("the process managers lead");
     let mut system_roles = Follower::resume("system_roles", commands.store.clone()).await?;
+    let mut tenant_end = Follower::resume("tenant_end", commands.store.clone()).await?;
     let mut schedule = Follower::resume("scheduler", commands.store.clone()).await?;
     let scheduler = Scheduler::new(commands);
     let mut head = commands.store.tail().follow();
@@ -82,8 +90,10 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
         head.borrow_and_update();
         // Each goes on although another cannot.
         let roles = make_system_roles(commands, &mut system_roles).await;
+        let ended = wind_up_tenants(commands, &mut tenant_end).await;
         let rest = do_what_is_due(commands, &mut schedule, &scheduler).await;
         roles?;
+        ended?;
         let rest = rest?;
         // Also proves that the connection, and with it the lock, still lives.
         lock.ping().await?;
@@ -97,6 +107,30 @@ async fn make_system_roles(commands: &Commands, follower: &mut Follower) -> Resu
         follower.done(&page, commands.store.pool().begin().await?).await?;
     }
     Ok(())
+}
+
+async fn wind_up_tenants(commands: &Commands, follower: &mut Follower) -> Result<(), ProcessError> {
+    while let Some(page) = follower.page().await? {
+        tenant_end::follow(commands, &page).await?;
+        follower.done(&page, commands.store.pool().begin().await?).await?;
+    }
+    Ok(())
+}
+
+/// The order of a command that a process manager sends: the same id always stands for the same command.
+fn order_of(actor: &str, command_id: Uuid, causation_id: Option<Uuid>) -> Order {
+    Order {
+        metadata: Metadata {
+            actor: actor.to_owned(),
+            command_id,
+            correlation_id: causation_id.unwrap_or(command_id),
+            causation_id,
+            traceparent: None,
+        },
+        fingerprint: [0; 32],
+        repeatable: true,
+        expected_sequence: None,
+    }
 }
 
 /// Answers how long there will be nothing to do.

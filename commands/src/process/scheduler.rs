@@ -8,25 +8,25 @@ use std::{collections::BTreeSet, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
+use futures::{StreamExt, TryStreamExt, stream};
 use hub_domain::{
     aggregate::Decide,
     role::{self, Role},
     subscription::{self, Subscription},
 };
 use hub_event_store::{
-    event::{Metadata, Recorded},
-    repository::{ExecuteError, Order, Prepared, Repository},
+    event::Recorded,
+    repository::{ExecuteError, Prepared, Repository},
 };
 use sqlx::{FromRow, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::Commands;
 
-use super::{ProcessError, REST};
+use super::{ProcessError, REST, order_of};
 
 /// Keeps when an aggregate is due.
-pub(super) const PUT_DUE: &str =
-    "INSERT INTO scheduler_due (tenant_id, aggregate_type, aggregate_id, due_at, attempt_at) VALUES ($1, $2, $3, $4, $4) \
+pub(super) const PUT_DUE: &str = "INSERT INTO scheduler_due (tenant_id, aggregate_type, aggregate_id, due_at, attempt_at) VALUES ($1, $2, $3, $4, $4) \
      ON CONFLICT (tenant_id, aggregate_type, aggregate_id) DO UPDATE SET due_at = EXCLUDED.due_at, attempt_at = EXCLUDED.attempt_at";
 
 /// Forgets an aggregate that has nothing due any more.
@@ -46,6 +46,9 @@ pub(super) const NEXT_DUE: &str = "SELECT min(attempt_at) FROM scheduler_due";
 
 /// So many aggregates are taken at once.
 const BATCH_SIZE: i64 = 100;
+
+/// So many aggregates do what is due at the same time; their commands then share batches.
+const CONCURRENCY: usize = 16;
 
 /// One aggregate may do so many due things in a row before the others have their turn.
 const STEP_COUNT_MAX: usize = 120;
@@ -130,18 +133,8 @@ impl<'a> Scheduler<'a> {
         let now = self.commands.store.now();
         let pool = self.commands.store.pool();
         let due: Vec<Due> = sqlx::query_as(TAKE_DUE).bind(now).bind(BATCH_SIZE).fetch_all(pool).await?;
-        for one in &due {
-            let done = match one.aggregate_type.as_str() {
-                Subscription::TYPE => self.do_due(&self.commands.subscriptions.repository, one, now).await,
-                Role::TYPE => self.do_due(&self.commands.roles.repository, one, now).await,
-                other => Err(ProcessError::Read(format!("nothing of type {other} is ever due"))),
-            };
-            if let Err(error) = done {
-                tracing::warn!(%error, aggregate_type = one.aggregate_type, aggregate_id = %one.aggregate_id, "put off what is due");
-                let again_at = now + RETRY_AFTER;
-                one.bind(sqlx::query(POSTPONE)).bind(again_at).execute(pool).await?;
-            }
-        }
+        let mut done = stream::iter(&due).map(|one| self.do_or_postpone(one, now)).buffer_unordered(CONCURRENCY);
+        while done.try_next().await?.is_some() {}
         if due.len() as i64 == BATCH_SIZE {
             return Ok(Duration::ZERO);
         }
@@ -149,7 +142,26 @@ impl<'a> Scheduler<'a> {
         Ok(next.map_or(REST, |next| (next - self.commands.store.now()).to_std().unwrap_or(Duration::ZERO)))
     }
 
-    async fn do_due<A: Scheduled>(&self, repository: &Repository<A>, due: &Due, now: DateTime<Utc>) -> Result<(), ProcessError> {
+    async fn do_or_postpone(&self, due: &Due, now: DateTime<Utc>) -> Result<(), ProcessError> {
+        let done = match due.aggregate_type.as_str() {
+            Subscription::TYPE => self.do_due(&self.commands.subscriptions.repository, due, now).await,
+            Role::TYPE => self.do_due(&self.commands.roles.repository, due, now).await,
+            other => Err(ProcessError::Read(format!("nothing of type {other} is ever due"))),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, aggregate_type = due.aggregate_type, aggregate_id = %due.aggregate_id, "put off what is due");
+            let postpone = due.bind(sqlx::query(POSTPONE)).bind(now + RETRY_AFTER);
+            postpone.execute(self.commands.store.pool()).await?;
+        }
+        Ok(())
+    }
+
+    async fn do_due<A: Scheduled>(
+        &self,
+        repository: &Repository<A>,
+        due: &Due,
+        now: DateTime<Utc>,
+    ) -> Result<(), ProcessError> {
         for step_count in 0..STEP_COUNT_MAX {
             let loaded = repository
                 .load_latest(due.tenant_id, due.aggregate_id)
@@ -165,18 +177,7 @@ impl<'a> Scheduler<'a> {
             };
             let name = format!("{}/{}/{}/{step}", due.tenant_id, A::TYPE, due.aggregate_id);
             let command_id = Uuid::new_v5(&NAMESPACE, name.as_bytes());
-            let order = Order {
-                metadata: Metadata {
-                    actor: "process:scheduler".to_owned(),
-                    command_id,
-                    correlation_id: command_id,
-                    causation_id: None,
-                    traceparent: None,
-                },
-                fingerprint: [0; 32],
-                repeatable: true,
-                expected_sequence: None,
-            };
+            let order = order_of("process:scheduler", command_id, None);
             let accepted = repository
                 .execute(due.tenant_id, due.aggregate_id, &order, |_| {
                     let prepared = Prepared::new(command.clone());

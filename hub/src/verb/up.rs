@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use hub_projections::checkpoint;
 use tokio::net::TcpListener;
 
 use super::{METRICS_LISTEN, bind};
@@ -125,6 +126,8 @@ async fn roles(
     let clock = system_clock();
     let pool = pool::open(database_url, config.database_pool_size).await?;
     migrate::migrate(&pool).await.context("cannot migrate the database")?;
+    // The directory is locked, so a lease can only be that of a hub that was killed.
+    checkpoint::release_all(&pool).await.context("cannot take over the projections")?;
     let secret_key = key::secret(&config.secret_key_file)?;
     let administrator = key::administrator(&config.admin_key_file)?;
     key::register(&pool, &administrator, &clock).await.context("cannot register the administrator key")?;

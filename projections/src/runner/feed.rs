@@ -72,10 +72,12 @@ impl Feed {
             };
             // Once for each time that it is gone, however long that lasts.
             let was_connected = self.connected.send_replace(false);
-            if was_connected || !reported {
+            if was_connected {
                 tracing::warn!(error, "no events come from NATS, projections read from PostgreSQL");
-                reported = true;
+            } else if !reported {
+                tracing::info!(error, "no events come from NATS yet, projections read from PostgreSQL");
             }
+            reported = true;
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(RETRY_DELAY) => {}

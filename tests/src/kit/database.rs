@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hub::migrate::{MIGRATOR, migrate};
+use hub::migrate::MIGRATOR;
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
 use uuid::Uuid;
@@ -88,13 +88,10 @@ async fn template(connection: &mut PgConnection) -> String {
         let unfinished = format!("{name}_unfinished");
         run(connection, &format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")).await;
         run(connection, &format!("CREATE DATABASE {unfinished}")).await;
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .connect(&url(&unfinished))
-            .await
-            .expect("the template was just made");
-        migrate(&pool).await.expect("the migrations apply to an empty database");
-        pool.close().await;
+        // Not a pool: its last connection may outlive its closing, and then the template cannot be renamed.
+        let mut template = PgConnection::connect(&url(&unfinished)).await.expect("the template was just made");
+        MIGRATOR.run(&mut template).await.expect("the migrations apply to an empty database");
+        template.close().await.expect("the connection is idle");
         run(connection, &format!("ALTER DATABASE {unfinished} RENAME TO {name}")).await;
     }
     sqlx::query("SELECT pg_advisory_unlock($1)")
