@@ -180,8 +180,14 @@ impl FromRow<'_, PgRow> for Recorded {
 }
 
 pub(crate) fn raw_json(row: &PgRow, column: &str) -> Result<Box<RawValue>, sqlx::Error> {
-    let text: String = row.try_get(column)?;
-    RawValue::from_string(text).map_err(|e| sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(e) })
+    optional_json(row, column)?.ok_or_else(|| sqlx::Error::ColumnNotFound(column.to_owned()))
+}
+
+pub(crate) fn optional_json(row: &PgRow, column: &str) -> Result<Option<Box<RawValue>>, sqlx::Error> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(RawValue::from_string)
+        .transpose()
+        .map_err(|e| sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(e) })
 }
 
 /// What serde writes for an aggregate's event: the variant's tag and its data.

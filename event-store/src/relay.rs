@@ -168,7 +168,10 @@ async fn publish(jetstream: &jetstream::Context, page: &[Recorded], cursor: &mut
     }
     let mut in_flight = FuturesOrdered::new();
     for (subject, headers, payload) in messages {
-        let ack = jetstream.publish_with_headers(subject, headers, payload).await.map_err(|e| RelayError::Nats(e.to_string()))?;
+        let ack = jetstream
+            .publish_with_headers(subject, headers, payload)
+            .await
+            .map_err(|e| RelayError::Nats(e.to_string()))?;
         in_flight.push_back(tokio::time::timeout(ACK_TIMEOUT, ack.into_future()));
         if in_flight.len() >= IN_FLIGHT_MAX {
             acknowledged(in_flight.next().await)?;

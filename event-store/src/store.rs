@@ -8,11 +8,12 @@ use uuid::Uuid;
 use crate::{
     append::{Accepted, Append, AppendError, EVENT_COUNT_MAX, OUTCOME, Rejection},
     clock::Clock,
+    event::optional_json,
     gate::Gate,
     log::Log,
     tail::Tail,
     upcast::Upcasters,
-    writer::{Writer, optional_json, writer_options},
+    writer::{Writer, writer_options},
 };
 
 /// The event store; cheap to clone, one per process.
@@ -81,7 +82,10 @@ impl EventStore {
     }
 
     /// Reads for a command; at once `Unavailable` when another has just found that PostgreSQL does not answer.
-    pub(crate) async fn read<T>(&self, reading: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, AppendError> {
+    pub(crate) async fn read<T>(
+        &self,
+        reading: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, AppendError> {
         self.inner.reading.pass()?;
         reading.await.map_err(|error| {
             if matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) {

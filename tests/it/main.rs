@@ -5,6 +5,7 @@
 mod api;
 mod architecture;
 mod commands;
+mod crash;
 mod documents;
 mod event_store;
 mod outage;

@@ -256,7 +256,7 @@ async fn without_postgresql_everything_says_so_at_once_and_comes_back_by_itself(
     let subscriptions = format!("{}/subscriptions", tenants[1]);
     let events = format!("{}/events", tenants[0]);
     let audit = format!("{}/audit", tenants[1]);
-    let queries = [&tenants[0], "/v1/tenants", &events, &subscriptions, "/v1/analytics/revenue", &audit];
+    let queries = [&tenants[0], "/v1/tenants", &events, &subscriptions, "/v1/analytics/tenants", &audit];
     let (commands, unknown, made, queries) = tokio::join!(
         join_all(commands),
         serve.rename(&random, "nobody"),

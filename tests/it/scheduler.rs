@@ -153,7 +153,7 @@ impl Platform {
         eventually(LIMIT, async || {
             let (head, followed, due): (i64, i64, i64) = sqlx::query_as(
                 "SELECT (SELECT position FROM log_head), \
-                 (SELECT CASE WHEN count(*) = 2 THEN min(position) ELSE 0 END FROM process_cursors), \
+                 (SELECT CASE WHEN count(*) = 3 THEN min(position) ELSE 0 END FROM process_cursors), \
                  (SELECT count(*) FROM scheduler_due WHERE attempt_at <= $1)",
             )
             .bind(self.clock.now())
@@ -547,5 +547,33 @@ async fn one_that_cannot_be_read_is_put_off_and_the_others_go_on() {
     platform.clock.advance(TimeDelta::days(59));
     platform.happens(id, "subscription.period_opened", 3).await;
     assert_eq!(platform.periods(id).await.len(), 3);
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_tenant_is_wound_up() {
+    let platform = Platform::new("2026-01-31T12:00:00Z").await;
+    let process = platform.start();
+    let acme = process.tenant("acme").await;
+    let (subscription, _) = process.subscription(&acme, plan("mail", 500, "month"), 0).await;
+    let order = json!({ "service": "mail", "plan": "basic", "parameters": {} });
+    let (ready, ready_path) = process.make(&format!("{acme}/service-instances"), order.clone()).await;
+    let (busy, busy_path) = process.make(&format!("{acme}/service-instances"), order).await;
+    let operation = |event: &Event| event.payload["operation_id"].clone();
+    let requested = platform.events_of(ready, "service_instance.provision_requested").await;
+    process.post(&format!("{ready_path}/report-success"), json!({ "operation_id": operation(&requested[0]) })).await;
+
+    process.post(&format!("{acme}/archive"), Value::Null).await;
+    platform.happens(subscription, "subscription.cancelled", 1).await;
+    platform.happens(ready, "service_instance.deprovision_requested", 1).await;
+    // An operation that is in flight is waited for.
+    platform.settles().await;
+    assert!(platform.events_of(busy, "service_instance.deprovision_requested").await.is_empty());
+    let requested = platform.events_of(busy, "service_instance.provision_requested").await;
+    process.post(&format!("{busy_path}/report-success"), json!({ "operation_id": operation(&requested[0]) })).await;
+    platform.happens(busy, "service_instance.deprovision_requested", 1).await;
+
+    platform.reach("2026-06-01T00:00:00Z").await;
+    assert_eq!(platform.periods(subscription).await.len(), 1, "nothing is charged any more");
     process.stop().await;
 }

@@ -133,7 +133,8 @@ impl<'a> Scheduler<'a> {
         let now = self.commands.store.now();
         let pool = self.commands.store.pool();
         let due: Vec<Due> = sqlx::query_as(TAKE_DUE).bind(now).bind(BATCH_SIZE).fetch_all(pool).await?;
-        let mut done = stream::iter(&due).map(|one| self.do_or_postpone(one, now)).buffer_unordered(CONCURRENCY);
+        let steps: Vec<_> = due.iter().map(|one| self.do_or_postpone(one, now)).collect();
+        let mut done = stream::iter(steps).buffer_unordered(CONCURRENCY);
         while done.try_next().await?.is_some() {}
         if due.len() as i64 == BATCH_SIZE {
             return Ok(Duration::ZERO);
