@@ -17,6 +17,8 @@ CREATE TABLE audit_entries (
     search_words    tsvector    NOT NULL GENERATED ALWAYS AS (to_tsvector('simple', search)) STORED,
     PRIMARY KEY (tenant_id, position)
 );
+-- The platform's own list, over all tenants.
+CREATE UNIQUE INDEX audit_entries_position ON audit_entries (position);
 CREATE INDEX audit_entries_type ON audit_entries (tenant_id, event_type, position);
 CREATE INDEX audit_entries_aggregate ON audit_entries (tenant_id, aggregate_type, aggregate_id, position);
 CREATE INDEX audit_entries_actor ON audit_entries (tenant_id, actor, position);

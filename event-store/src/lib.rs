@@ -31,3 +31,17 @@ pub const QUERIES: &[&str] = &[
     relay::MOVE_CURSOR,
     relay::ELECT,
 ];
+
+/// Tells the metrics recorder what the numbers of this crate mean.
+pub fn describe_metrics() {
+    metrics::describe_counter!("hub_events_appended_total", "Events that this process appended to the log.");
+    metrics::describe_histogram!("hub_append_batch_commands", "Commands in one batch of the writer.");
+    metrics::describe_counter!(
+        "hub_events_published_total",
+        "Events that this process published on NATS and had acknowledged."
+    );
+    metrics::describe_gauge!(
+        "hub_relay_lag_events",
+        "Events in the log that are not published yet, as far as this process knows."
+    );
+}

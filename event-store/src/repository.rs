@@ -223,6 +223,13 @@ where
                 self.load_latest(tenant_id, aggregate_id).await?
             };
             match self.attempt(key, &loaded, order, prepared).await {
+                // Only a database that has lost commits can do this, such as a standby that took over too early.
+                Err(ExecuteError::Append(AppendError::Rejected(Rejection::SequenceConflict { actual })))
+                    if actual < loaded.sequence =>
+                {
+                    tracing::error!(known = loaded.sequence, actual, stream = %aggregate_id, "a stream is shorter than it was");
+                    self.cache.invalidate(&key);
+                }
                 Err(ExecuteError::Append(AppendError::Rejected(
                     Rejection::SequenceConflict { .. } | Rejection::GuardMoved { .. } | Rejection::CounterMoved { .. },
                 ))) => tokio::time::sleep((ATTEMPT_DELAY * attempt).min(ATTEMPT_DELAY_MAX)).await,

@@ -41,12 +41,8 @@ command. Every error is `application/problem+json` with a stable `code`, explain
 
 /// Builds the router and its document from what this process serves.
 pub fn router(commands: Option<Commands>, queries: Option<Queries>, health: Health) -> (Router, OpenApi) {
-    let about = About {
-        title: "Service Hub",
-        version: env!("CARGO_PKG_VERSION"),
-        description: DESCRIPTION,
-        tags: TAGS,
-    };
+    let about =
+        About { title: "Service Hub", version: env!("CARGO_PKG_VERSION"), description: DESCRIPTION, tags: TAGS };
     let (router, document) = openapi::document(about, || {
         let mut routes = ApiRouter::new().merge(health::routes(health));
         if let Some(commands) = commands {

@@ -27,3 +27,19 @@ pub async fn open(url: &str, size: u32) -> anyhow::Result<PgPool> {
         .await
         .with_context(|| format!("cannot connect to PostgreSQL at {place}"))
 }
+
+/// How long one statement of a query may take.
+const QUERY_LIMIT_MS: &str = "10000";
+
+/// Connections to the same database that can only read, and whose statements end by themselves; opened when they are needed.
+#[must_use]
+pub fn for_queries(pool: &PgPool) -> PgPool {
+    let options = PgConnectOptions::clone(&pool.connect_options())
+        .application_name("hub-queries")
+        .options([("statement_timeout", QUERY_LIMIT_MS), ("default_transaction_read_only", "on")]);
+    PgPoolOptions::new()
+        .max_connections(pool.options().get_max_connections())
+        .acquire_timeout(ACQUIRE_LIMIT)
+        .idle_timeout(IDLE_LIMIT)
+        .connect_lazy_with(options)
+}

@@ -25,17 +25,21 @@ const CONTEXTS: &[(&str, &[Code])] = &[
 #[must_use]
 pub fn pages() -> BTreeMap<&'static str, String> {
     let transport = hub_http::problem::CODES.iter().map(|code| (code.code, transport_page(code)));
-    let business = CONTEXTS.iter().flat_map(|(context, codes)| codes.iter().map(|code| (code.code, business_page(context, code))));
+    let business =
+        CONTEXTS.iter().flat_map(|(context, codes)| codes.iter().map(|code| (code.code, business_page(context, code))));
     transport.chain(business).collect()
 }
 
 /// Serves the pages; they need no key.
 pub fn routes() -> Router {
     let pages = pages();
-    Router::new().route("/problems/{code}", get(move |Path(code): Path<String>| {
-        let page = pages.get(code.as_str()).cloned();
-        async move { answer(page) }
-    }))
+    Router::new().route(
+        "/problems/{code}",
+        get(move |Path(code): Path<String>| {
+            let page = pages.get(code.as_str()).cloned();
+            async move { answer(page) }
+        }),
+    )
 }
 
 fn answer(page: Option<String>) -> Response {
@@ -52,8 +56,12 @@ fn transport_page(code: &ProblemCode) -> String {
         403..=405 => "Nothing was done. Check the address and the key.",
         409 => "Send the same request again with the same `Idempotency-Key`.",
         412 => "Nothing was done. Read the thing again, decide anew, and send the new `ETag` as `If-Match`.",
-        503 => "Wait as many seconds as `Retry-After` says and send the same request again. With the same `Idempotency-Key` a command is never executed twice.",
-        _ => "Send the request again later. The header `X-Request-Id` of the answer finds the cause in the server's log.",
+        503 => {
+            "Wait as many seconds as `Retry-After` says and send the same request again. With the same `Idempotency-Key` a command is never executed twice."
+        }
+        _ => {
+            "Send the request again later. The header `X-Request-Id` of the answer finds the cause in the server's log."
+        }
     };
     page(code.title, code.code, code.status, "transport", code.meaning, advice)
 }
@@ -65,7 +73,9 @@ fn business_page(context: &str, code: &Code) -> String {
             RefusalKind::Conflict,
             "Nothing was done. Read the current state; the command may be accepted once that has changed.",
         ),
-        Kind::Invalid => (RefusalKind::Invalid, "Nothing was done. The same command is never accepted; correct its values."),
+        Kind::Invalid => {
+            (RefusalKind::Invalid, "Nothing was done. The same command is never accepted; correct its values.")
+        }
         Kind::LimitReached => (
             RefusalKind::LimitExceeded,
             "Nothing was done. Make room or raise the limit, then send the command again with a new `Idempotency-Key`.",
@@ -78,5 +88,7 @@ fn business_page(context: &str, code: &Code) -> String {
 fn page(title: &str, code: &str, status: u16, context: &str, meaning: &str, advice: &str) -> String {
     let mut title = title.to_owned();
     title[..1].make_ascii_uppercase();
-    format!("# {title}\n\n| code | status | of |\n|---|---|---|\n| `{code}` | {status} | {context} |\n\n{meaning}\n\n## What to do\n\n{advice}\n")
+    format!(
+        "# {title}\n\n| code | status | of |\n|---|---|---|\n| `{code}` | {status} | {context} |\n\n{meaning}\n\n## What to do\n\n{advice}\n"
+    )
 }

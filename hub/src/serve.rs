@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, clock::Clock, config::Role, key, key::SecretKey, telemetry};
+use crate::{api, clock::Clock, config::Role, key, key::SecretKey, pool, telemetry};
 
 /// How long requests that are under way may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -120,7 +120,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     }
     let queries = role.serves_queries().then(|| {
         Queries::new(hub_read_api::Settings {
-            pool: pool.clone(),
+            pool: pool::for_queries(&pool),
             tail,
             authenticator,
             cursor_key: cursor_key(&secret_key),

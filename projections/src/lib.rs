@@ -75,3 +75,16 @@ pub const QUERIES: &[&str] = &[
     status::STATUS,
     status::PARKED,
 ];
+
+/// Tells the metrics recorder what the numbers of this crate mean.
+pub fn describe_metrics() {
+    metrics::describe_counter!("hub_events_applied_total", "Events that a projection took in.");
+    metrics::describe_gauge!("hub_projection_lag_events", "Events in the log that a projection has not taken in yet.");
+    metrics::describe_gauge!("hub_projection_position", "The position that a projection has got to.");
+    metrics::describe_gauge!("hub_projection_parked_events", "Events that a projection has set aside.");
+    metrics::describe_histogram!("hub_projection_batch_duration_seconds", "How long a projection took for one batch.");
+    metrics::describe_counter!(
+        "hub_projection_gaps_healed_total",
+        "Times that a projection read from PostgreSQL what NATS did not bring."
+    );
+}

@@ -107,7 +107,8 @@ pub async fn verify_log(pool: &PgPool, mut progress: impl FnMut(i64, i64)) -> Re
 
 async fn read_heads(pool: &PgPool) -> Result<Heads, sqlx::Error> {
     let mut connection = pool.acquire().await?;
-    let mut snapshot = PgConnection::begin_with(&mut connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut snapshot =
+        PgConnection::begin_with(&mut connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let (log, claimed_event_count) = sqlx::query_as(OUTCOMES).fetch_one(&mut *snapshot).await?;
     let tenants: Vec<(Uuid, i64)> = sqlx::query_as(HEADS_OF_TENANTS).fetch_all(&mut *snapshot).await?;
     let streams: Vec<(Uuid, String, Uuid, i64)> = sqlx::query_as(HEADS_OF_STREAMS).fetch_all(&mut *snapshot).await?;
@@ -134,7 +135,8 @@ fn check_event(
     *last = position;
     let tenant_last = tenants.entry(event.tenant_id).or_insert(0);
     if event.tenant_position != *tenant_last + 1 {
-        let found = format!("tenant position {} follows {tenant_last} of tenant {}", event.tenant_position, event.tenant_id);
+        let found =
+            format!("tenant position {} follows {tenant_last} of tenant {}", event.tenant_position, event.tenant_id);
         report.found(position, found);
     }
     *tenant_last = event.tenant_position;
@@ -146,7 +148,8 @@ fn check_event(
     }
     *stream_last = event.sequence;
     if event.leaf_hash != event.computed_leaf_hash() {
-        report.found(position, "the event does not match its leaf hash: it was changed after it was appended".to_owned());
+        report
+            .found(position, "the event does not match its leaf hash: it was changed after it was appended".to_owned());
     }
 }
 

@@ -223,7 +223,8 @@ async fn an_unknown_route_and_a_wrong_method_are_problems() {
         body: false,
     };
     let unknown = ask("GET", "/v1/nothing");
-    refused(&router, &unknown, unknown.request(&unknown.path, Some(1), "", ""), StatusCode::NOT_FOUND, "unknown_route").await;
+    refused(&router, &unknown, unknown.request(&unknown.path, Some(1), "", ""), StatusCode::NOT_FOUND, "unknown_route")
+        .await;
     let wrong = ask("DELETE", "/v1/tenants");
     let request = wrong.request(&wrong.path, Some(1), "", "");
     refused(&router, &wrong, request, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed").await;

@@ -36,7 +36,7 @@ const SEED: &str = "HUB_CRASH_SEED";
 /// A command, the same every time it is sent.
 #[derive(Debug, Clone)]
 struct Order {
-    /// Its idempotency key, and a text that all of its events and no others have in them.
+    /// Its idempotency key, and a text that one of its events has in it and none of another command.
     mark: String,
     path: String,
     body: Value,
@@ -136,7 +136,11 @@ async fn orders(client: &Client) -> Vec<Order> {
 }
 
 /// Sends all orders, many at a time, until all are answered or the hub is gone; `answered` counts along.
-async fn storm(client: &Client, orders: &Arc<Vec<Order>>, answered: &watch::Sender<usize>) -> BTreeMap<String, Receipt> {
+async fn storm(
+    client: &Client,
+    orders: &Arc<Vec<Order>>,
+    answered: &watch::Sender<usize>,
+) -> BTreeMap<String, Receipt> {
     let next = Arc::new(AtomicUsize::new(0));
     let receipts = Arc::new(Mutex::new(BTreeMap::new()));
     let mut clients = JoinSet::new();
@@ -164,18 +168,21 @@ async fn storm(client: &Client, orders: &Arc<Vec<Order>>, answered: &watch::Send
 /// What the log holds of each marked command.
 async fn traces(hub: &HubProcess) -> BTreeMap<String, Traces> {
     let mut connection = PgConnection::connect(hub.database_url()).await.unwrap();
-    let rows: Vec<(String, String, Uuid, i64)> = sqlx::query_as(
+    let rows: Vec<(String, Option<String>, Uuid, i64)> = sqlx::query_as(
         // A change of plan tells the plan before as well.
-        "SELECT coalesce(payload->'to'->>'code', substring(payload::text FROM 'm[0-9]{5}z')), metadata->>'command_id', \
-         aggregate_id, sequence \
-         FROM events WHERE payload::text ~ 'm[0-9]{5}z' AND metadata->>'actor' = 'key:administrator' ORDER BY position",
+        "SELECT metadata->>'command_id', coalesce(payload->'to'->>'code', substring(payload::text FROM 'm[0-9]{5}z')), \
+         aggregate_id, sequence FROM events WHERE metadata->>'actor' = 'key:administrator' ORDER BY position",
     )
     .fetch_all(&mut connection)
     .await
     .unwrap();
+    // Not each event of a command has the mark in it, but one of them does.
+    let marks = rows.iter().filter_map(|(command, mark, ..)| Some((command.clone(), mark.clone()?)));
+    let marks: BTreeMap<String, String> = marks.collect();
     let mut traces: BTreeMap<String, Traces> = BTreeMap::new();
-    for (mark, command, stream, sequence) in rows {
-        let trace = traces.entry(mark).or_default();
+    for (command, _, stream, sequence) in rows {
+        let Some(mark) = marks.get(&command) else { continue };
+        let trace = traces.entry(mark.clone()).or_default();
         trace.commands.insert(command);
         trace.events.push((stream, sequence));
     }

@@ -20,7 +20,8 @@ fn every_problem_code_has_its_page() {
         let kept = fs::read_to_string(folder.join(format!("{code}.md"))).unwrap_or_default();
         assert_eq!(&kept, page, "docs/problems/{code}.md is not what the program says");
     }
-    let files: BTreeSet<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let files: BTreeSet<_> =
+        fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     let expected: BTreeSet<_> = pages.keys().map(|code| format!("{code}.md")).collect();
     assert_eq!(files, expected, "a page without a code, or a code without a page");
 }

@@ -95,7 +95,7 @@ async fn positions_are_contiguous_and_a_reader_never_skips() {
         }
     });
     let writers = (0..40).map(|writer: u128| {
-        let store = if writer % 2 == 0 { one.clone() } else { two.clone() };
+        let store = if writer.is_multiple_of(2) { one.clone() } else { two.clone() };
         async move {
             for turn in 0..25 {
                 store.append(append(stream(writer), turn * 2, 2)).await.unwrap();
@@ -178,9 +178,12 @@ async fn of_commands_from_one_sequence_one_wins() {
     let answers = join_all(sent).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     let lost = Rejection::SequenceConflict { actual: 1 };
-    assert!(answers.iter().flat_map(|answer| answer.as_ref().err()).all(
-        |error| matches!(error, AppendError::Rejected(rejection) if *rejection == lost)
-    ));
+    assert!(
+        answers
+            .iter()
+            .flat_map(|answer| answer.as_ref().err())
+            .all(|error| matches!(error, AppendError::Rejected(rejection) if *rejection == lost))
+    );
     assert_contiguous(&whole_log(&database.pool).await);
 }
 
@@ -396,7 +399,12 @@ async fn two_processes_share_a_stream_without_a_wrong_decision() {
     let sent = orders.iter().enumerate().map(|(n, order)| step(if n % 2 == 0 { &one } else { &two }, order, 10));
     let answers = join_all(sent).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 10);
-    assert!(answers.iter().flat_map(|answer| answer.as_ref().err()).all(|error| matches!(error, ExecuteError::Refused(Full))));
+    assert!(
+        answers
+            .iter()
+            .flat_map(|answer| answer.as_ref().err())
+            .all(|error| matches!(error, ExecuteError::Refused(Full)))
+    );
 }
 
 #[tokio::test]

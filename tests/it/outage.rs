@@ -240,10 +240,8 @@ async fn without_postgresql_everything_says_so_at_once_and_comes_back_by_itself(
 
     // The outage begins in the middle of work.
     let mut during: Vec<String> = (0..40).map(|number| format!("during-{number}")).collect();
-    let (answers, ()) = tokio::join!(
-        join_all(during.iter().map(|name| serve.rename(&tenants[0], name))),
-        postgres.stop()
-    );
+    let (answers, ()) =
+        tokio::join!(join_all(during.iter().map(|name| serve.rename(&tenants[0], name))), postgres.stop());
     for answer in answers.iter().filter(|answer| answer.status != 200) {
         answer.assert_unavailable();
     }
@@ -394,7 +392,8 @@ async fn without_nats_commands_and_queries_go_on_and_the_relay_catches_up() {
     nats.restart().await;
     let head = eventually(LIMIT, async || {
         let head = head(&database.pool).await;
-        let cursor: i64 = sqlx::query_scalar("SELECT position FROM relay_cursor").fetch_one(&database.pool).await.unwrap();
+        let cursor: i64 =
+            sqlx::query_scalar("SELECT position FROM relay_cursor").fetch_one(&database.pool).await.unwrap();
         (cursor == head).then_some(head)
     })
     .await;
@@ -414,7 +413,8 @@ async fn a_nats_that_has_lost_everything_is_filled_again_from_where_the_relay_wa
     let before = head(&database.pool).await;
     published_up_to(&nats.client().await, before).await;
     eventually(LIMIT, async || {
-        let cursor: i64 = sqlx::query_scalar("SELECT position FROM relay_cursor").fetch_one(&database.pool).await.unwrap();
+        let cursor: i64 =
+            sqlx::query_scalar("SELECT position FROM relay_cursor").fetch_one(&database.pool).await.unwrap();
         (cursor == before).then_some(())
     })
     .await;
@@ -432,7 +432,8 @@ async fn a_nats_that_has_lost_everything_is_filled_again_from_where_the_relay_wa
     assert_eq!(sorted_positions(&published), (before + 1..=head).collect::<Vec<_>>());
     assert_chained(&published);
     let id: Uuid = tenant.rsplit('/').next().unwrap().parse().unwrap();
-    let first = published.iter().find(|message| message.subject.split('.').nth(2) == Some(&partition_of(id).to_string()));
+    let first =
+        published.iter().find(|message| message.subject.split('.').nth(2) == Some(&partition_of(id).to_string()));
     assert_eq!(first.unwrap().previous, before);
 }
 

@@ -51,7 +51,8 @@ fn every_constant_with_sql_in_it_is_in_the_list_of_its_room() {
         assert_eq!(listed.len(), texts.len(), "{room}: the list cannot be read from the sources: {listed:?}");
         for (module, name) in constants {
             let path = format!("{module}::{name}");
-            if !listed.contains(&name) && !listed.iter().any(|entry| entry == &path || entry.ends_with(&format!("::{path}")))
+            if !listed.contains(&name)
+                && !listed.iter().any(|entry| entry == &path || entry.ends_with(&format!("::{path}")))
             {
                 forgotten.push(format!("{room}: {path}"));
             }
@@ -106,7 +107,8 @@ fn sql_constants(source: &str) -> Vec<String> {
     definitions
         .filter(|(head, value)| {
             let text = value.split_once('"').map_or("", |(_, text)| text.trim_start());
-            let plain = head.split_once(':').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'));
+            let plain =
+                head.split_once(':').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'));
             let end = value.find(';').unwrap_or(value.len());
             plain && value.find('"').is_some_and(|start| start < end) && VERBS.iter().any(|verb| text.starts_with(verb))
         })

@@ -22,7 +22,7 @@ use axum::{
     http::{HeaderMap, Request, Response},
 };
 use hub_event_store::{
-    append::Append,
+    append::{Append, AppendError},
     event::{Metadata, NewEvent, StreamId},
     store::EventStore,
     tail::Tail,
@@ -31,7 +31,7 @@ use hub_event_store::{
 use hub_http::{Authenticator, BearerKey, Caller, ConsistencyToken, CursorKey, Scope, health::Health};
 use hub_projections::runner::{Runner, Settings as Pace};
 use hub_read_api::{Queries, Settings};
-use hub_tests::kit::{Database, TestClock};
+use hub_tests::kit::{Database, TestClock, eventually};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -144,7 +144,12 @@ impl Api {
             guards: Vec::new(),
             outcome: None,
         };
-        let position = self.store.append(append).await.unwrap().position;
+        // A machine that is busy with other tests may keep the writer from its connection; the same command may be sent again.
+        let accepted = eventually(Duration::from_secs(120), async || match self.store.append(append.clone()).await {
+            Err(AppendError::Unavailable(_)) => None,
+            outcome => Some(outcome.unwrap()),
+        });
+        let position = accepted.await.position;
         self.head.fetch_max(position, Ordering::SeqCst);
         position
     }

@@ -6,7 +6,8 @@ use hub_tests::kit::{HubProcess, workspace};
 
 /// The shell blocks below the heading, up to the next one.
 fn blocks(readme: &str, heading: &str) -> Vec<String> {
-    let section = readme.split("\n## ").find(|section| section.starts_with(heading)).expect("the README has the heading");
+    let section =
+        readme.split("\n## ").find(|section| section.starts_with(heading)).expect("the README has the heading");
     let blocks = section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
     blocks.collect()
 }
@@ -17,10 +18,9 @@ async fn the_tour_works_as_printed() {
     let hub = HubProcess::start().await;
     let tour = blocks(&readme, "A tour").concat();
     assert!(tour.matches("curl -sS").count() >= 10, "the tour has ten calls");
-    let script = tour
-        .replace("http://127.0.0.1:8080", hub.url())
-        .replace("$(cat .hub/admin.key)", &hub.admin_key());
-    let output = tokio::task::spawn_blocking(move || Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output());
+    let script = tour.replace("http://127.0.0.1:8080", hub.url()).replace("$(cat .hub/admin.key)", &hub.admin_key());
+    let output =
+        tokio::task::spawn_blocking(move || Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output());
     let output = output.await.unwrap().unwrap();
     let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{failed}");

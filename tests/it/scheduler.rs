@@ -1,10 +1,6 @@
 //! What happens by itself when its time comes, on a clock that the test moves.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -314,7 +310,10 @@ async fn a_scheduled_change_of_plan_comes_with_the_next_period() {
     platform.reach("2026-02-15T00:00:00Z").await;
     let changed = platform.events_of(id, "subscription.plan_changed").await;
     assert_eq!(changed.len(), 1);
-    assert_eq!((&changed[0].payload["to"]["code"], &changed[0].payload["scheduled"]), (&json!("mail-plus"), &json!(true)));
+    assert_eq!(
+        (&changed[0].payload["to"]["code"], &changed[0].payload["scheduled"]),
+        (&json!("mail-plus"), &json!(true))
+    );
     let opened = platform.events_of(id, "subscription.period_opened").await;
     let amounts: Vec<_> = opened.iter().map(|event| event.payload["amount"]["minor"].clone()).collect();
     assert_eq!(amounts, [1_000, 1_800]);
@@ -399,8 +398,20 @@ async fn a_long_jump_of_the_clock_leaves_no_period_out() {
     let starts: Vec<_> = monthly.iter().map(|(start, _)| start.as_str()).collect();
     // A leap year, and each month's own last day.
     let expected = [
-        "2027-12-31", "2028-01-31", "2028-02-29", "2028-03-31", "2028-04-30", "2028-05-31", "2028-06-30", "2028-07-31",
-        "2028-08-31", "2028-09-30", "2028-10-31", "2028-11-30", "2028-12-31", "2029-01-31",
+        "2027-12-31",
+        "2028-01-31",
+        "2028-02-29",
+        "2028-03-31",
+        "2028-04-30",
+        "2028-05-31",
+        "2028-06-30",
+        "2028-07-31",
+        "2028-08-31",
+        "2028-09-30",
+        "2028-10-31",
+        "2028-11-30",
+        "2028-12-31",
+        "2029-01-31",
     ];
     assert_eq!(starts, expected);
     assert_eq!(platform.periods(yearly).await, days(&[("2027-12-31", "2028-12-31"), ("2028-12-31", "2029-12-31")]));
@@ -466,11 +477,12 @@ async fn a_registered_tenant_gets_its_system_roles_whatever_happened() {
     platform.settles().await;
     let whole: Uuid = whole.rsplit('/').next().unwrap().parse().unwrap();
     for tenant in [short, whole] {
-        let roles: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE tenant_id = $1 AND event_type = 'role.created'")
-            .bind(tenant)
-            .fetch_one(platform.pool())
-            .await
-            .unwrap();
+        let roles: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM events WHERE tenant_id = $1 AND event_type = 'role.created'")
+                .bind(tenant)
+                .fetch_one(platform.pool())
+                .await
+                .unwrap();
         assert_eq!(roles, 5);
     }
     process.stop().await;
@@ -535,12 +547,13 @@ async fn one_that_cannot_be_read_is_put_off_and_the_others_go_on() {
     process.store.append(append).await.unwrap();
     // It is noticed, and tried again later.
     eventually(LIMIT, async || {
-        let later: Option<bool> = sqlx::query_scalar("SELECT attempt_at > $2 FROM scheduler_due WHERE aggregate_id = $1")
-            .bind(stranger)
-            .bind(platform.clock.now())
-            .fetch_optional(platform.pool())
-            .await
-            .unwrap();
+        let later: Option<bool> =
+            sqlx::query_scalar("SELECT attempt_at > $2 FROM scheduler_due WHERE aggregate_id = $1")
+                .bind(stranger)
+                .bind(platform.clock.now())
+                .fetch_optional(platform.pool())
+                .await
+                .unwrap();
         later.filter(|later| *later)
     })
     .await;

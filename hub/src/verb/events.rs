@@ -8,7 +8,7 @@ use hub_replay_tools::export::{Filter, export};
 use tokio::io::BufWriter;
 use uuid::Uuid;
 
-use super::{with_database, progress};
+use super::{progress, with_database};
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]

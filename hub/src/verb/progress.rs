@@ -6,8 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar that counts events, with rate and time to go; it draws nothing when standard error is no terminal.
 pub(super) fn events(message: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:24} {bar:30} {human_pos:>12} of {human_len} events  {per_sec}  {eta} to go")
-        .expect("the template is right");
+    let style =
+        ProgressStyle::with_template("{msg:24} {bar:30} {human_pos:>12} of {human_len} events  {per_sec}  {eta} to go")
+            .expect("the template is right");
     let bar = ProgressBar::new(0).with_style(style).with_message(message.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar

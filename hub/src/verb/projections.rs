@@ -5,7 +5,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use hub_projections::{rebuild::rebuild, status};
 use sqlx::PgPool;
 
-use super::{with_database, print, progress};
+use super::{print, progress, with_database};
 use crate::{config::Config, serve::upcasters};
 
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@ use hub_replay_tools::{
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::{with_database, print, progress};
+use super::{print, progress, with_database};
 use crate::{config::Config, serve::upcasters};
 
 #[derive(Debug, clap::Args)]

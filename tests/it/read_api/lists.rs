@@ -149,7 +149,7 @@ async fn a_deleted_webhook_is_gone_and_a_secret_is_never_told() {
     api.append(webhook(ACME, 2), &[webhook_registered(), ("deleted", json!({}))]).await;
     let uri = format!("/v1/tenants/{ACME}/webhooks");
     assert_eq!(ids(&api.walk(Who::Acme, &uri, 5).await), [Uuid::from_u128(1)]);
-    assert_eq!(api.walk(Who::Acme, &format!("{uri}?status=active"), 5).await, [json!(0); 0]);
+    assert!(api.walk(Who::Acme, &format!("{uri}?status=active"), 5).await.is_empty());
     let one = api.get(Who::Acme, &format!("{uri}/{}", Uuid::from_u128(1))).await;
     assert_eq!(one.ok()["status"], "paused");
     assert!(!one.body.to_string().contains("sealed"), "{}", one.body);
