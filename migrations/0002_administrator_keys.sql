@@ -5,3 +5,9 @@ CREATE TABLE administrator_keys (
     principal  text        NOT NULL,
     created_at timestamptz NOT NULL
 );
+
+-- The SHA-256 of the secret key that all processes of this installation share, so that one with another key does not start.
+CREATE TABLE installation (
+    only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    secret_key_sha256 bytea   NOT NULL CHECK (length(secret_key_sha256) = 32)
+);

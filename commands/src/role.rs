@@ -246,7 +246,7 @@ async fn create(
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let command = Command::Create { key, name, description };
-    let done = dispatch.create(&commands, &commands.roles, Uuid::now_v7(), command, MAXIMA).await?;
+    let done = dispatch.execute_in_tenant(&commands, &commands.roles, Uuid::now_v7(), command, MAXIMA).await?;
     let location = location(tenant_id, done.accepted.aggregate_id);
     Ok(done.receipt().created(location))
 }
@@ -262,7 +262,9 @@ async fn grant_permission(
     let permission = Permission { id: PermissionId(Uuid::now_v7()), resource, actions, effect, condition };
     let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?
         .keeping(json!({ "permission_id": permission.id }));
-    let done = dispatch.execute(&commands.roles, role_id, Command::GrantPermission { permission }).await?;
+    let done = dispatch
+        .execute_in_tenant(&commands, &commands.roles, role_id, Command::GrantPermission { permission }, &[])
+        .await?;
     let granted = PermissionGranted { changed: done.changed(), permission_id: done.kept("permission_id")? };
     Ok(done.receipt_with(granted))
 }
@@ -325,7 +327,7 @@ async fn assign(
     let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?
         .keeping(json!({ "assignment_id": assignment_id }));
     let command = Command::Assign { assignment_id, principal, from, until, now: commands.store.now() };
-    let done = dispatch.execute(&commands.roles, role_id, command).await?;
+    let done = dispatch.execute_in_tenant(&commands, &commands.roles, role_id, command, &[]).await?;
     let assigned = RoleAssigned { changed: done.changed(), assignment_id: done.kept("assignment_id")? };
     Ok(done.receipt_with(assigned))
 }
@@ -417,7 +419,7 @@ async fn order(
     command: Command,
 ) -> Result<Receipt<Changed>, Problem> {
     let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, fingerprint)?;
-    Ok(dispatch.execute(&commands.roles, role_id, command).await?.receipt())
+    Ok(dispatch.execute_in_tenant(commands, &commands.roles, role_id, command, &[]).await?.receipt())
 }
 
 fn location(tenant_id: Uuid, role_id: Uuid) -> String {
@@ -433,7 +435,9 @@ impl Commands {
         let version = version.map_err(|error| ExecuteError::Append(AppendError::Unavailable(error.to_string())))?;
         let roles = &self.roles.repository;
         let hierarchy = roles
-            .fold_all(tenant_id, Hierarchy::default(), |hierarchy, id, event| hierarchy.apply(RoleId(id), &event))
+            .fold_all(tenant_id, Hierarchy::TAGS, Hierarchy::default(), |hierarchy, id, event| {
+                hierarchy.apply(RoleId(id), &event);
+            })
             .await?;
         Ok((version, hierarchy))
     }

@@ -309,8 +309,12 @@ async fn deprovision(
     State(commands): State<Commands>,
     body: NoBody,
 ) -> Result<Receipt<OperationStarted>, Problem> {
-    let command = |operation_id| Command::Deprovision { operation_id };
-    start(&commands, &caller, path, headers, body.fingerprint, command).await
+    let (dispatch, operation_id) = begin(&commands, &caller, headers, body.fingerprint)?;
+    // Also in an archived tenant: what is left there must have an end.
+    let command = Command::Deprovision { operation_id };
+    let done = dispatch.execute(&commands.service_instances, path.service_instance_id, command).await?;
+    let started = started(&done)?;
+    Ok(done.receipt_with(started))
 }
 
 async fn report_success(
@@ -361,7 +365,7 @@ fn begin(
     Ok((dispatch, operation_id))
 }
 
-/// The way of an order that the instance decides alone.
+/// The way of an order that the instance decides alone, in a tenant that is not archived.
 async fn start(
     commands: &Commands,
     caller: &TenantCaller,
@@ -372,7 +376,8 @@ async fn start(
 ) -> Result<Receipt<OperationStarted>, Problem> {
     let (dispatch, operation_id) = begin(commands, caller, headers, fingerprint)?;
     let command = command(operation_id);
-    let done = dispatch.execute(&commands.service_instances, service_instance_id, command).await?;
+    let instances = &commands.service_instances;
+    let done = dispatch.execute_in_tenant(commands, instances, service_instance_id, command, &[]).await?;
     let started = started(&done)?;
     Ok(done.receipt_with(started))
 }

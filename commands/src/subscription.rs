@@ -18,6 +18,7 @@ use crate::{
     dispatch::{Changed, Dispatch},
     documented::Documented,
     moment::Moment,
+    process,
 };
 
 /// What the log itself refuses for a subscription: nothing.
@@ -253,7 +254,7 @@ async fn create(
     let command = Command::Create { plan: plan.into(), seats, trial_days, starts_at };
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
-    let done = dispatch.create(&commands, &commands.subscriptions, Uuid::now_v7(), command, &[]).await?;
+    let done = dispatch.execute_in_tenant(&commands, &commands.subscriptions, Uuid::now_v7(), command, &[]).await?;
     let location = format!("/v1/tenants/{tenant_id}/subscriptions/{}", done.accepted.aggregate_id);
     Ok(done.receipt().created(location))
 }
@@ -378,7 +379,8 @@ async fn open_next_period(
     order(&commands, &caller, path, headers, body.fingerprint, Command::OpenNextPeriod { now }).await
 }
 
-/// The way of every command that the subscription decides alone.
+/// The way of every command on a subscription that is there. What is due by then is done first, so that what a change costs does not
+/// depend on whether the scheduler or the customer is faster.
 async fn order(
     commands: &Commands,
     caller: &TenantCaller,
@@ -387,6 +389,10 @@ async fn order(
     fingerprint: Fingerprint,
     command: Command,
 ) -> Result<Receipt<Changed>, Problem> {
-    let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, fingerprint)?;
-    Ok(dispatch.execute(&commands.subscriptions, subscription_id, command).await?.receipt())
+    let tenant_id = caller.tenant.id();
+    let dispatch = Dispatch::begin(commands, &caller.caller, tenant_id, headers, fingerprint)?;
+    if !matches!(command, Command::EndTrial { .. } | Command::OpenNextPeriod { .. }) {
+        process::catch_up(commands, tenant_id, subscription_id).await?;
+    }
+    Ok(dispatch.execute_in_tenant(commands, &commands.subscriptions, subscription_id, command, &[]).await?.receipt())
 }

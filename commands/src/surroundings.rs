@@ -46,7 +46,7 @@ where
 }
 
 impl Commands {
-    /// The tenant that something is made in.
+    /// The tenant that something is made or changed in.
     ///
     /// # Errors
     /// `tenant_not_found` and `tenant_archived`; both are for good, whatever is cached.
@@ -68,12 +68,12 @@ impl Commands {
 }
 
 impl Dispatch {
-    /// Executes a command that makes something in the tenant, which must be there; `maxima` are those of the tenant's
-    /// counters.
+    /// Executes a command that makes or changes something in the tenant, which must be there and not archived; `maxima` are those of
+    /// the tenant's counters.
     ///
     /// # Errors
     /// The refusal as a problem.
-    pub(crate) async fn create<A>(
+    pub(crate) async fn execute_in_tenant<A>(
         self,
         commands: &Commands,
         context: &Context<A>,

@@ -9,7 +9,7 @@ use hub_domain::{
 };
 use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, PlatformCaller, Problem, Receipt, TenantCaller};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -215,8 +215,20 @@ struct ChangeTier {
 struct SetQuota {
     resource: Resource,
     /// In the unit that the resource's name ends with.
-    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    #[schemars(range(max = LIMIT_MAX))]
+    #[serde(deserialize_with = "limit")]
     limit: u64,
+}
+
+/// The largest whole number that every JSON reader understands.
+const LIMIT_MAX: u64 = 9_007_199_254_740_991;
+
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let limit = u64::deserialize(deserializer)?;
+    if limit > LIMIT_MAX {
+        return Err(D::Error::custom(format!("a limit is at most {LIMIT_MAX}")));
+    }
+    Ok(limit)
 }
 
 /// A domain of the tenant's.

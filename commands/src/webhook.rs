@@ -179,7 +179,7 @@ async fn register(
         .keeping(json!({ "secret_id": secret_id }));
     let command = Command::Register { url, filters: events, description, secret_id, sealed_secret: sealed };
     let maxima = [(decide::WEBHOOKS, i64::try_from(WEBHOOK_COUNT_MAX).expect("a tenant has few webhooks"))];
-    let done = dispatch.create(&commands, &commands.webhooks, webhook_id, command, &maxima).await?;
+    let done = dispatch.execute_in_tenant(&commands, &commands.webhooks, webhook_id, command, &maxima).await?;
     let location = format!("/v1/tenants/{tenant_id}/webhooks/{}", done.accepted.aggregate_id);
     let secret = secret_of(&done, text)?;
     Ok(done.receipt_with(secret).created(location))
@@ -209,7 +209,7 @@ async fn rotate_secret(
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?
         .keeping(json!({ "secret_id": secret_id }));
     let command = Command::RotateSecret { secret_id, sealed_secret: sealed, rotated_at: commands.store.now() };
-    let done = dispatch.execute(&commands.webhooks, webhook_id, command).await?;
+    let done = dispatch.execute_in_tenant(&commands, &commands.webhooks, webhook_id, command, &[]).await?;
     let secret = secret_of(&done, text)?;
     Ok(done.receipt_with(secret))
 }
@@ -254,5 +254,5 @@ async fn order(
     command: Command,
 ) -> Result<Receipt<Changed>, Problem> {
     let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, fingerprint)?;
-    Ok(dispatch.execute(&commands.webhooks, webhook_id, command).await?.receipt())
+    Ok(dispatch.execute_in_tenant(commands, &commands.webhooks, webhook_id, command, &[]).await?.receipt())
 }

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod clock;
+pub mod election;
 pub mod event;
 mod gate;
 pub mod log;
@@ -24,6 +25,7 @@ pub const QUERIES: &[&str] = &[
     log::PAGE_OF_STREAM,
     log::PAGE_OF_TYPE,
     log::COUNTER,
+    log::LEAVES,
     append::APPEND,
     append::LAST_EVENTS,
     append::OUTCOME,
@@ -39,9 +41,5 @@ pub fn describe_metrics() {
     metrics::describe_counter!(
         "hub_events_published_total",
         "Events that this process published on NATS and had acknowledged."
-    );
-    metrics::describe_gauge!(
-        "hub_relay_lag_events",
-        "Events in the log that are not published yet, as far as this process knows."
     );
 }

@@ -1,7 +1,13 @@
 //! Reading the log: whole, of one tenant, of one stream; always in order, always a page at a time.
 
+use std::time::Duration;
+
 use futures::Stream;
-use sqlx::PgPool;
+use sqlx::{
+    FromRow, PgPool, Postgres, Row,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 use uuid::Uuid;
 
 use crate::event::{Recorded, StreamId, event_columns};
@@ -32,11 +38,18 @@ pub(crate) const PAGE_OF_TYPE: &str = concat!(
     "SELECT ",
     event_columns!(),
     " FROM events WHERE tenant_id = $1 AND aggregate_type = $2 AND (aggregate_id, sequence) > ($3, $4) \
-     ORDER BY aggregate_id, sequence LIMIT $5"
+     AND ($6::text[] IS NULL OR event_type = ANY($6)) ORDER BY aggregate_id, sequence LIMIT $5"
 );
+
+/// What identifies the events of a range of positions.
+pub(crate) const LEAVES: &str =
+    "SELECT position, tenant_position, leaf_hash FROM events WHERE position BETWEEN $1 AND $2 ORDER BY position";
 
 /// A counter of a tenant.
 pub(crate) const COUNTER: &str = "SELECT value FROM counters WHERE tenant_id = $1 AND name = $2";
+
+/// One read may take so long; a server that is gone without a word must not keep anybody waiting.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// So many events are in memory at once.
 pub const PAGE_SIZE: i64 = 1_000;
@@ -59,7 +72,8 @@ impl Log {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn head(&self) -> Result<i64, sqlx::Error> {
-        sqlx::query_scalar(HEAD).fetch_one(&self.pool).await
+        let rows = fetch(&self.pool, sqlx::query(HEAD)).await?;
+        rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get("position")
     }
 
     /// At most `limit` events after `position`.
@@ -67,7 +81,7 @@ impl Log {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn page(&self, position: i64, limit: i64) -> Result<Vec<Recorded>, sqlx::Error> {
-        sqlx::query_as(PAGE).bind(position).bind(limit).fetch_all(&self.pool).await
+        events(fetch(&self.pool, sqlx::query(PAGE).bind(position).bind(limit)).await?)
     }
 
     /// At most `limit` events of `tenant_id` after `tenant_position`.
@@ -80,7 +94,8 @@ impl Log {
         tenant_position: i64,
         limit: i64,
     ) -> Result<Vec<Recorded>, sqlx::Error> {
-        sqlx::query_as(PAGE_OF_TENANT).bind(tenant_id).bind(tenant_position).bind(limit).fetch_all(&self.pool).await
+        let query = sqlx::query(PAGE_OF_TENANT).bind(tenant_id).bind(tenant_position).bind(limit);
+        events(fetch(&self.pool, query).await?)
     }
 
     /// At most `limit` events of one stream after `sequence`.
@@ -93,34 +108,34 @@ impl Log {
         sequence: i64,
         limit: i64,
     ) -> Result<Vec<Recorded>, sqlx::Error> {
-        sqlx::query_as(PAGE_OF_STREAM)
+        let query = sqlx::query(PAGE_OF_STREAM)
             .bind(stream.tenant_id)
             .bind(stream.aggregate_type)
             .bind(stream.aggregate_id)
             .bind(sequence)
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await
+            .bind(limit);
+        events(fetch(&self.pool, query).await?)
     }
 
-    /// All events of one aggregate type in one tenant, stream by stream, each in its order.
+    /// The events of one aggregate type in one tenant, stream by stream, each in its order; only those of `event_types` if given.
     pub fn streams_of_type(
         &self,
         tenant_id: Uuid,
         aggregate_type: &'static str,
+        event_types: Option<Vec<String>>,
     ) -> impl Stream<Item = Result<Recorded, sqlx::Error>> + Send + 'static {
         let pool = self.pool.clone();
         pages((Uuid::nil(), 0_i64), move |(aggregate_id, sequence)| {
-            let pool = pool.clone();
+            let (pool, event_types) = (pool.clone(), event_types.clone());
             async move {
-                let page: Vec<Recorded> = sqlx::query_as(PAGE_OF_TYPE)
+                let query = sqlx::query(PAGE_OF_TYPE)
                     .bind(tenant_id)
                     .bind(aggregate_type)
                     .bind(aggregate_id)
                     .bind(sequence)
                     .bind(PAGE_SIZE)
-                    .fetch_all(&pool)
-                    .await?;
+                    .bind(event_types);
+                let page = events(fetch(&pool, query).await?)?;
                 let last = page.last().map(|event| (event.aggregate_id, event.sequence));
                 Ok((page, last))
             }
@@ -150,9 +165,39 @@ impl Log {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn counter(&self, tenant_id: Uuid, name: &str) -> Result<i64, sqlx::Error> {
-        let value = sqlx::query_scalar(COUNTER).bind(tenant_id).bind(name).fetch_optional(&self.pool).await?;
-        Ok(value.unwrap_or(0))
+        let rows = fetch(&self.pool, sqlx::query(COUNTER).bind(tenant_id).bind(name)).await?;
+        rows.first().map_or(Ok(0), |row| row.try_get("value"))
     }
+
+    /// Whether these events, which came another way, stand in the log as they are; they follow one another and have their leaf hashes.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn confirms(&self, events: &[&Recorded]) -> Result<bool, sqlx::Error> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(true) };
+        let rows = fetch(&self.pool, sqlx::query(LEAVES).bind(first.position).bind(last.position)).await?;
+        let leaves = rows.iter().map(<(i64, i64, Vec<u8>)>::from_row).collect::<Result<Vec<_>, _>>()?;
+        let same = |(event, leaf): (&&Recorded, &(i64, i64, Vec<u8>))| {
+            (event.position, event.tenant_position) == (leaf.0, leaf.1) && event.leaf_hash == leaf.2
+        };
+        Ok(leaves.len() == events.len() && events.iter().zip(&leaves).all(same))
+    }
+}
+
+/// Runs one query within a bound. A connection that did not answer in time is not used again.
+pub(crate) async fn fetch(pool: &PgPool, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    match tokio::time::timeout(READ_TIMEOUT, query.fetch_all(&mut *connection)).await {
+        Ok(rows) => rows,
+        Err(_) => {
+            connection.close_on_drop();
+            Err(sqlx::Error::PoolTimedOut)
+        }
+    }
+}
+
+fn events(rows: Vec<PgRow>) -> Result<Vec<Recorded>, sqlx::Error> {
+    rows.iter().map(Recorded::from_row).collect()
 }
 
 /// Page after page as one stream; `fetch` answers a page and where the next one begins, nothing after an empty page.

@@ -12,10 +12,11 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesOrdered};
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection as _, PgConnection, PgPool, Row};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    election::{bounded, elect},
     event::Recorded,
     log::Log,
     partition::{
@@ -103,6 +104,13 @@ impl Relay {
             if !reason.is_empty() && reason != reported {
                 tracing::warn!(reason, "the relay stopped, trying again");
             }
+            // What nobody publishes is seen to pile up.
+            if !reason.is_empty()
+                && let Ok(row) = sqlx::query(READ_CURSOR).fetch_one(&self.pool).await
+                && let Ok(position) = row.try_get("position")
+            {
+                self.show_lag(position);
+            }
             reported = reason;
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -117,13 +125,8 @@ impl Relay {
     /// Why it cannot lead, or no longer; whatever was not acknowledged is published again by whoever leads next.
     pub async fn lead(&self) -> Result<(), RelayError> {
         // What is published without a connection waits in the client, and would go out a second time.
-        if self.nats.connection_state() != State::Connected {
-            return Err(RelayError::Nats("not connected".to_owned()));
-        }
-        let mut connection = PgConnection::connect_with(&self.pool.connect_options()).await?;
-        if !sqlx::query_scalar::<_, bool>(ELECT).fetch_one(&mut connection).await? {
-            return Ok(());
-        }
+        self.connected()?;
+        let Some(mut connection) = elect(&self.pool, ELECT).await? else { return Ok(()) };
         let jetstream = jetstream::new(self.nats.clone());
         ensure_stream(&jetstream).await?;
         let mut cursor = read_cursor(&mut connection).await?;
@@ -134,22 +137,36 @@ impl Relay {
             head.borrow_and_update();
             let page = log.page(cursor.position, PAGE_SIZE).await?;
             if page.is_empty() {
+                // Whoever comes back without the stream gets it anew, and another relay may have a better connection.
+                self.connected()?;
                 // Also proves that the connection, and with it the lock, still lives.
-                connection.ping().await?;
+                bounded(connection.ping()).await?;
                 let _ = tokio::time::timeout(RETRY_DELAY, head.changed()).await;
                 continue;
             }
             publish(&jetstream, &page, &mut cursor).await?;
-            sqlx::query(MOVE_CURSOR).bind(cursor.position).bind(&cursor.partitions).execute(&mut connection).await?;
+            let moving = sqlx::query(MOVE_CURSOR).bind(cursor.position).bind(&cursor.partitions);
+            bounded(moving.execute(&mut connection)).await?;
             metrics::counter!("hub_events_published_total").increment(page.len() as u64);
-            let lag = self.tail.head().saturating_sub(cursor.position).max(0);
-            metrics::gauge!("hub_relay_lag_events").set(f64::from(i32::try_from(lag).unwrap_or(i32::MAX)));
+            self.show_lag(cursor.position);
         }
+    }
+
+    fn connected(&self) -> Result<(), RelayError> {
+        match self.nats.connection_state() {
+            State::Connected => Ok(()),
+            State::Pending | State::Disconnected => Err(RelayError::Nats("not connected".to_owned())),
+        }
+    }
+
+    fn show_lag(&self, position: i64) {
+        let lag = self.tail.head().saturating_sub(position).max(0);
+        metrics::gauge!("hub_relay_lag_events").set(f64::from(i32::try_from(lag).unwrap_or(i32::MAX)));
     }
 }
 
 async fn read_cursor(connection: &mut PgConnection) -> Result<Cursor, RelayError> {
-    let row = sqlx::query(READ_CURSOR).fetch_one(connection).await?;
+    let row = bounded(sqlx::query(READ_CURSOR).fetch_one(connection)).await?;
     let partitions: Vec<i64> = row.try_get("partition_positions")?;
     if partitions.len() != PARTITION_COUNT {
         return Err(RelayError::Configuration(format!("the cursor has {} partitions", partitions.len())));

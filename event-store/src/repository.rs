@@ -163,29 +163,31 @@ where
                 loaded.state.apply(recorded.decode().map_err(|e| ExecuteError::Corrupt(e.to_string()))?);
                 loaded.sequence = sequence;
             }
+            // After every page: a long stream that one caller gives up on is not begun anew by the next.
+            let reached = Arc::new(loaded.clone());
+            if reached.sequence > 0 {
+                self.cache.insert(key, reached.clone());
+            }
             if i64::try_from(length).is_ok_and(|length| length < PAGE_SIZE) {
-                break;
+                return Ok(reached);
             }
         }
-        let loaded = Arc::new(loaded);
-        if loaded.sequence > 0 {
-            self.cache.insert(key, loaded.clone());
-        }
-        Ok(loaded)
     }
 
-    /// Every event of this type in the tenant, decoded, stream by stream in its order.
+    /// The events of this aggregate type in the tenant, decoded, stream by stream in its order; only those with the tags if any are given.
     ///
     /// # Errors
     /// When the store does not answer or an event cannot be read.
     pub async fn fold_all<T>(
         &self,
         tenant_id: Uuid,
+        tags: &[&str],
         initial: T,
         mut step: impl FnMut(&mut T, Uuid, A::Event),
     ) -> Result<T, ExecuteError<A::Error>> {
         let mut folded = initial;
-        let mut events = Box::pin(self.store.log().streams_of_type(tenant_id, A::TYPE));
+        let types = (!tags.is_empty()).then(|| tags.iter().map(|tag| format!("{}.{tag}", A::TYPE)).collect());
+        let mut events = Box::pin(self.store.log().streams_of_type(tenant_id, A::TYPE, types));
         while let Some(recorded) = events.try_next().await.map_err(unavailable)? {
             let aggregate_id = recorded.aggregate_id;
             let recorded = self.store.upcasters().apply(recorded).map_err(|e| ExecuteError::Corrupt(e.to_string()))?;

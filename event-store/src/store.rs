@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     event::optional_json,
     gate::Gate,
-    log::Log,
+    log::{Log, fetch},
     tail::Tail,
     upcast::Upcasters,
     writer::{Writer, writer_options},
@@ -61,8 +61,8 @@ impl EventStore {
     /// `CommandIdReused` when the id belongs to a command with another fingerprint.
     pub async fn outcome(&self, command_id: Uuid, fingerprint: &[u8; 32]) -> Result<Option<Accepted>, AppendError> {
         let query = sqlx::query(OUTCOME).bind(command_id);
-        let row = self.read(query.fetch_optional(&self.inner.pool)).await?;
-        let Some(row) = row else { return Ok(None) };
+        let rows = self.read(fetch(&self.inner.pool, query)).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
         let stored: Vec<u8> = row.try_get("fingerprint").map_err(unavailable)?;
         if stored != fingerprint {
             return Err(Rejection::CommandIdReused.into());
@@ -75,7 +75,7 @@ impl EventStore {
                 sequence: row.try_get("sequence")?,
                 event_count: row.try_get("event_count")?,
                 replayed: true,
-                outcome: optional_json(&row, "outcome")?,
+                outcome: optional_json(row, "outcome")?,
             })
         };
         accepted().map(Some).map_err(unavailable)
@@ -88,7 +88,8 @@ impl EventStore {
     ) -> Result<T, AppendError> {
         self.inner.reading.pass()?;
         reading.await.map_err(|error| {
-            if matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) {
+            // A pool whose connections are all at work is no sign that PostgreSQL is gone.
+            if matches!(error, sqlx::Error::Io(_)) {
                 self.inner.reading.close();
             }
             unavailable(error)

@@ -6,7 +6,7 @@ use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::log::Log;
+use crate::{election::bounded, log::Log};
 
 /// The channel on which each batch announces the new head.
 pub const CHANNEL: &str = "hub_log";
@@ -70,8 +70,8 @@ impl Tail {
     }
 
     async fn listen(&self, pool: &PgPool, log: &Log, shutdown: &CancellationToken) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(CHANNEL).await?;
+        let mut listener = bounded(PgListener::connect_with(pool)).await?;
+        bounded(listener.listen(CHANNEL)).await?;
         loop {
             // Also after each (re)connection: what was announced before it is not heard again.
             self.advance(log.head().await?);

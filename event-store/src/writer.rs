@@ -96,7 +96,8 @@ impl Task {
                 // Let the commands that are just arriving join the batch.
                 tokio::task::yield_now().await;
             }
-            while held.len() < BATCH_SIZE_MAX {
+            // More than one batch, so that commands that wait for each other do not keep all others waiting too.
+            while held.len() < QUEUE_SIZE {
                 match commands.try_recv() {
                     Ok(waiting) => held.push_back(waiting),
                     Err(_) => break,

@@ -5,10 +5,11 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use hub_http::{BearerKey, Caller, Scope, StoredKey};
+use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
 use crate::clock::Clock;
@@ -67,16 +68,36 @@ impl std::fmt::Debug for AdministratorKey {
 pub fn secret(file: &Path) -> anyhow::Result<SecretKey> {
     let text = match read(file)? {
         Some(text) => text,
-        None => {
-            let text = hex(&random::<32>());
-            write_private(file, &text)?;
-            text
-        }
+        None => make_private(file, &hex(&random::<32>()))?,
     };
     match unhex(&text) {
         Some(bytes) => Ok(SecretKey(bytes)),
         None => bail!("{} does not hold a secret key (64 hexadecimal digits)", file.display()),
     }
+}
+
+pub(crate) const CLAIM: &str = "
+INSERT INTO installation (secret_key_sha256)
+VALUES ($1)
+ON CONFLICT (only_row) DO NOTHING";
+
+pub(crate) const CLAIMED: &str = "SELECT secret_key_sha256 FROM installation";
+
+/// Makes sure that every process on this database has the same secret key; the first one's counts.
+///
+/// # Errors
+/// When another key is in use, or the database does not answer.
+pub async fn claim(pool: &PgPool, key: &SecretKey, file: &Path) -> anyhow::Result<()> {
+    let hash: [u8; 32] = Sha256::digest(key.bytes()).into();
+    sqlx::query(CLAIM).bind(hash.as_slice()).execute(pool).await?;
+    let claimed: Vec<u8> = sqlx::query_scalar(CLAIMED).fetch_one(pool).await?;
+    if claimed != hash {
+        bail!(
+            "this database was set up with another secret key than the one in {}: copy that of the first process",
+            file.display()
+        );
+    }
+    Ok(())
 }
 
 /// Reads the administrator's key, or makes it when the file does not exist.
@@ -90,9 +111,11 @@ pub fn administrator(file: &Path) -> anyhow::Result<AdministratorKey> {
             None => bail!("{} does not hold an administrator key (hub_<id>_<secret>)", file.display()),
         };
     }
-    let key = BearerKey::generate(random::<32>());
-    write_private(file, key.reveal())?;
-    Ok(AdministratorKey { key, made: true })
+    let ours = BearerKey::generate(random::<32>());
+    let text = make_private(file, ours.reveal())?;
+    let made = text == ours.reveal();
+    let key = BearerKey::parse(&text).with_context(|| format!("{} holds no key", file.display()))?;
+    Ok(AdministratorKey { key, made })
 }
 
 /// Makes an administrator's key known.
@@ -164,18 +187,38 @@ fn read(file: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// Writes one line into a new file that only its owner may read. It appears whole or not at all.
+/// Writes one line into a file that only its owner may read. It appears whole or not at all, and takes the place of an older one.
 pub(crate) fn write_private(file: &Path, line: &str) -> anyhow::Result<()> {
+    let beside = written_beside(file, line)?;
+    std::fs::rename(&beside, file).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The same for a file that must not be there yet: of several processes that make it at once, one does, and all read what that one made.
+fn make_private(file: &Path, line: &str) -> anyhow::Result<String> {
+    let beside = written_beside(file, line)?;
+    let made = std::fs::hard_link(&beside, file);
+    std::fs::remove_file(&beside).with_context(|| format!("cannot remove {}", beside.display()))?;
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot make {}", file.display()))
+        }
+        Ok(()) | Err(_) => read(file)?.with_context(|| format!("{} has gone", file.display())),
+    }
+}
+
+/// A file of a name of its own beside `file`, with the line in it.
+fn written_beside(file: &Path, line: &str) -> anyhow::Result<PathBuf> {
     let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
+    beside.push(format!(".{}", hex(&random::<8>())));
+    let beside = PathBuf::from(beside);
     let write = || -> std::io::Result<()> {
-        let mut handle = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut handle = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         handle.write_all(line.as_bytes())?;
         handle.write_all(b"\n")?;
-        handle.sync_all()?;
-        std::fs::rename(&beside, file)
+        handle.sync_all()
     };
-    write().with_context(|| format!("cannot write {}", file.display()))
+    write().with_context(|| format!("cannot write {}", beside.display()))?;
+    Ok(beside)
 }
 
 #[cfg(test)]

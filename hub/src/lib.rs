@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod embedded;
+pub mod gauges;
 pub mod key;
 pub mod migrate;
 pub mod pool;
@@ -20,4 +21,5 @@ pub mod verb;
 pub use verb::run;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
-pub const QUERIES: &[&str] = &[key::REGISTER, key::STORED];
+pub const QUERIES: &[&str] =
+    &[gauges::PROJECTIONS, gauges::RELAY, key::CLAIM, key::CLAIMED, key::REGISTER, key::STORED];

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, clock::Clock, config::Role, key, key::SecretKey, pool, telemetry};
+use crate::{api, clock::Clock, config::Role, gauges, key, key::SecretKey, pool, telemetry};
 
 /// How long requests that are under way may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -100,6 +100,10 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let (authenticator, pool) = (authenticator.clone(), pool.clone());
         async move |end| refresh_keys(&authenticator, &pool, &end).await
     });
+    if role.relays() || role.projects() {
+        let pool = pool.clone();
+        background.spawn("gauges", async move |end| gauges::run(pool, end).await);
+    }
     let commands = role.serves_commands().then(|| {
         let store = EventStore::start(pool.clone(), tail.clone(), upcasters(), clock);
         let secret_key = *secret_key.bytes();

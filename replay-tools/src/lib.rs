@@ -5,4 +5,4 @@ pub mod read_models;
 pub mod verify;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
-pub const QUERIES: &[&str] = &[verify::HEADS_OF_TENANTS, verify::HEADS_OF_STREAMS, verify::OUTCOMES];
+pub const QUERIES: &[&str] = &[verify::HEADS_OF_TENANTS, verify::HEADS_OF_STREAMS, verify::OUTCOMES, verify::MISPLACED];

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use hub_event_store::upcast::Upcasters;
-use hub_projections::{projection::Projection, verify};
+use hub_projections::{
+    projection::Projection,
+    status::{self, ProjectionStatus, State},
+    verify,
+};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -15,6 +19,10 @@ pub struct ReadModelReport {
     pub name: &'static str,
     /// The position at which it was compared.
     pub position: i64,
+    /// The last position of the log when the comparison began.
+    pub head: i64,
+    /// Why the read model cannot be right whatever its rows are: it stands still, was never built, or an event cannot be read.
+    pub trouble: Option<String>,
     /// How many events are parked, which are left out of the comparison and count as wrong.
     pub parked_count: usize,
     /// The first differences.
@@ -36,7 +44,7 @@ impl ReadModelReport {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.parked_count == 0 && self.differences.is_empty()
+        self.trouble.is_none() && self.parked_count == 0 && self.differences.is_empty()
     }
 }
 
@@ -53,19 +61,39 @@ pub async fn verify_read_models(
     progress: &(dyn Fn(&str, i64, i64) + Send + Sync),
 ) -> Result<Vec<ReadModelReport>, verify::VerifyError> {
     let mut reports = Vec::with_capacity(projections.len());
-    for projection in projections {
-        let name = projection.name();
+    for status in status::list(pool, projections).await? {
+        let name = status.name;
         let of_this = |done, all| progress(name, done, all);
-        let verified = verify::verify(pool, upcasters, projections, name, &of_this).await?;
-        let differences = verified.differences.into_iter();
-        reports.push(ReadModelReport {
+        let mut report = ReadModelReport {
             name,
-            position: verified.position,
-            parked_count: verified.parked,
-            differences: differences
-                .map(|row| RowDifference { key: row.key, found: row.found, expected: row.expected })
-                .collect(),
-        });
+            position: status.position,
+            head: status.head,
+            trouble: trouble_of(&status),
+            parked_count: 0,
+            differences: Vec::new(),
+        };
+        match verify::verify(pool, upcasters, projections, name, &of_this).await {
+            Ok(verified) => {
+                report.position = verified.position;
+                report.parked_count = verified.parked;
+                let differences = verified.differences.into_iter();
+                report.differences = differences
+                    .map(|row| RowDifference { key: row.key, found: row.found, expected: row.expected })
+                    .collect();
+            }
+            // The others are still worth knowing.
+            Err(error @ verify::VerifyError::Poison { .. }) => report.trouble = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        reports.push(report);
     }
     Ok(reports)
+}
+
+fn trouble_of(status: &ProjectionStatus) -> Option<String> {
+    if status.state == State::Stopped {
+        let reason = status.last_error.as_deref().unwrap_or("nobody knows why");
+        return Some(format!("it has stopped at position {}: {reason}", status.position));
+    }
+    (status.position == 0 && status.head > 0).then(|| "it was never built".to_owned())
 }

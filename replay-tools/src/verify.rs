@@ -21,6 +21,10 @@ pub(crate) const HEADS_OF_STREAMS: &str = "SELECT tenant_id, aggregate_type, agg
 pub(crate) const OUTCOMES: &str = "SELECT (SELECT position FROM log_head), \
      coalesce((SELECT sum(event_count) FROM command_outcomes), 0)::bigint";
 
+/// How many commands are answered with a place in the log at which their last event does not stand.
+pub(crate) const MISPLACED: &str = "SELECT count(*) FROM command_outcomes o LEFT JOIN events e ON e.position = o.position \
+     WHERE o.event_count > 0 AND (e.tenant_id, e.aggregate_id, e.sequence) IS DISTINCT FROM (o.tenant_id, o.aggregate_id, o.sequence)";
+
 /// At most so many findings are listed; the count goes on.
 pub const FINDING_COUNT_MAX: usize = 100;
 
@@ -97,6 +101,10 @@ pub async fn verify_log(pool: &PgPool, mut progress: impl FnMut(i64, i64)) -> Re
     if heads.claimed_event_count != report.event_count {
         let claimed = heads.claimed_event_count;
         report.found(0, format!("commands claim {claimed} events, the log has {}", report.event_count));
+    }
+    let misplaced: i64 = sqlx::query_scalar(MISPLACED).fetch_one(pool).await?;
+    if misplaced > 0 {
+        report.found(0, format!("{misplaced} commands are answered with places at which their events do not stand"));
     }
     compare_heads("tenant", &heads.tenants, &tenants, &mut report);
     compare_heads("stream", &heads.streams, &streams, &mut report);

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hub_tests::kit::{HubProcess, run_hub};
+use hub_tests::kit::{HubProcess, eventually, run_hub};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -19,8 +19,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
-/// Commands of one storm.
-const COMMAND_COUNT: usize = 2_000;
+use crate::relay::published;
 
 /// So many clients send them at the same time.
 const CLIENT_COUNT: usize = 96;
@@ -28,7 +27,7 @@ const CLIENT_COUNT: usize = 96;
 const TENANT_COUNT: usize = 6;
 
 /// How long one storm may take.
-const STORM_LIMIT: Duration = Duration::from_secs(60);
+const STORM_LIMIT: Duration = Duration::from_secs(120);
 
 /// Chooses the moment of the crash; a failure prints it, and setting it plays the same again.
 const SEED: &str = "HUB_CRASH_SEED";
@@ -96,7 +95,7 @@ fn plan(code: &str) -> Value {
 }
 
 /// Tenants, each with a subscription and a role, and the commands on them: some streams are hot, others are made by the command.
-async fn orders(client: &Client) -> Vec<Order> {
+async fn orders(client: &Client, count: usize) -> Vec<Order> {
     let mut tenants = Vec::new();
     for number in 0..TENANT_COUNT {
         let registration = json!({
@@ -114,7 +113,7 @@ async fn orders(client: &Client) -> Vec<Order> {
         let role = client.must(&format!("role-{number}"), &format!("{tenant}/roles"), body).await;
         tenants.push((tenant, subscription, role));
     }
-    (0..COMMAND_COUNT)
+    (0..count)
         .map(|number| {
             // No mark is the beginning of another.
             let mark = format!("m{number:05}z");
@@ -205,6 +204,22 @@ fn assert_kept(orders: &[Order], receipts: &BTreeMap<String, Receipt>, traces: &
     }
 }
 
+/// Waits until the read models and the relay have come to the end of the log, and answers where that is.
+async fn everything_follows(hub: &HubProcess) -> i64 {
+    let mut connection = PgConnection::connect(hub.database_url()).await.unwrap();
+    eventually(STORM_LIMIT, async || {
+        let (head, slowest): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT position FROM log_head), \
+             least((SELECT min(position) FROM projection_checkpoints), (SELECT position FROM relay_cursor))",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        (head == slowest).then_some(head)
+    })
+    .await
+}
+
 /// Proves the log and the read models with the program's own verb.
 async fn assert_verified(hub: &HubProcess) {
     let directory = hub.directory();
@@ -229,12 +244,12 @@ fn seed() -> u64 {
     seed
 }
 
-/// The whole play; `crash` ends the hub, with or without its servers.
-async fn survives(crash: impl Fn(&mut HubProcess)) {
-    let moment = chosen(seed(), 50, COMMAND_COUNT * 9 / 10);
+/// The whole play with so many commands; `crash` ends the hub, with or without its servers.
+async fn survives(command_count: usize, crash: impl Fn(&mut HubProcess)) {
+    let moment = chosen(seed(), 50, command_count * 9 / 10);
     let mut hub = HubProcess::start().await;
     let client = Client::of(&hub);
-    let orders = Arc::new(orders(&client).await);
+    let orders = Arc::new(orders(&client, command_count).await);
 
     let (answered, mut count) = watch::channel(0);
     let started = Instant::now();
@@ -242,19 +257,21 @@ async fn survives(crash: impl Fn(&mut HubProcess)) {
         tokio::time::timeout(STORM_LIMIT, count.wait_for(|count| *count >= moment)).await.unwrap().unwrap();
         crash(&mut hub);
     });
-    println!("{} of {COMMAND_COUNT} were acknowledged before the crash, {:?}", receipts.len(), started.elapsed());
+    println!("{} of {command_count} were acknowledged before the crash, {:?}", receipts.len(), started.elapsed());
     assert!(receipts.len() >= moment, "{} were acknowledged", receipts.len());
-    assert!(receipts.len() < COMMAND_COUNT, "the crash came too late");
+    assert!(receipts.len() < command_count, "the crash came too late");
 
     hub.start_again().await;
-    assert_kept(&orders, &receipts, &traces(&hub).await);
+    let kept = traces(&hub).await;
+    println!("{} were committed", kept.len());
+    assert_kept(&orders, &receipts, &kept);
 
     // Sent again, each is answered, the first time or again, and then all are there once.
     let client = Client::of(&hub);
     let started = Instant::now();
     let again = storm(&client, &orders, &watch::Sender::new(0)).await;
     println!("all were answered again, {:?}", started.elapsed());
-    assert_eq!(again.len(), COMMAND_COUNT);
+    assert_eq!(again.len(), command_count);
     for (mark, first) in &receipts {
         let second = &again[mark];
         assert!(second.replayed, "{mark} was executed again: {second:?}");
@@ -262,18 +279,22 @@ async fn survives(crash: impl Fn(&mut HubProcess)) {
     }
     let traces = traces(&hub).await;
     assert_kept(&orders, &again, &traces);
-    assert_eq!(traces.len(), COMMAND_COUNT);
+    assert_eq!(traces.len(), command_count);
+    let head = everything_follows(&hub).await;
     assert_verified(&hub).await;
+    let nats = async_nats::connect(hub.nats_url()).await.unwrap();
+    let positions: BTreeSet<i64> = published(&nats).await.iter().map(|message| message.position).collect();
+    assert_eq!(positions.len(), usize::try_from(head).unwrap(), "{:?}", positions.first());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_in_the_middle_of_2_000_commands_loses_nothing_acknowledged_and_does_nothing_twice() {
-    survives(HubProcess::kill).await;
+    survives(2_000, HubProcess::kill).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_does_a_kill_of_the_hub_together_with_its_servers() {
-    survives(|hub| {
+    survives(800, |hub| {
         let servers = hub.directory().join("servers");
         let pids = ["postgres/postmaster.pid", "nats.pid"].map(|file| {
             let text = fs::read_to_string(servers.join(file)).unwrap();

@@ -509,6 +509,31 @@ async fn lost_repeated_and_reordered_messages_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_not_in_the_log_is_not_taken_in() {
+    let hub = Hub::new().await;
+    let nats = Nats::start().await;
+    let jetstream = carrier(&nats).await;
+    let projections = letters::<STRICT>();
+    let running = hub.run_blind(nats.client().await, projections.clone());
+    consumed(&jetstream).await;
+    let head = hub.post(1, &["sent"; 2]).await;
+    let log = hub.store.log().page(0, 100).await.unwrap();
+    publish(&jetstream, &log[0]).await;
+    hub.reaches(&projections, 1).await;
+    // It comes at the right moment and looks right, and is of another log.
+    let forged = Recorded { event_id: Uuid::now_v7(), ..log[1].clone() };
+    publish(&jetstream, &forged).await;
+    hub.reaches(&projections, head).await;
+    // One that is ahead of the log moves nothing either, and the real one is taken in.
+    publish(&jetstream, &Recorded { position: head + 1, sequence: head + 1, ..log[1].clone() }).await;
+    let head = hub.post(1, &["sent"]).await;
+    publish(&jetstream, &hub.store.log().page(head - 1, 1).await.unwrap()[0]).await;
+    hub.reaches(&projections, head).await;
+    assert_eq!(hub.boxes().await, [(3, "Ada".to_owned())]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_projection_has_one_worker_and_another_takes_over() {
     let hub = Hub::new().await;
     let projections = all().into_iter().chain(letters::<STRICT>()).collect::<Vec<_>>();

@@ -326,3 +326,21 @@ async fn without_nats_it_says_so_and_leaves_the_lock_to_others() {
     eventually(LIMIT, async || office.leader().await.is_none().then_some(())).await;
     assert_eq!(office.cursor().await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_got_lost_is_made_again_before_anything_happens() {
+    let mut office = Office::open().await;
+    let working = office.work().await;
+    let head = office.post(5).await;
+    office.cursor_reaches(head).await;
+    office.nats.lose_everything().await;
+    // It is noticed, and the lock is left to a relay that may have a better connection.
+    eventually(LIMIT, async || office.leader().await.is_none().then_some(())).await;
+    office.nats.restart().await;
+    let jetstream = jetstream::new(office.nats.client().await);
+    eventually(LIMIT, async || jetstream.get_stream("HUB_EVENTS").await.ok()).await;
+    let after = office.post(1).await;
+    let published = published_up_to(&office.nats.client().await, after).await;
+    assert_eq!(positions(&published), (head + 1..=after).collect::<Vec<_>>());
+    working.stop().await;
+}

@@ -30,11 +30,10 @@ impl Follower {
         Ok(Self { process, position: position.unwrap_or(0), store })
     }
 
-    /// The next events in order and in their present shape; `None` at the end of the log.
+    /// The next events in order, as they are stored; `None` at the end of the log. A process looks at their types and ids only and
+    /// asks the aggregate for the rest, so an event that cannot be read holds up nobody but its own aggregate.
     pub(super) async fn page(&self) -> Result<Option<Vec<Recorded>>, ProcessError> {
         let page = self.store.log().page(self.position, PAGE_SIZE).await?;
-        let upcast = page.into_iter().map(|event| self.store.upcasters().apply(event));
-        let page: Vec<_> = upcast.collect::<Result<_, _>>().map_err(|e| ProcessError::Read(e.to_string()))?;
         Ok((!page.is_empty()).then_some(page))
     }
 

@@ -10,14 +10,22 @@ mod tenant_end;
 
 use std::time::Duration;
 
-use hub_event_store::{event::Metadata, repository::Order};
-use sqlx::{Connection, PgConnection};
+use hub_domain::refusal::{Kind, Refusal};
+use hub_event_store::{
+    append::AppendError,
+    election::{bounded, elect},
+    event::Metadata,
+    repository::{ExecuteError, Order},
+};
+use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Commands;
 
 use self::{follower::Follower, scheduler::Scheduler};
+
+pub(crate) use self::scheduler::catch_up;
 
 /// Takes the lock of the active process managers for as long as the connection lives.
 const ELECT: &str = "SELECT pg_try_advisory_lock(7236831003)";
@@ -27,6 +35,12 @@ const REST: Duration = Duration::from_secs(1);
 
 /// The shortest rest, so that a clock that stands still is not asked without end.
 const REST_MIN: Duration = Duration::from_millis(50);
+
+/// One turn of all process managers may take so long.
+const TURN_LIMIT: Duration = Duration::from_secs(300);
+
+/// Each follows so many pages in its turn, so that the others are not kept waiting while the log grows.
+const PAGE_COUNT_MAX: usize = 4;
 
 /// Every SQL text of the process managers, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
@@ -47,6 +61,8 @@ enum ProcessError {
     Database(#[from] sqlx::Error),
     #[error("another process leads by now")]
     Superseded,
+    #[error("a turn took longer than {} s", TURN_LIMIT.as_secs())]
+    TooSlow,
     #[error("the event cannot be read: {0}")]
     Read(String),
     #[error("the command was not executed: {0}")]
@@ -75,11 +91,7 @@ pub async fn run(commands: Commands, shutdown: CancellationToken) {
 }
 
 async fn lead(commands: &Commands) -> Result<(), ProcessError> {
-    let pool = commands.store.pool();
-    let mut lock = PgConnection::connect_with(&pool.connect_options()).await?;
-    if !sqlx::query_scalar::<_, bool>(ELECT).fetch_one(&mut lock).await? {
-        return Ok(());
-    }
+    let Some(mut lock) = elect(commands.store.pool(), ELECT).await? else { return Ok(()) };
     tracing::info!("the process managers lead");
     let mut system_roles = Follower::resume("system_roles", commands.store.clone()).await?;
     let mut tenant_end = Follower::resume("tenant_end", commands.store.clone()).await?;
@@ -88,33 +100,71 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
     let mut head = commands.store.tail().follow();
     loop {
         head.borrow_and_update();
-        // Each goes on although another cannot.
-        let roles = make_system_roles(commands, &mut system_roles).await;
-        let ended = wind_up_tenants(commands, &mut tenant_end).await;
-        let rest = do_what_is_due(commands, &mut schedule, &scheduler).await;
-        roles?;
-        ended?;
-        let rest = rest?;
+        let turn = async {
+            // Each goes on although another cannot.
+            let roles = make_system_roles(commands, &mut system_roles).await;
+            let ended = wind_up_tenants(commands, &mut tenant_end).await;
+            let scheduled = schedule_what_moved(commands, &mut schedule, &scheduler).await;
+            let rest = scheduler.act().await?;
+            let more = roles? | ended? | scheduled?;
+            Ok::<_, ProcessError>(if more { Duration::ZERO } else { rest })
+        };
+        let rest = tokio::time::timeout(TURN_LIMIT, turn).await.map_err(|_| ProcessError::TooSlow)??;
         // Also proves that the connection, and with it the lock, still lives.
-        lock.ping().await?;
+        bounded(lock.ping()).await?;
         let _ = tokio::time::timeout(rest.clamp(REST_MIN, REST), head.changed()).await;
     }
 }
 
-async fn make_system_roles(commands: &Commands, follower: &mut Follower) -> Result<(), ProcessError> {
-    while let Some(page) = follower.page().await? {
+/// Answers whether there is more to follow.
+async fn make_system_roles(commands: &Commands, follower: &mut Follower) -> Result<bool, ProcessError> {
+    for _ in 0..PAGE_COUNT_MAX {
+        let Some(page) = follower.page().await? else { return Ok(false) };
         system_roles::follow(commands, &page).await?;
         follower.done(&page, commands.store.pool().begin().await?).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
-async fn wind_up_tenants(commands: &Commands, follower: &mut Follower) -> Result<(), ProcessError> {
-    while let Some(page) = follower.page().await? {
+/// Answers whether there is more to follow.
+async fn wind_up_tenants(commands: &Commands, follower: &mut Follower) -> Result<bool, ProcessError> {
+    for _ in 0..PAGE_COUNT_MAX {
+        let Some(page) = follower.page().await? else { return Ok(false) };
         tenant_end::follow(commands, &page).await?;
         follower.done(&page, commands.store.pool().begin().await?).await?;
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Answers whether there is more to follow.
+async fn schedule_what_moved(
+    commands: &Commands,
+    follower: &mut Follower,
+    scheduler: &Scheduler<'_>,
+) -> Result<bool, ProcessError> {
+    for _ in 0..PAGE_COUNT_MAX {
+        let Some(page) = follower.page().await? else { return Ok(false) };
+        let mut transaction = commands.store.pool().begin().await?;
+        scheduler.follow(&page, &mut transaction).await?;
+        follower.done(&page, transaction).await?;
+    }
+    Ok(true)
+}
+
+/// Whether a failure concerns one aggregate only, so that the others can go on; it is told here, once.
+fn passed_over<E: Refusal>(error: ExecuteError<E>, aggregate_type: &str, id: Uuid) -> Result<(), ProcessError> {
+    match error {
+        ExecuteError::Append(AppendError::Overloaded | AppendError::Unavailable(_)) | ExecuteError::Contended => {
+            Err(ProcessError::Command(error.to_string()))
+        }
+        // Already so, or not possible in this state.
+        ExecuteError::Refused(refusal) if refusal.kind() == Kind::Conflict => Ok(()),
+        other => {
+            tracing::error!(error = %other, aggregate_type, %id, "a process manager passes over what it cannot do");
+            metrics::counter!("hub_process_passed_over_total").increment(1);
+            Ok(())
+        }
+    }
 }
 
 /// The order of a command that a process manager sends: the same id always stands for the same command.
@@ -131,18 +181,4 @@ fn order_of(actor: &str, command_id: Uuid, causation_id: Option<Uuid>) -> Order 
         repeatable: true,
         expected_sequence: None,
     }
-}
-
-/// Answers how long there will be nothing to do.
-async fn do_what_is_due(
-    commands: &Commands,
-    follower: &mut Follower,
-    scheduler: &Scheduler<'_>,
-) -> Result<Duration, ProcessError> {
-    while let Some(page) = follower.page().await? {
-        let mut transaction = commands.store.pool().begin().await?;
-        scheduler.follow(&page, &mut transaction).await?;
-        follower.done(&page, transaction).await?;
-    }
-    scheduler.act().await
 }

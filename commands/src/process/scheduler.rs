@@ -18,6 +18,7 @@ use hub_event_store::{
     event::Recorded,
     repository::{ExecuteError, Prepared, Repository},
 };
+use hub_http::Problem;
 use sqlx::{FromRow, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -71,6 +72,24 @@ struct Due {
     tenant_id: Uuid,
     aggregate_type: String,
     aggregate_id: Uuid,
+}
+
+/// Does now what a subscription has due, by the same commands as the scheduler; the scheduler's own turn then finds nothing to do.
+///
+/// # Errors
+/// `store_unavailable` when it could not be done.
+pub(crate) async fn catch_up(commands: &Commands, tenant_id: Uuid, id: Uuid) -> Result<(), Problem> {
+    let loaded = commands.subscriptions.repository.load(tenant_id, id).await;
+    let now = commands.store.now();
+    // Whatever is wrong with the stream is told by the command itself.
+    if !loaded.is_ok_and(|loaded| loaded.state.due_at().is_some_and(|due_at| due_at <= now)) {
+        return Ok(());
+    }
+    let due = Due { tenant_id, aggregate_type: Subscription::TYPE.to_owned(), aggregate_id: id };
+    Scheduler::new(commands).do_due(&commands.subscriptions.repository, &due, now).await.map_err(|error| {
+        tracing::warn!(%error, %id, "what is due could not be done before a command");
+        Problem::store_unavailable()
+    })
 }
 
 /// An aggregate that can be due.
@@ -187,7 +206,7 @@ impl<'a> Scheduler<'a> {
                 .await
                 .map_err(|error| ProcessError::Command(error.to_string()))?;
             metrics::counter!("hub_scheduler_commands_total").increment(1);
-            if accepted.replayed && accepted.sequence >= loaded.sequence {
+            if accepted.replayed {
                 // Done before and still due would go on for ever.
                 let latest = repository.load_latest(due.tenant_id, due.aggregate_id).await;
                 let latest = latest.map_err(|error| ProcessError::Read(error.to_string()))?;

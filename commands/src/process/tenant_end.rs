@@ -8,20 +8,19 @@ use cqrs_es::Aggregate;
 use hub_domain::{
     aggregate::Decide,
     id::OperationId,
-    refusal::{Kind, Refusal},
     service_instance::{self, ServiceInstance},
     subscription::{self, Timing},
-    tenant::Standing,
+    tenant::{Standing, Tenant},
 };
 use hub_event_store::{
     event::Recorded,
-    repository::{ExecuteError, Prepared, Repository},
+    repository::{Prepared, Repository},
 };
 use uuid::Uuid;
 
 use crate::Commands;
 
-use super::{ProcessError, order_of};
+use super::{ProcessError, order_of, passed_over};
 
 /// The event that this begins with.
 const ARCHIVED: &str = "tenant.archived";
@@ -42,16 +41,33 @@ pub(super) async fn follow(commands: &Commands, page: &[Recorded]) -> Result<(),
                 deprovision(commands, event, id).await?;
             }
         }
-        // An operation that was in flight when the tenant was archived has ended: now the instance can be given back.
-        if event.aggregate_type == ServiceInstance::TYPE && !event.event_type.ends_with("_requested") {
-            let tenant = commands.tenants.repository.load_latest(event.tenant_id, event.tenant_id).await;
-            let tenant = tenant.map_err(|error| ProcessError::Read(error.to_string()))?;
-            if tenant.state.standing() == Standing::Archived {
-                deprovision(commands, event, event.aggregate_id).await?;
+        if ends_operation(event) {
+            match commands.tenants.repository.load_latest(event.tenant_id, event.tenant_id).await {
+                // An operation that was in flight when the tenant was archived has ended: now the instance can be given back.
+                Ok(tenant) if tenant.state.standing() == Standing::Archived => {
+                    deprovision(commands, event, event.aggregate_id).await?;
+                }
+                Ok(_) => {}
+                Err(error) => passed_over(error, Tenant::TYPE, event.tenant_id)?,
             }
         }
     }
     Ok(())
+}
+
+/// Whether an instance is free for another operation after the event. A failure that its provider calls final is left to people.
+fn ends_operation(event: &Recorded) -> bool {
+    match event.event_type.as_str() {
+        "service_instance.provisioned"
+        | "service_instance.configured"
+        | "service_instance.suspended"
+        | "service_instance.resumed" => true,
+        failed if event.aggregate_type == ServiceInstance::TYPE && failed.ends_with("_failed") => {
+            let payload = serde_json::from_str::<serde_json::Value>(event.payload.get());
+            payload.is_ok_and(|payload| payload["retryable"] == true || failed != "service_instance.deprovision_failed")
+        }
+        _ => false,
+    }
 }
 
 async fn cancel(commands: &Commands, cause: &Recorded, id: Uuid) -> Result<(), ProcessError> {
@@ -62,7 +78,7 @@ async fn cancel(commands: &Commands, cause: &Recorded, id: Uuid) -> Result<(), P
 }
 
 async fn deprovision(commands: &Commands, cause: &Recorded, id: Uuid) -> Result<(), ProcessError> {
-    let operation_id = OperationId(Uuid::new_v5(&NAMESPACE, id.as_bytes()));
+    let operation_id = OperationId(Uuid::new_v5(&NAMESPACE, format!("{id}/{}", cause.event_id).as_bytes()));
     let command = service_instance::Command::Deprovision { operation_id };
     send(&commands.service_instances.repository, cause, id, command).await
 }
@@ -76,7 +92,8 @@ async fn send<A>(
 where
     A: Decide<Command: Clone + Send + Sync> + Clone + 'static,
 {
-    let command_id = Uuid::new_v5(&NAMESPACE, format!("{}/{}/{id}", cause.tenant_id, A::TYPE).as_bytes());
+    let command_id =
+        Uuid::new_v5(&NAMESPACE, format!("{}/{}/{id}/{}", cause.tenant_id, A::TYPE, cause.event_id).as_bytes());
     let order = order_of("process:tenant_end", command_id, Some(cause.event_id));
     let prepare = |_| {
         let prepared = Prepared::new(command.clone());
@@ -84,9 +101,7 @@ where
     };
     match repository.execute(cause.tenant_id, id, &order, prepare).await {
         Ok(_) => Ok(()),
-        // Ended before, or an operation is in flight whose end is waited for.
-        Err(ExecuteError::Refused(refusal)) if refusal.kind() == Kind::Conflict => Ok(()),
-        Err(error) => Err(ProcessError::Command(error.to_string())),
+        Err(error) => passed_over(error, A::TYPE, id),
     }
 }
 
@@ -94,9 +109,11 @@ async fn ids_of<A>(repository: &Repository<A>, tenant_id: Uuid) -> Result<BTreeS
 where
     A: Decide + Clone + 'static,
 {
-    let ids = repository.fold_all(tenant_id, BTreeSet::new(), |ids, id, _| {
+    let ids = repository.fold_all(tenant_id, &["created", "provision_requested"], BTreeSet::new(), |ids, id, _| {
         ids.insert(id);
     });
-    let ids = ids.await;
-    ids.map_err(|error| ProcessError::Read(error.to_string()))
+    match ids.await {
+        Ok(ids) => Ok(ids),
+        Err(error) => passed_over(error, A::TYPE, tenant_id).map(|()| BTreeSet::new()),
+    }
 }

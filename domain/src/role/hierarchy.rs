@@ -21,6 +21,9 @@ pub const PARENT_COUNT_MAX: usize = 10;
 pub struct Hierarchy(BTreeMap<RoleId, BTreeSet<RoleId>>);
 
 impl Hierarchy {
+    /// The events that change it; all others may be left out when it is folded.
+    pub const TAGS: &[&str] = &["created", "cloned", "parent_added", "parent_removed", "archived"];
+
     /// Takes in one event of one role of the tenant.
     pub fn apply(&mut self, role: RoleId, event: &Event) {
         match event {

@@ -24,6 +24,8 @@ mod postgres;
 mod process;
 mod running;
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
@@ -40,8 +42,9 @@ pub use running::Running;
 /// The name of the database that holds everything.
 pub const DATABASE: &str = "hub";
 
-/// How often a nats-server that ends by itself is started again.
-const NATS_RESTARTS_MAX: u32 = 5;
+/// Between two starts of a NATS that does not stay: at first, and at most.
+const NATS_DELAY_MIN: Duration = Duration::from_secs(1);
+const NATS_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// Both servers of one hub.
 #[derive(Debug)]
@@ -68,23 +71,34 @@ impl Servers {
         Ok(Self { postgres, nats })
     }
 
-    /// Waits until the servers can no longer do their work, and says why. NATS is only a carrier: when it ends by
-    /// itself it is started again on its port, at most five times. PostgreSQL is not.
+    /// Waits until the servers can no longer do their work, and says why. NATS is only a carrier: when it ends by itself it is started
+    /// again on its port, after a delay that grows while it does not stay. PostgreSQL is not.
     pub async fn supervise(&mut self, place: &Place, binaries: &Binaries) -> anyhow::Error {
-        for _ in 0..NATS_RESTARTS_MAX {
-            let error = tokio::select! {
+        let mut delay = Duration::ZERO;
+        loop {
+            let started_at = Instant::now();
+            let mut error = tokio::select! {
                 error = self.postgres.died() => return error,
                 error = self.nats.died() => error,
             };
-            tracing::error!("{error:#}; starting it again");
-            match Nats::start(place, &binaries.nats, Some(self.nats.port())).await {
-                Ok(nats) => self.nats = nats,
-                Err(error) => return error,
+            if started_at.elapsed() > NATS_DELAY_MAX {
+                delay = Duration::ZERO;
             }
-        }
-        tokio::select! {
-            error = self.postgres.died() => error,
-            error = self.nats.died() => error,
+            loop {
+                tracing::error!("{error:#}; starting it again in {} s", delay.as_secs());
+                tokio::select! {
+                    error = self.postgres.died() => return error,
+                    () = tokio::time::sleep(delay) => {}
+                }
+                delay = (delay * 2).clamp(NATS_DELAY_MIN, NATS_DELAY_MAX);
+                match Nats::start(place, &binaries.nats, Some(self.nats.port())).await {
+                    Ok(nats) => {
+                        self.nats = nats;
+                        break;
+                    }
+                    Err(failed) => error = failed,
+                }
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! A nats-server of our own with JetStream, on a free loopback port.
 //!
-//! It asks nobody for a password: PostgreSQL is the truth, and who may open loopback ports on this machine can at worst
-//! disturb a carrier that is allowed to lose, repeat or reorder.
+//! It asks nobody for a password: PostgreSQL is the truth, and what comes from NATS is compared with it before it is taken in. Who may
+//! open loopback ports on this machine can at worst make the projections read from PostgreSQL.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

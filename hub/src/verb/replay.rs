@@ -84,8 +84,11 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
         writeln!(text, "  and {} more", log.finding_count - log.findings.len())?;
     }
     for model in &report.read_models {
-        let wrong = model.differences.len() + model.parked_count;
-        writeln!(text, "{:<22} at position {:>9}: {}", model.name, model.position, verdict(wrong))?;
+        let wrong = model.differences.len() + model.parked_count + usize::from(model.trouble.is_some());
+        writeln!(text, "{:<14} at position {} of {}: {}", model.name, model.position, model.head, verdict(wrong))?;
+        if let Some(trouble) = &model.trouble {
+            writeln!(text, "  {trouble}")?;
+        }
         if model.parked_count > 0 {
             writeln!(text, "  {} events are parked", model.parked_count)?;
         }

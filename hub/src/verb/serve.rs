@@ -45,6 +45,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
     }
     let secret_key = key::secret(&config.secret_key_file)?;
+    key::claim(&pool, &secret_key, &config.secret_key_file).await?;
     if matches!(config.role, Role::All | Role::Commands) {
         let administrator = key::administrator(&config.admin_key_file)?;
         key::register(&pool, &administrator, &clock).await.context("cannot register the administrator key")?;

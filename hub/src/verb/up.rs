@@ -129,6 +129,7 @@ async fn roles(
     // The directory is locked, so a lease can only be that of a hub that was killed.
     checkpoint::release_all(&pool).await.context("cannot take over the projections")?;
     let secret_key = key::secret(&config.secret_key_file)?;
+    key::claim(&pool, &secret_key, &config.secret_key_file).await?;
     let administrator = key::administrator(&config.admin_key_file)?;
     key::register(&pool, &administrator, &clock).await.context("cannot register the administrator key")?;
     if shutdown.drain.is_cancelled() {

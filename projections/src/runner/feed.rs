@@ -114,7 +114,11 @@ impl Feed {
     fn hand_on(&self, payload: &[u8]) {
         match serde_json::from_slice::<Recorded>(payload) {
             // Without a worker there is nobody to send to, and that is all right.
-            Ok(event) => drop(self.events.send(Incoming::new(&self.upcasters, event))),
+            Ok(mut event) => {
+                // By this the workers ask PostgreSQL whether the event is its own: anybody may publish.
+                event.leaf_hash = event.computed_leaf_hash().to_vec();
+                drop(self.events.send(Incoming::new(&self.upcasters, event)));
+            }
             // The workers miss its position and read it from PostgreSQL.
             Err(error) => tracing::warn!(%error, "a message on NATS is no event"),
         }

@@ -211,7 +211,13 @@ impl Session<'_> {
                 Wake::Shutdown => return Ok(()),
                 Wake::Next(first) => {
                     let batch = self.gather(first);
-                    self.take_in(&batch).await?;
+                    let events: Vec<_> = batch.iter().map(|incoming| incoming.event.as_ref()).collect();
+                    if self.worker.log.confirms(&events).await? {
+                        self.take_in(&batch).await?;
+                    } else {
+                        tracing::warn!(projection = self.worker.name(), "messages on NATS are not what the log says");
+                        self.catch_up(shutdown).await?;
+                    }
                 }
                 Wake::Look => self.catch_up(shutdown).await?,
             }

@@ -1,0 +1,53 @@
+//! Gauges that must be right also when the work they measure stands still: lag and state of the projections and of the relay.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+/// How often the gauges are set.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How far each projection is behind the log, and whether it has stopped.
+pub const PROJECTIONS: &str = "
+SELECT c.projection, h.position - c.position, c.status = 'stopped'
+FROM projection_checkpoints c
+CROSS JOIN log_head h";
+
+/// How far the relay is behind the log.
+pub const RELAY: &str = "SELECT h.position - c.position FROM log_head h CROSS JOIN relay_cursor c";
+
+/// Sets the gauges again and again until `end`.
+pub async fn run(pool: PgPool, end: CancellationToken) {
+    metrics::describe_gauge!(
+        "hub_projection_stopped",
+        "1 when a projection has met an event that it cannot take in and waits for somebody."
+    );
+    metrics::describe_gauge!("hub_relay_lag_events", "Events in the log that are not published yet.");
+    loop {
+        // Without PostgreSQL nothing moves, and what is shown stays as it was.
+        if let Err(error) = set(&pool).await {
+            tracing::debug!(%error, "cannot measure the lag");
+        }
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+async fn set(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let projections: Vec<(String, i64, bool)> = sqlx::query_as(PROJECTIONS).fetch_all(pool).await?;
+    for (projection, lag, stopped) in projections {
+        metrics::gauge!("hub_projection_lag_events", "projection" => projection.clone()).set(whole(lag));
+        metrics::gauge!("hub_projection_stopped", "projection" => projection).set(whole(i64::from(stopped)));
+    }
+    let lag: i64 = sqlx::query_scalar(RELAY).fetch_one(pool).await?;
+    metrics::gauge!("hub_relay_lag_events").set(whole(lag));
+    Ok(())
+}
+
+/// A count as the gauge wants it; no lag that matters is beyond the range.
+fn whole(count: i64) -> f64 {
+    f64::from(i32::try_from(count.max(0)).unwrap_or(i32::MAX))
+}
