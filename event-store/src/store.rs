@@ -88,8 +88,13 @@ impl EventStore {
     ) -> Result<T, AppendError> {
         self.inner.reading.pass()?;
         reading.await.map_err(|error| {
-            // A pool whose connections are all at work is no sign that PostgreSQL is gone.
-            if matches!(error, sqlx::Error::Io(_)) {
+            // A pool whose connections are all at work is no sign that PostgreSQL is gone, but one that could have opened another is.
+            let gone = match &error {
+                sqlx::Error::Io(_) => true,
+                sqlx::Error::PoolTimedOut => self.inner.pool.size() < self.inner.pool.options().get_max_connections(),
+                _ => false,
+            };
+            if gone {
                 self.inner.reading.close();
             }
             unavailable(error)

@@ -246,10 +246,11 @@ async fn without_postgresql_everything_says_so_at_once_and_comes_back_by_itself(
         answer.assert_unavailable();
     }
 
-    // Each kind of request, several at a time: a command on a tenant that is known, on one that is not, a command that makes
-    // something, queries of a row, a list, events and numbers.
+    // Each kind of request, several at a time: commands on a tenant that is known, on one that is not, a command that makes
+    // something, queries of a row, a list, events and numbers. Those on one stream do not wait out each other's time limit.
     during.extend((0..10).map(|number| format!("without-{number}")));
     let commands = during[40..].iter().map(|name| serve.rename(&tenants[0], name));
+    let unknown: Vec<String> = (0..10).map(|number| format!("nobody-{number}")).collect();
     let random = format!("/v1/tenants/{}", Uuid::now_v7());
     let subscriptions = format!("{}/subscriptions", tenants[1]);
     let events = format!("{}/events", tenants[0]);
@@ -257,11 +258,11 @@ async fn without_postgresql_everything_says_so_at_once_and_comes_back_by_itself(
     let queries = [&tenants[0], "/v1/tenants", &events, &subscriptions, "/v1/analytics/tenants", &audit];
     let (commands, unknown, made, queries) = tokio::join!(
         join_all(commands),
-        serve.rename(&random, "nobody"),
+        join_all(unknown.iter().map(|name| serve.rename(&random, name))),
         serve.post(&subscriptions, "made", old_subscription()),
         join_all(queries.iter().map(|path| serve.get(path))),
     );
-    for answer in commands.iter().chain([&unknown, &made]).chain(&queries) {
+    for answer in commands.iter().chain(&unknown).chain([&made]).chain(&queries) {
         answer.assert_unavailable();
     }
     let ready = serve.get("/health/ready").await;

@@ -95,7 +95,8 @@ fn sources(directory: &Path) -> Vec<(String, String)> {
 
 /// The entries of the room's list, when this is the file that has it, as paths to constants.
 fn entries(source: &str) -> Vec<String> {
-    let Some((_, list)) = source.split_once("const QUERIES: &[&str] = &[") else { return Vec::new() };
+    let Some((_, list)) = source.split_once("const QUERIES: &[&str] =") else { return Vec::new() };
+    let (_, list) = list.split_once("&[").unwrap();
     let (list, _) = list.split_once("];").unwrap();
     let entries = list.split(',').map(|entry| entry.trim().trim_end_matches(".whole").to_owned());
     entries.filter(|entry| !entry.is_empty()).collect()
