@@ -104,7 +104,7 @@ fn entries(source: &str) -> Vec<String> {
 
 /// The names of the constants whose text is SQL.
 fn sql_constants(source: &str) -> Vec<String> {
-    let definitions = source.split("const ").skip(1).filter_map(|rest| rest.split_once(" = "));
+    let definitions = source.split("const ").skip(1).filter_map(|rest| rest.split_once(" ="));
     definitions
         .filter(|(head, value)| {
             let text = value.split_once('"').map_or("", |(_, text)| text.trim_start());
