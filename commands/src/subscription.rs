@@ -209,7 +209,7 @@ struct Create {
     #[schemars(range(max = 365))]
     trial_days: u32,
     /// When it, or its trial, starts; now when absent. May lie in the past: what is due since then is done shortly
-    /// after.
+    /// after. May lie in the future: it is trialing until then, and nothing is charged.
     #[serde(default, deserialize_with = "parsed_option")]
     starts_at: Option<Moment>,
 }
@@ -250,8 +250,9 @@ async fn create(
     body: Body<Create>,
 ) -> Result<Created<Changed>, Problem> {
     let Create { plan, seats, trial_days, starts_at } = body.value;
-    let starts_at = starts_at.map_or_else(|| commands.store.now(), |Moment(time)| time);
-    let command = Command::Create { plan: plan.into(), seats, trial_days, starts_at };
+    let now = commands.store.now();
+    let starts_at = starts_at.map_or(now, |Moment(time)| time);
+    let command = Command::Create { plan: plan.into(), seats, trial_days, starts_at, now };
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch.execute_in_tenant(&commands, &commands.subscriptions, Uuid::now_v7(), command, &[]).await?;

@@ -318,7 +318,7 @@ async fn history(store: &EventStore, tenants: u128) -> i64 {
             interval: Interval::Month,
         };
         let starts_at = at("2025-01-31T10:00:00.123456789Z");
-        let create = subscription::Command::Create { plan, seats: 2, trial_days: 0, starts_at };
+        let create = subscription::Command::Create { plan, seats: 2, trial_days: 0, starts_at, now: starts_at };
         let next = subscription::Command::OpenNextPeriod { now: at("2025-03-01T00:00:00Z") };
         for command in [create, subscription::Command::ChangeSeats { seats: 5 }, next] {
             execute(&subscriptions, id, subscription_id, command).await;

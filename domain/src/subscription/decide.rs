@@ -14,8 +14,8 @@ use super::{
 impl Decide for Subscription {
     fn decide(&self, command: Command) -> Result<Vec<Event>, Error> {
         match (self, command) {
-            (Self::Absent, Command::Create { plan, seats, trial_days, starts_at }) => {
-                create(plan, seats, trial_days, starts_at)
+            (Self::Absent, Command::Create { plan, seats, trial_days, starts_at, now }) => {
+                create(plan, seats, trial_days, starts_at, now)
             }
             (Self::Absent, _) => Err(Error::NotFound),
             (Self::Live(contract), command) => contract.decide(command),
@@ -24,7 +24,13 @@ impl Decide for Subscription {
     }
 }
 
-fn create(plan: Plan, seats: u32, trial_days: u32, starts_at: DateTime<Utc>) -> Result<Vec<Event>, Error> {
+fn create(
+    plan: Plan,
+    seats: u32,
+    trial_days: u32,
+    starts_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Event>, Error> {
     plan.check_price()?;
     plan::check_seats(seats)?;
     if trial_days > TRIAL_DAYS_MAX {
@@ -34,18 +40,20 @@ fn create(plan: Plan, seats: u32, trial_days: u32, starts_at: DateTime<Utc>) -> 
         return Err(Error::StartOutOfRange(starts_at));
     }
     let ends_at = starts_at + Days::new(u64::from(trial_days));
+    // Until a later start nothing is charged or earned, just as in a trial.
+    let waits = trial_days > 0 || starts_at > now;
     let created = Event::Created {
         plan: plan.clone(),
         seats,
         trial_days,
         starts_at,
-        trial_ends_at: (trial_days > 0).then_some(ends_at),
+        trial_ends_at: waits.then_some(ends_at),
         recurring: plan.recurring(seats),
         mrr: MrrChange::started(0, plan.currency()),
         next_due_at: Some(ends_at),
     };
     let mut events = vec![created];
-    if trial_days == 0 {
+    if !waits {
         let stage = Stage::Trialing { starts_at, ends_at };
         let mut draft = Draft::new(&Contract { plan, seats, stage, scheduled: None });
         draft.activate(starts_at);

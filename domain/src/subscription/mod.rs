@@ -1,7 +1,8 @@
 //! A subscription: what a tenant has bought, from its creation over trial, periods and changes to its cancellation.
 //!
-//! **Life.** Absent, trialing, active, past due or paused, cancelled. Without trial days it is active at once. A trial ends at its
-//! time, or early by activation. Only an active subscription pauses or becomes past due; a cancelled one accepts nothing.
+//! **Life.** Absent, trialing, active, past due or paused, cancelled. Without trial days it is active at once; one that starts later is
+//! trialing until it starts. A trial ends at its time, or early by activation. Only an active subscription pauses or becomes past due;
+//! a cancelled one accepts nothing.
 //!
 //! **Periods** follow one another without a gap, numbered from 1, each opened once and charged in full as it opens: seats times
 //! price as they are then (see [`period`]). The anchor is the activation: the start, the trial's end, or the moment of the early
@@ -135,6 +136,7 @@ pub enum Command {
         seats: u32,
         trial_days: u32,
         starts_at: DateTime<Utc>,
+        now: DateTime<Utc>,
     },
     /// Ends a trial early.
     Activate {

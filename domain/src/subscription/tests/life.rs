@@ -82,12 +82,25 @@ fn a_cancelled_subscription_accepts_nothing() {
 }
 
 #[test]
+fn a_later_start_is_waited_for_and_costs_nothing_before() {
+    let start = on("2026-01-31");
+    let order = Command::Create { plan: basic(), seats: 3, trial_days: 0, starts_at: start, now: on("2026-01-01") };
+    assert_eq!(history(vec![order.clone()]).len(), 1, "only created");
+    let waiting = state(vec![order.clone()]);
+    assert_eq!((waiting.stage(), waiting.due_at()), (Some(StageName::Trialing), Some(start)));
+    let events = history(vec![order, Command::EndTrial { now: start }]);
+    assert!(events.iter().any(|event| matches!(event, Event::Activated { anchor_at, .. } if *anchor_at == start)));
+    assert!(events.iter().any(|event| matches!(event, Event::PeriodOpened { starts_at, .. } if *starts_at == start)));
+}
+
+#[test]
 fn a_creation_has_bounds() {
     let creation = |minor, seats, trial_days, starts: &str| Command::Create {
         plan: plan("basic", minor, Interval::Month),
         seats,
         trial_days,
         starts_at: on(starts),
+        now: on(starts),
     };
     for (minor, seats, trial_days, starts) in [
         (0, 1, 0, "2000-01-01"),

@@ -58,7 +58,7 @@ fn reason(text: &str) -> Remark {
 
 /// Three basic seats from 31 January 2026 on.
 fn create(trial_days: u32) -> Command {
-    Command::Create { plan: basic(), seats: 3, trial_days, starts_at: on("2026-01-31") }
+    Command::Create { plan: basic(), seats: 3, trial_days, starts_at: on("2026-01-31"), now: on("2026-01-31") }
 }
 
 fn change_plan(plan: Plan, timing: Timing, day: &str) -> Command {

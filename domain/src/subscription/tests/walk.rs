@@ -152,7 +152,11 @@ fn in_every_life_periods_are_contiguous_and_amounts_add_up() {
         let mut life = (Subscription::default(), Account::default());
         let mut now = on("2024-01-01") + TimeDelta::hours(dice.below(24 * 400) as i64);
         let trial_days = if dice.below(2) == 0 { 0 } else { 30 };
-        assert!(act(&mut life, Command::Create { plan: dice.plan(), seats: 3, trial_days, starts_at: now }, &mut seen));
+        assert!(act(
+            &mut life,
+            Command::Create { plan: dice.plan(), seats: 3, trial_days, starts_at: now, now },
+            &mut seen
+        ));
         for _ in 0..60 {
             now += TimeDelta::hours(dice.below(24 * 25) as i64);
             act(&mut life, dice.command(now), &mut seen);
