@@ -1,10 +1,10 @@
 //! `hub events export`: the log as NDJSON.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::ErrorKind, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use hub_replay_tools::export::{Filter, export};
+use hub_replay_tools::export::{ExportError, Filter, export};
 use tokio::io::BufWriter;
 use uuid::Uuid;
 
@@ -54,9 +54,17 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
     });
     let written = written.await;
     bar.finish_and_clear();
-    let written = written?;
+    let written = match written {
+        // A reader that has seen enough, such as `head`, is not an error.
+        Err(error) if ended_by_reader(&error) => return Ok(ExitCode::SUCCESS),
+        written => written?,
+    };
     if let Some(path) = output {
         super::print(&format!("{written} events are in {}\n", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn ended_by_reader(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ExportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe)
 }

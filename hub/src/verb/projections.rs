@@ -2,7 +2,8 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use hub_projections::{rebuild::rebuild, status};
+use anyhow::bail;
+use hub_projections::{checkpoint, rebuild::rebuild, status};
 use sqlx::PgPool;
 
 use super::{print, progress, with_database};
@@ -23,12 +24,21 @@ enum What {
         /// The read model's name, as `list` shows it
         name: String,
     },
+    /// Let a read model go on that has stopped at an event, once the reason is gone
+    Resume {
+        /// The read model's name, as `list` shows it
+        name: String,
+    },
 }
 
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let answer = with_database(config, async |pool| match arguments.what {
         What::List => Ok(table(&status::list(&pool, &hub_projections::all()).await?)?),
         What::Rebuild { name } => build(&pool, &name).await,
+        What::Resume { name } if checkpoint::resume(&pool, &name).await? => {
+            Ok(format!("{name} goes on where it stopped\n"))
+        }
+        What::Resume { name } => bail!("no read model {name} has stopped"),
     });
     print(&answer.await?)?;
     Ok(ExitCode::SUCCESS)
