@@ -135,6 +135,23 @@ async fn data_of_another_version_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn another_secret_key_than_the_one_in_use_is_refused_and_nothing_is_damaged() {
+    let mut hub = HubProcess::start().await;
+    remember(&hub).await;
+    hub.stop(Signal::TERM).await;
+    let file = hub.directory().join("secret.key");
+    let real = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{}\n", "ab".repeat(32))).unwrap();
+    let path = hub.directory();
+    let arguments = ["up", "--listen", "127.0.0.1:0", "--directory", path.to_str().unwrap()];
+    let outcome = run_hub(Path::new("/"), &arguments, &[]).await;
+    assert_refused(&outcome, &["another secret key", "secret.key"]);
+    fs::write(&file, real).unwrap();
+    hub.start_again().await;
+    assert_eq!(remembered(&hub).await, 42);
+}
+
+#[tokio::test]
 async fn an_unknown_key_in_the_file_is_refused_by_name() {
     let files = directory();
     fs::write(files.path().join("hub.toml"), "lissten = \"127.0.0.1:1\"\n").unwrap();
