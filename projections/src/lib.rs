@@ -10,6 +10,7 @@ mod incoming;
 pub mod keyed;
 pub mod model;
 mod parked;
+pub mod positions;
 pub mod projection;
 pub mod rebuild;
 pub mod runner;
