@@ -30,7 +30,11 @@ pub const QUERIES: &[&str] = &[
     append::LAST_EVENTS,
     append::OUTCOME,
     relay::READ_CURSOR,
+    relay::SET_CURSOR,
     relay::MOVE_CURSOR,
+    relay::EVENT_AT,
+    relay::KEPT_AT,
+    relay::LAST_OF_TENANTS,
     relay::ELECT,
 ];
 
@@ -42,4 +46,8 @@ pub fn describe_metrics() {
         "hub_events_published_total",
         "Events that this process published on NATS and had acknowledged."
     );
+    metrics::describe_gauge!("hub_relay_in_flight", "Messages published on NATS and not yet acknowledged.");
+    metrics::describe_gauge!("hub_relay_diverged", "1 when the stream on NATS holds what the log does not.");
+    metrics::describe_counter!("hub_relay_resumed_total", "Times that the relay had to look again where the stream ends.");
+    metrics::describe_counter!("hub_relay_payloads_omitted_total", "Events published without their too large payload.");
 }

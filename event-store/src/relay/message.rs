@@ -1,0 +1,104 @@
+//! An event as a message: its subject, its headers, and what of it fits.
+
+use async_nats::{
+    HeaderMap, Subject,
+    header::{NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID},
+};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    event::Recorded,
+    partition::{OMITTED_HEADER, PARTITION_COUNT, POSITION_HEADER, PREVIOUS_POSITION_HEADER, partition_of, subject_of},
+};
+
+/// What the headers of a message may take of what the server allows for headers and payload together.
+const HEADERS_BYTES_MAX: usize = 1_024;
+
+/// A message that is ready to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) subject: Subject,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+    pub(super) partition: usize,
+}
+
+/// How messages are named for the server, which recognises a name for two minutes even if it has been made to forget the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// The event's id.
+    Plain,
+    /// The event's id and its place in the stream, for one that is published again.
+    Again,
+}
+
+impl Naming {
+    fn name(self, event_id: Uuid, sequence: u64) -> String {
+        match self {
+            Self::Plain => event_id.to_string(),
+            Self::Again => format!("{event_id}.{sequence}"),
+        }
+    }
+}
+
+/// The event's id in a message's name.
+pub(super) fn event_id_of(name: &str) -> Option<Uuid> {
+    name.split('.').next()?.parse().ok()
+}
+
+/// Makes one message after another, each tied to the one before it.
+#[derive(Debug)]
+pub(super) struct Chain {
+    naming: Naming,
+    partitions: [i64; PARTITION_COUNT],
+    /// The sequence in the stream of the message before.
+    sequence: u64,
+    /// Its name; of the message that the chain begins behind only the sequence is known to the server for sure.
+    name: Option<String>,
+}
+
+impl Chain {
+    pub(super) const fn new(naming: Naming, partitions: [i64; PARTITION_COUNT], sequence: u64) -> Self {
+        Self { naming, partitions, sequence, name: None }
+    }
+
+    /// The message of the next event of the log, at most `size_max` bytes.
+    ///
+    /// The sequence alone would not do: a message of somebody else's in the place of one of ours would let the one after it pass.
+    pub(super) fn next(&mut self, event: &Recorded, size_max: usize) -> Result<Outgoing, serde_json::Error> {
+        let partition = partition_of(event.tenant_id);
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, self.sequence.to_string());
+        if let Some(name) = self.name.take() {
+            headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, name);
+        }
+        self.sequence += 1;
+        let name = self.naming.name(event.event_id, self.sequence);
+        headers.insert(NATS_MESSAGE_ID, name.as_str());
+        self.name = Some(name);
+        headers.insert(POSITION_HEADER, event.position.to_string());
+        headers.insert(PREVIOUS_POSITION_HEADER, self.partitions[partition].to_string());
+        self.partitions[partition] = event.position;
+        let mut payload = serde_json::to_vec(event)?;
+        if payload.len() + HEADERS_BYTES_MAX > size_max {
+            headers.insert(OMITTED_HEADER, payload.len().to_string());
+            tracing::warn!(
+                position = event.position,
+                bytes = payload.len(),
+                size_max,
+                "an event is too large for NATS and goes without its payload"
+            );
+            metrics::counter!("hub_relay_payloads_omitted_total").increment(1);
+            payload = serde_json::to_vec(&without_payload(event))?;
+        }
+        Ok(Outgoing { subject: subject_of(event).into(), headers, payload: payload.into(), partition })
+    }
+}
+
+/// Everything but what can be large. Its leaf hash is no longer that of the log, so nobody who compares takes it for the event.
+fn without_payload(event: &Recorded) -> Recorded {
+    let null = || RawValue::from_string("null".to_owned()).expect("null is JSON");
+    Recorded { payload: null(), metadata: null(), ..event.clone() }
+}
