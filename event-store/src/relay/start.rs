@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{Progress, RelayError, message::event_id_of, stream::KEPT_FOR};
 use crate::{
     log::{Log, fetch},
-    partition::{PARTITION_COUNT, POSITION_HEADER, SUBJECT_ROOT, partition_of},
+    partition::{PARTITION_COUNT, POSITION_HEADER, partition_of},
 };
 
 /// The event at a position.
@@ -31,8 +31,8 @@ pub(crate) const LAST_OF_TENANTS: &str = "SELECT h.tenant_id, e.position FROM te
 /// Reading the tenants' places may take so long; it is an index access for each tenant and each event behind the place.
 const PLACES_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// So many messages of somebody else's at the end of the stream are stepped over.
-const STRAY_COUNT_MAX: u64 = 1_000;
+/// So many messages at the end of the stream are looked at for an event.
+const STEP_COUNT_MAX: u64 = 100_000;
 
 /// The place in the log and in the stream behind which publishing begins.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) async fn find(pool: &PgPool, stream: &Stream, cursor: i64) -> Result<
             if found != Some(last.event_id) {
                 return Err(RelayError::Diverged { event_id: last.event_id, position: last.position, head });
             }
-            (last.position, last.end.max(state.last_sequence))
+            (last.position, state.last_sequence)
         }
         // A stream that was lost gets back what it would still keep; nothing that was never published is left out.
         None => (cursor.min(first_kept(pool, head).await? - 1), state.last_sequence),
@@ -70,32 +70,28 @@ pub(super) async fn find(pool: &PgPool, stream: &Stream, cursor: i64) -> Result<
     Ok(Start { progress: Progress { position, partitions }, sequence, empty })
 }
 
-/// The last event in the stream, and the last sequence that was seen.
+/// The last event in the stream.
 struct Last {
     event_id: Uuid,
     position: i64,
-    end: u64,
 }
 
-/// The last message that is an event; what others have put behind it is stepped over.
+/// The last message that is an event; what others have put behind it, and what was deleted, is stepped over. One by one, because older
+/// servers answer the question for the last message of all subjects wrongly when the very last was deleted.
 async fn last_event(stream: &Stream) -> Result<Option<Last>, RelayError> {
-    let subjects = format!("{SUBJECT_ROOT}.>");
-    let Some(message) = existing(stream.get_last_raw_message_by_subject(&subjects).await)? else { return Ok(None) };
-    let end = message.sequence;
-    let (mut sequence, mut message) = (end, Some(message));
-    let first = stream.cached_info().state.first_sequence;
-    while sequence >= first && end - sequence < STRAY_COUNT_MAX {
-        if let Some((position, event_id)) = message.as_ref().and_then(event_of) {
-            return Ok(Some(Last { event_id, position, end }));
+    let state = &stream.cached_info().state;
+    let (first, last) = (state.first_sequence, state.last_sequence);
+    for sequence in (first.max(last.saturating_sub(STEP_COUNT_MAX) + 1)..=last).rev() {
+        let Some(message) = existing(stream.get_raw_message(sequence).await)? else { continue };
+        if let Some((position, event_id)) = event_of(&message) {
+            return Ok(Some(Last { event_id, position }));
         }
         tracing::warn!(sequence, "the stream holds a message that is no event");
-        sequence -= 1;
-        message = existing(stream.get_raw_message(sequence).await)?;
     }
-    if sequence < first {
+    if last - first < STEP_COUNT_MAX {
         return Ok(None);
     }
-    Err(RelayError::Nats(format!("the last {STRAY_COUNT_MAX} messages in the stream are no events")))
+    Err(RelayError::Nats(format!("there is no event among the last {STEP_COUNT_MAX} messages of the stream")))
 }
 
 fn event_of(message: &StreamMessage) -> Option<(i64, Uuid)> {
