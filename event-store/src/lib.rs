@@ -48,6 +48,9 @@ pub fn describe_metrics() {
     );
     metrics::describe_gauge!("hub_relay_in_flight", "Messages published on NATS and not yet acknowledged.");
     metrics::describe_gauge!("hub_relay_diverged", "1 when the stream on NATS holds what the log does not.");
-    metrics::describe_counter!("hub_relay_resumed_total", "Times that the relay had to look again where the stream ends.");
+    metrics::describe_counter!(
+        "hub_relay_resumed_total",
+        "Times that the relay had to look again where the stream ends."
+    );
     metrics::describe_counter!("hub_relay_payloads_omitted_total", "Events published without their too large payload.");
 }

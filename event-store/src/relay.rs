@@ -137,6 +137,7 @@ impl Relay {
         self.connected()?;
         let Some(mut connection) = elect(&self.pool, ELECT).await? else { return Ok(()) };
         let jetstream = jetstream::new(self.nats.clone());
+        stream::ensure(&jetstream).await?;
         let (mut stop_count, mut naming) = (0, Naming::Plain);
         loop {
             let connects = self.connects();
@@ -170,7 +171,8 @@ impl Relay {
         self.connected()?;
         // Also proves that the connection, and with it the lock, still lives: a relay that has lost it must not begin again.
         let cursor = cursor::read(connection).await?;
-        let stream = stream::ensure(jetstream).await?;
+        // One that was deleted is not made again at once: the server may still be removing its files.
+        let stream = stream::get(jetstream).await?;
         let start = start::find(&self.pool, &stream, cursor).await?;
         bounded(cursor::set(&start.progress).execute(connection)).await?;
         metrics::gauge!("hub_relay_diverged").set(0.0);

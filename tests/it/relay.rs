@@ -42,9 +42,8 @@ pub(crate) async fn published(client: &async_nats::Client) -> Vec<Published> {
     let state = stream.info().await.unwrap().state.clone();
     let sequences = state.first_sequence.max(1)..=state.last_sequence;
     let stream = &stream;
-    let mut messages = futures::stream::iter(sequences)
-        .map(async |sequence| stream.get_raw_message(sequence).await)
-        .buffered(64);
+    let mut messages =
+        futures::stream::iter(sequences).map(async |sequence| stream.get_raw_message(sequence).await).buffered(64);
     let mut published = Vec::new();
     while let Some(message) = messages.next().await {
         // Deleted ones and those of somebody else's are left out.

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{
-    Connection as _, PgConnection, Postgres, Row,
-    postgres::PgArguments,
-    query::Query,
-};
+use sqlx::{Connection as _, PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 use tokio::sync::watch;
 
 use super::{Progress, RelayError};

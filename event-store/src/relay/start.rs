@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::{
     message::StreamMessage,
     stream::{LastRawMessageErrorKind, RawMessageError, Stream},
 };
-use async_nats::header::NATS_MESSAGE_ID;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 

@@ -20,8 +20,8 @@ const KEPT_BYTES_MAX: i64 = 1_024 * 1_024 * 1_024;
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// Makes the stream if it is missing, and refuses to go on if the server made something else of it: older servers leave out what they
-/// do not know without a word. The answer knows how the stream is now.
-pub(super) async fn ensure(jetstream: &jetstream::Context) -> Result<Stream, RelayError> {
+/// do not know without a word.
+pub(super) async fn ensure(jetstream: &jetstream::Context) -> Result<(), RelayError> {
     let wanted = Config {
         name: STREAM_NAME.to_owned(),
         subjects: vec![format!("{SUBJECT_ROOT}.>")],
@@ -42,5 +42,10 @@ pub(super) async fn ensure(jetstream: &jetstream::Context) -> Result<Stream, Rel
         ("discard", got.discard == wanted.discard),
     ];
     let differing: Vec<_> = differing.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
-    if differing.is_empty() { Ok(stream) } else { Err(RelayError::Configuration(differing.join(", "))) }
+    if differing.is_empty() { Ok(()) } else { Err(RelayError::Configuration(differing.join(", "))) }
+}
+
+/// The stream as it is now.
+pub(super) async fn get(jetstream: &jetstream::Context) -> Result<Stream, RelayError> {
+    jetstream.get_stream(STREAM_NAME).await.map_err(|e| RelayError::Nats(e.to_string()))
 }
