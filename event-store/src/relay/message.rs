@@ -102,3 +102,73 @@ fn without_payload(event: &Recorded) -> Recorded {
     let null = || RawValue::from_string("null".to_owned()).expect("null is JSON");
     Recorded { payload: null(), metadata: null(), ..event.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+    use chrono::DateTime;
+    use serde_json::value::RawValue;
+    use uuid::Uuid;
+
+    use super::{Chain, Naming, event_id_of};
+    use crate::{event::Recorded, partition::PARTITION_COUNT};
+
+    const SIZE_MAX: usize = 10_000;
+
+    fn event(position: i64, text: &str) -> Recorded {
+        Recorded {
+            position,
+            tenant_position: position,
+            event_id: Uuid::from_u128(u128::from(position.unsigned_abs())),
+            tenant_id: Uuid::from_u128(u128::from(position.unsigned_abs() % 2)),
+            aggregate_type: "letter".to_owned(),
+            aggregate_id: Uuid::nil(),
+            sequence: position,
+            event_type: "letter.sent".to_owned(),
+            event_version: 1,
+            occurred_at: DateTime::UNIX_EPOCH,
+            payload: RawValue::from_string(format!("\"{text}\"")).expect("it is JSON"),
+            metadata: RawValue::from_string("{}".to_owned()).expect("it is JSON"),
+            leaf_hash: Vec::new(),
+        }
+    }
+
+    fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+        headers.get(name).map(|value| value.as_str())
+    }
+
+    #[test]
+    fn each_message_is_tied_to_the_one_before_it() {
+        let mut chain = Chain::new(Naming::Plain, [7; PARTITION_COUNT], 41);
+        let headers: Vec<_> =
+            (8..11).map(|position| chain.next(&event(position, "x"), SIZE_MAX).expect("it fits").headers).collect();
+        let read = |name| headers.iter().map(|headers| header(headers, name)).collect::<Vec<_>>();
+        let names: Vec<_> = (8..11).map(|position| Uuid::from_u128(position).to_string()).collect();
+        assert_eq!(read("Nats-Expected-Last-Sequence"), [Some("41"), Some("42"), Some("43")]);
+        assert_eq!(read("Nats-Expected-Last-Msg-Id"), [None, Some(names[0].as_str()), Some(names[1].as_str())]);
+        assert_eq!(read("Nats-Msg-Id"), [Some(names[0].as_str()), Some(names[1].as_str()), Some(names[2].as_str())]);
+        assert_eq!(read("Hub-Position"), [Some("8"), Some("9"), Some("10")]);
+        // The third is of the first's tenant.
+        assert_eq!(read("Hub-Previous-Position"), [Some("7"), Some("7"), Some("8")]);
+    }
+
+    #[test]
+    fn a_message_published_again_has_a_new_name_of_the_same_event() {
+        let mut chain = Chain::new(Naming::Again, [0; PARTITION_COUNT], 41);
+        let message = chain.next(&event(1, "x"), SIZE_MAX).expect("it fits");
+        let name = header(&message.headers, "Nats-Msg-Id").expect("it has a name");
+        assert_eq!(name, format!("{}.42", Uuid::from_u128(1)));
+        assert_eq!(event_id_of(name), Some(Uuid::from_u128(1)));
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_without_its_payload() {
+        let mut chain = Chain::new(Naming::Plain, [0; PARTITION_COUNT], 0);
+        let message = chain.next(&event(1, &"x".repeat(SIZE_MAX)), SIZE_MAX).expect("it is JSON");
+        let size: usize =
+            header(&message.headers, "Hub-Payload-Omitted").and_then(|v| v.parse().ok()).expect("its size");
+        assert!(size > SIZE_MAX && message.payload.len() < SIZE_MAX);
+        let sent: Recorded = serde_json::from_slice(&message.payload).expect("it is an event");
+        assert_eq!((sent.position, sent.payload.get(), sent.metadata.get()), (1, "null", "null"));
+    }
+}

@@ -1,9 +1,9 @@
-//! Publishing with many messages on their way, and taking their acknowledgements in order.
+//! Publishing with many messages on their way, and taking the server's answers.
 
 use std::{collections::VecDeque, fmt, pin::Pin, sync::atomic::Ordering, time::Duration, vec};
 
 use async_nats::{
-    Client, Message, Subject, Subscriber,
+    Client, Message, Subscriber,
     connection::State,
     jetstream::{self, stream},
 };
@@ -17,8 +17,11 @@ use crate::{partition::STREAM_NAME, tail::Tail};
 /// At most so many messages are published and not yet acknowledged.
 const IN_FLIGHT_MAX: usize = 256;
 
-/// When no acknowledgement comes for so long, the oldest message counts as lost.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// One of so many messages asks for an answer, which stands for all before it.
+const MESSAGES_PER_ANSWER: u64 = 32;
+
+/// When no answer comes for so long, the oldest message counts as lost.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The connection is looked at this often.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,7 +36,7 @@ pub(super) enum Stop {
     Refused { reason: String },
     /// The server remembers the message at another place in the stream, where it no longer holds it.
     Remembered { sequence: u64 },
-    /// No acknowledgement came.
+    /// No answer came.
     TimedOut,
     /// The connection was gone for a moment; the server may have come back without what it had.
     Reconnected,
@@ -61,7 +64,7 @@ impl fmt::Display for Stop {
             Self::Remembered { sequence } => {
                 write!(formatter, "the server remembers a message as its number {sequence}, where it does not belong")
             }
-            Self::TimedOut => formatter.write_str("a message was not acknowledged in time"),
+            Self::TimedOut => formatter.write_str("a message was not answered in time"),
             Self::Reconnected => formatter.write_str("the connection was gone"),
             Self::Changed => formatter.write_str("the stream does not end where it should"),
         }
@@ -98,9 +101,10 @@ pub(super) struct Window<'a> {
     first_sequence: u64,
     was_empty: bool,
     connects: u64,
-    /// All acknowledgements come here; those of an earlier window go nowhere.
+    /// All answers come here, each on a subject that ends with the place that its message should have in the stream; those of an earlier
+    /// window go nowhere.
     answers: Subscriber,
-    inbox: Subject,
+    inbox: String,
     /// The partitions of the messages on their way.
     in_flight: VecDeque<usize>,
     heard_at: Instant,
@@ -117,8 +121,8 @@ impl<'a> Window<'a> {
         connects: u64,
         progress: &'a watch::Sender<Progress>,
     ) -> Result<Self, RelayError> {
-        let inbox = Subject::from(client.new_inbox());
-        let answers = client.subscribe(inbox.clone()).await.map_err(|e| RelayError::Nats(e.to_string()))?;
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(format!("{inbox}.*")).await.map_err(|e| RelayError::Nats(e.to_string()))?;
         Ok(Self {
             client,
             tail,
@@ -151,13 +155,14 @@ impl<'a> Window<'a> {
             while self.in_flight.len() < IN_FLIGHT_MAX
                 && let Some(message) = page.next()
             {
-                if let Some(stop) = self.send(message).await {
+                let last = page.as_slice().is_empty();
+                if let Some(stop) = self.send(message, last).await {
                     return Ok(stop);
                 }
             }
             tokio::select! {
                 biased;
-                // First, so that the window does not run empty while acknowledgements keep coming.
+                // First, so that the window does not run empty while answers keep coming.
                 next = source.next(), if page.as_slice().is_empty() => page = next?.into_iter(),
                 answer = self.answers.next(), if !self.in_flight.is_empty() => {
                     quiet_checks = 0;
@@ -185,17 +190,24 @@ impl<'a> Window<'a> {
         }
     }
 
-    async fn send(&mut self, message: Outgoing) -> Option<Stop> {
+    /// Sends a message; one of some, and the last before a pause, asks for an answer.
+    async fn send(&mut self, message: Outgoing, last: bool) -> Option<Stop> {
         let Outgoing { subject, headers, payload, partition } = message;
         if self.in_flight.is_empty() {
             self.heard_at = Instant::now();
         }
-        let sending = self.client.publish_with_reply_and_headers(subject, self.inbox.clone(), headers, payload);
-        match tokio::time::timeout(ACK_TIMEOUT, sending).await {
-            Ok(Ok(())) => {
-                self.in_flight.push_back(partition);
-                None
+        self.in_flight.push_back(partition);
+        let place = self.sequence + self.in_flight.len() as u64;
+        let sending = async {
+            if last || place.is_multiple_of(MESSAGES_PER_ANSWER) {
+                let reply = format!("{}.{place}", self.inbox);
+                self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+            } else {
+                self.client.publish_with_headers(subject, headers, payload).await
             }
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, sending).await {
+            Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Stop::Refused { reason: error.to_string() }),
             Err(_) => Some(Stop::TimedOut),
         }
@@ -227,9 +239,14 @@ impl<'a> Window<'a> {
         stop
     }
 
-    /// The next message is in the stream, in its place.
+    /// A message is in its place in the stream, and with it all before it: the server took it because the one before it was there. So
+    /// not every message needs an answer, one that was lost or overtaken is no loss, and one that comes again says nothing new.
     fn acknowledge(&mut self, message: &Message) -> Result<(), Stop> {
         let refused = |reason: String| Stop::Refused { reason };
+        let place: u64 = message.subject.rsplit('.').next().and_then(|token| token.parse().ok()).unwrap_or(0);
+        if place <= self.sequence {
+            return Ok(());
+        }
         if let Some(status) = message.status {
             return Err(refused(format!("status {status}")));
         }
@@ -237,18 +254,19 @@ impl<'a> Window<'a> {
         if let Some(refusal) = answer.error {
             return Err(refused(refusal.description));
         }
-        if answer.sequence != self.sequence + 1 {
+        if answer.sequence != place {
             return Err(match answer.duplicate {
                 true => Stop::Remembered { sequence: answer.sequence },
-                false => refused(format!("it was put at {} instead of {}", answer.sequence, self.sequence + 1)),
+                false => refused(format!("it was put at {} instead of {place}", answer.sequence)),
             });
         }
-        let Some(partition) = self.in_flight.pop_front() else {
-            return Err(refused("an acknowledgement of nothing came".to_owned()));
-        };
-        self.sequence += 1;
-        self.acknowledged.position += 1;
-        self.acknowledged.partitions[partition] = self.acknowledged.position;
+        while self.sequence < place
+            && let Some(partition) = self.in_flight.pop_front()
+        {
+            self.sequence += 1;
+            self.acknowledged.position += 1;
+            self.acknowledged.partitions[partition] = self.acknowledged.position;
+        }
         Ok(())
     }
 
@@ -260,7 +278,7 @@ impl<'a> Window<'a> {
         if self.client.statistics().connects.load(Ordering::Relaxed) != self.connects {
             return Ok(Some(Stop::Reconnected));
         }
-        let late = !self.in_flight.is_empty() && self.heard_at.elapsed() > ACK_TIMEOUT;
+        let late = !self.in_flight.is_empty() && self.heard_at.elapsed() > ANSWER_TIMEOUT;
         Ok(late.then_some(Stop::TimedOut))
     }
 
