@@ -1,6 +1,6 @@
 //! The relay: reads the log in order and publishes it on NATS JetStream; one is active, elected by a lock in PostgreSQL.
 //!
-//! Where it begins is what the stream itself last holds, so neither a crash nor a lost disk needs a record of its own. Up to 256 messages
+//! Where it begins is what the stream itself last holds, so neither a crash nor a lost disk needs a record of its own. Up to a thousand messages
 //! are on their way at once, and each says behind which message it belongs: when one is lost or refused, the server refuses all that
 //! follow, so there is never a gap in the stream, not even while two relays believe that they lead. NATS down: the relay waits,
 //! nobody else does.
