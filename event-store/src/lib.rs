@@ -29,12 +29,12 @@ pub const QUERIES: &[&str] = &[
     append::APPEND,
     append::LAST_EVENTS,
     append::OUTCOME,
-    relay::READ_CURSOR,
-    relay::SET_CURSOR,
-    relay::MOVE_CURSOR,
-    relay::EVENT_AT,
-    relay::KEPT_AT,
-    relay::LAST_OF_TENANTS,
+    relay::cursor::READ_CURSOR,
+    relay::cursor::SET_CURSOR,
+    relay::cursor::MOVE_CURSOR,
+    relay::start::EVENT_AT,
+    relay::start::KEPT_AT,
+    relay::start::LAST_OF_TENANTS,
     relay::ELECT,
 ];
 

@@ -5,10 +5,10 @@
 //! follow, so there is never a gap in the stream, not even while two relays believe that they lead. NATS down: the relay waits,
 //! nobody else does.
 
-mod cursor;
+pub(crate) mod cursor;
 mod message;
 mod source;
-mod start;
+pub(crate) mod start;
 mod stream;
 mod window;
 
@@ -26,10 +26,6 @@ use crate::{
     tail::Tail,
 };
 
-pub(crate) use self::{
-    cursor::{MOVE_CURSOR, READ_CURSOR, SET_CURSOR},
-    start::{EVENT_AT, KEPT_AT, LAST_OF_TENANTS},
-};
 use self::{
     message::Naming,
     start::Start,
@@ -121,7 +117,7 @@ impl Relay {
             }
         }
         // What nobody publishes is seen to pile up.
-        if let Ok(row) = sqlx::query(READ_CURSOR).fetch_one(&self.pool).await
+        if let Ok(row) = sqlx::query(cursor::READ_CURSOR).fetch_one(&self.pool).await
             && let Ok(position) = row.try_get("position")
         {
             window::show_lag(&self.tail, position);

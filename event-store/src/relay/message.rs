@@ -1,7 +1,7 @@
 //! An event as a message: its subject, its headers, and what of it fits.
 
 use async_nats::{
-    HeaderMap, Subject,
+    HeaderMap, HeaderName, Subject,
     header::{NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID},
 };
 use bytes::Bytes;
@@ -12,6 +12,9 @@ use crate::{
     event::Recorded,
     partition::{OMITTED_HEADER, PARTITION_COUNT, POSITION_HEADER, PREVIOUS_POSITION_HEADER, partition_of, subject_of},
 };
+
+/// What an event takes as JSON besides payload and metadata, roughly.
+const FRAME_BYTES: usize = 512;
 
 /// What the headers of a message may take of what the server allows for headers and payload together.
 const HEADERS_BYTES_MAX: usize = 1_024;
@@ -78,10 +81,11 @@ impl Chain {
         let name = self.naming.name(event.event_id, self.sequence);
         headers.insert(NATS_MESSAGE_ID, name.as_str());
         self.name = Some(name);
-        headers.insert(POSITION_HEADER, event.position.to_string());
-        headers.insert(PREVIOUS_POSITION_HEADER, self.partitions[partition].to_string());
+        headers.insert(HeaderName::from_static(POSITION_HEADER), event.position.to_string());
+        headers.insert(HeaderName::from_static(PREVIOUS_POSITION_HEADER), self.partitions[partition].to_string());
         self.partitions[partition] = event.position;
-        let mut payload = serde_json::to_vec(event)?;
+        let mut payload = Vec::with_capacity(event.payload.get().len() + event.metadata.get().len() + FRAME_BYTES);
+        serde_json::to_writer(&mut payload, event)?;
         if payload.len() + HEADERS_BYTES_MAX > size_max {
             headers.insert(OMITTED_HEADER, payload.len().to_string());
             tracing::warn!(

@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{Progress, RelayError, message::Outgoing, source::Source, start::Start};
 use crate::{partition::STREAM_NAME, tail::Tail};
 
-/// At most so many messages are published and not yet acknowledged; with 256 the server is idle a third of the time (measured).
+/// At most so many messages are published and not yet acknowledged.
 const IN_FLIGHT_MAX: usize = 1_024;
 
 /// One of so many messages asks for an answer, which stands for all before it.
