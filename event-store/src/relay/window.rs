@@ -190,7 +190,8 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Sends a message; one of some, and the last before a pause, asks for an answer.
+    /// Sends a message; one of some, and the last before a pause, asks for an answer. So does the first, because only its answer tells that
+    /// the server remembers it: those behind it are refused by newer servers, whatever is remembered.
     async fn send(&mut self, message: Outgoing, last: bool) -> Option<Stop> {
         let Outgoing { subject, headers, payload, partition } = message;
         if self.in_flight.is_empty() {
@@ -199,7 +200,7 @@ impl<'a> Window<'a> {
         self.in_flight.push_back(partition);
         let place = self.sequence + self.in_flight.len() as u64;
         let sending = async {
-            if last || place.is_multiple_of(MESSAGES_PER_ANSWER) {
+            if last || place == self.first_sequence + 1 || place.is_multiple_of(MESSAGES_PER_ANSWER) {
                 let reply = format!("{}.{place}", self.inbox);
                 self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await
             } else {
