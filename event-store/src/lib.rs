@@ -8,6 +8,7 @@ pub mod clock;
 pub mod election;
 pub mod event;
 mod gate;
+pub mod import;
 pub mod log;
 pub mod partition;
 pub mod relay;
@@ -29,6 +30,9 @@ pub const QUERIES: &[&str] = &[
     append::APPEND,
     append::LAST_EVENTS,
     append::OUTCOME,
+    import::REGISTER,
+    import::STATE,
+    import::IMPORT,
     relay::READ_CURSOR,
     relay::MOVE_CURSOR,
     relay::ELECT,
