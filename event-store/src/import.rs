@@ -10,12 +10,12 @@ mod columns;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use sqlx::{Connection, FromRow, PgConnection, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use crate::event::{Leaf, leaf_hash};
+use crate::event::{Leaf, decode, leaf_hash};
 
 use self::columns::Columns;
 
@@ -69,6 +69,16 @@ pub struct ImportEvent {
     pub source: Option<Box<RawValue>>,
     /// What postgres-es calls the stream, if it comes from there.
     pub origin: Option<Origin>,
+}
+
+impl ImportEvent {
+    /// The event as its aggregate's own type.
+    ///
+    /// # Errors
+    /// When the payload does not fit the type.
+    pub fn decode<E: DeserializeOwned>(&self) -> Result<E, serde_json::Error> {
+        decode(&self.aggregate_type, &self.event_type, &self.payload)
+    }
 }
 
 /// A stream's name in a table of postgres-es.
