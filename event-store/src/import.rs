@@ -134,12 +134,8 @@ impl Identity {
     /// Never: metadata is plain data.
     #[must_use]
     pub fn derive(&self, event: &ImportEvent, command_id: Uuid) -> Derived {
-        let metadata = Written {
-            actor: &self.actor,
-            command_id,
-            correlation_id: self.import_id,
-            source: event.source.as_deref(),
-        };
+        let metadata =
+            Written { actor: &self.actor, command_id, correlation_id: self.import_id, source: event.source.as_deref() };
         let metadata = serde_json::to_string(&metadata).expect("metadata is plain data");
         let millis = u64::try_from(event.occurred_at.timestamp_millis()).unwrap_or(0);
         let event_id =
@@ -185,7 +181,9 @@ pub fn name_is_plain(name: &str) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// Nothing was appended: a stream of the batch is not where the batch begins.
-    #[error("{aggregate_type} {aggregate_id} of tenant {tenant_id} is at sequence {actual}, the import goes on after {expected}")]
+    #[error(
+        "{aggregate_type} {aggregate_id} of tenant {tenant_id} is at sequence {actual}, the import goes on after {expected}"
+    )]
     Conflict { tenant_id: Uuid, aggregate_type: String, aggregate_id: Uuid, expected: i64, actual: i64 },
     /// Nothing was appended: another process appends for the same import.
     #[error("the import has appended {actual} events, not {expected}: is it running twice?")]
@@ -231,10 +229,7 @@ impl Import {
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn look_up(
-        pool: &PgPool,
-        import_id: Uuid,
-    ) -> Result<Option<(String, i64, DateTime<Utc>)>, sqlx::Error> {
+    pub async fn look_up(pool: &PgPool, import_id: Uuid) -> Result<Option<(String, i64, DateTime<Utc>)>, sqlx::Error> {
         let state: Option<State> = sqlx::query_as(STATE).bind(import_id).fetch_optional(pool).await?;
         Ok(state.map(|state| (state.source, state.event_count, state.started_at)))
     }

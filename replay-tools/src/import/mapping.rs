@@ -166,10 +166,7 @@ impl Mapping {
             occurred_at: self.time_of(&texts)?.unwrap_or(imported_at),
             payload: payload.map_or_else(empty, ToOwned::to_owned),
             source: Some(to_raw_value(&kept).map_err(|error| error.to_string())?),
-            origin: Some(Origin {
-                aggregate_type: row.aggregate_type.clone(),
-                aggregate_id: row.aggregate_id.clone(),
-            }),
+            origin: Some(Origin { aggregate_type: row.aggregate_type.clone(), aggregate_id: row.aggregate_id.clone() }),
         })
     }
 
@@ -195,9 +192,9 @@ impl Mapping {
         if let Some(mapped) = self.event_versions.get(version) {
             return Ok(*mapped);
         }
-        let whole = version.split_once('.').map_or(version, |(whole, rest)| {
-            if rest.split('.').all(|part| part == "0") { whole } else { version }
-        });
+        let whole = version
+            .split_once('.')
+            .map_or(version, |(whole, rest)| if rest.split('.').all(|part| part == "0") { whole } else { version });
         let number = whole.parse().ok().filter(|number| *number > 0 && !whole.starts_with(['0', '+']));
         number.ok_or_else(|| format!("event version `{version}` is no whole number; say which one it is"))
     }
@@ -222,8 +219,9 @@ pub fn snake_case(name: &str) -> String {
         if letter.is_ascii_uppercase() && place > 0 {
             let before = letters[place - 1];
             let next_is_lower = letters.get(place + 1).is_some_and(char::is_ascii_lowercase);
-            let word_begins =
-                before.is_ascii_lowercase() || before.is_ascii_digit() || (before.is_ascii_uppercase() && next_is_lower);
+            let word_begins = before.is_ascii_lowercase()
+                || before.is_ascii_digit()
+                || (before.is_ascii_uppercase() && next_is_lower);
             if word_begins {
                 snake.push('_');
             }

@@ -236,7 +236,9 @@ impl Run<'_> {
                 let kind = (row.aggregate_type.clone(), event.event_type.clone());
                 *report.kinds.entry(kind).or_insert(0) += 1;
                 if report.kinds.len() > KIND_COUNT_MAX {
-                    return Err(RowError::of(&row, format!("there are more than {KIND_COUNT_MAX} kinds of events")).into());
+                    return Err(
+                        RowError::of(&row, format!("there are more than {KIND_COUNT_MAX} kinds of events")).into()
+                    );
                 }
                 before = Some((row, event.tenant_id));
                 events.push(event);
@@ -327,9 +329,8 @@ impl Types {
 
 /// Whether the row begins a stream; an error when it neither does nor continues the one before it.
 fn follows(before: Option<&(SourceRow, Uuid)>, row: &SourceRow, event: &ImportEvent) -> Result<bool, RowError> {
-    let same = before.filter(|(last, _)| {
-        last.aggregate_type == row.aggregate_type && last.aggregate_id == row.aggregate_id
-    });
+    let same =
+        before.filter(|(last, _)| last.aggregate_type == row.aggregate_type && last.aggregate_id == row.aggregate_id);
     let Some((last, tenant_id)) = same else {
         return if row.sequence == 1 { Ok(true) } else { Err(RowError::of(row, "the stream does not begin with 1")) };
     };

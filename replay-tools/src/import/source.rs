@@ -66,8 +66,7 @@ impl Source {
             }
             Err(error) => return Err(error.into()),
         };
-        let columns: Vec<(String, String)> =
-            sqlx::query_as(COLUMNS_OF).bind(table).fetch_all(&mut connection).await?;
+        let columns: Vec<(String, String)> = sqlx::query_as(COLUMNS_OF).bind(table).fetch_all(&mut connection).await?;
         for (name, types) in COLUMNS {
             let found = columns.iter().find(|(column, _)| column == name);
             let what = match found {
