@@ -311,6 +311,17 @@ impl Import {
         }
     }
 
+    /// Ends the connection in order; what was appended stays either way.
+    ///
+    /// # Errors
+    /// When PostgreSQL is gone.
+    pub async fn close(self) -> Result<(), sqlx::Error> {
+        match self.connection {
+            Some(connection) => connection.close().await,
+            None => Ok(()),
+        }
+    }
+
     async fn send(&mut self, columns: &Columns<'_>, now: DateTime<Utc>) -> Result<Verdict, sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,

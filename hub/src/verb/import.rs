@@ -72,7 +72,9 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
 }
 
 async fn bring(pool: &PgPool, arguments: &PostgresEs) -> anyhow::Result<Report> {
-    migrate(pool).await.context("the log is not ready for an import")?;
+    if !arguments.dry_run {
+        migrate(pool).await.context("the log is not ready for an import")?;
+    }
     let tenant = match (arguments.tenant, &arguments.tenant_key) {
         (Some(tenant), _) => TenantOf::All(tenant),
         (None, key) => TenantOf::Key(key.clone().expect("clap asks for one of both")),

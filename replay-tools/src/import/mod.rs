@@ -178,6 +178,7 @@ pub async fn import_postgres_es(
         run.append(&mut source, &mut report).await?;
         run.verify(&mut source, &mut report).await?;
     }
+    source.close().await?;
     Ok(report)
 }
 
@@ -274,7 +275,7 @@ impl Run<'_> {
         if import.event_count() != report.row_count {
             return Err(ImportError::Count { appended: import.event_count(), row_count: report.row_count });
         }
-        Ok(())
+        import.close().await.map_err(ImportError::Target)
     }
 
     async fn verify(&self, source: &mut Source, report: &mut Report) -> Result<(), ImportError> {

@@ -26,7 +26,7 @@ pub(crate) const TABLE: &str = "SELECT to_regclass($1)::text";
 pub(crate) const COLUMNS_OF: &str = "SELECT attname::text, split_part(format_type(atttypid, atttypmod), '(', 1) FROM pg_attribute \
      WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
 
-/// The database, and how much it holds of what is imported.
+/// The name of the database.
 pub(crate) const DATABASE: &str = "SELECT current_database()::text";
 
 /// In which order rows are read.
@@ -82,6 +82,11 @@ impl Source {
     /// The name of the table, quoted.
     pub(super) fn table(&self) -> &str {
         &self.table
+    }
+
+    /// Gives the snapshot back and ends the connection.
+    pub(super) async fn close(self) -> Result<(), ImportError> {
+        Ok(self.connection.close().await?)
     }
 
     /// How many rows there are.
