@@ -7,13 +7,13 @@ pub mod verify;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
-    import::COLUMNS_OF,
-    import::DATABASE,
-    import::EVENTS,
-    import::HEADS,
-    import::TABLE,
-    verify::HEADS_OF_TENANTS,
+    import::source::COLUMNS_OF,
+    import::source::DATABASE,
+    import::source::TABLE,
+    import::target::EVENTS,
+    import::target::HEADS,
     verify::HEADS_OF_STREAMS,
-    verify::OUTCOMES,
+    verify::HEADS_OF_TENANTS,
     verify::MISPLACED,
+    verify::OUTCOMES,
 ];

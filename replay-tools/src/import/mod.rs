@@ -10,8 +10,8 @@
 //! command, and rows that were added to the source since are imported by one more run.
 
 pub mod mapping;
-mod source;
-mod target;
+pub(crate) mod source;
+pub(crate) mod target;
 
 use std::collections::BTreeMap;
 
@@ -26,9 +26,6 @@ use self::{
     mapping::{Mapping, NAMESPACE, RowError, SourceRow},
     source::{Order, Source},
 };
-
-pub(crate) use source::{COLUMNS_OF, DATABASE, TABLE};
-pub(crate) use target::{EVENTS, HEADS};
 
 /// Who the importer is in the metadata of the events.
 const ACTOR: &str = "import:postgres-es";

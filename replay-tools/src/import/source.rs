@@ -1,7 +1,7 @@
 //! The table that is imported, read in one snapshot, row after row, a page in memory at a time.
 
 use futures::TryStreamExt as _;
-use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 
 use super::{ImportError, mapping::SourceRow};
 
@@ -52,9 +52,9 @@ impl Source {
     /// Connects, and makes sure that this is a table of postgres-es.
     pub(super) async fn open(url: &str, table: &str) -> Result<Self, ImportError> {
         let options: PgConnectOptions = url.parse().map_err(ImportError::SourceUrl)?;
-        let mut connection = PgConnection::connect_with(&options.application_name("hub-import"))
-            .await
-            .map_err(ImportError::SourceConnection)?;
+        // One statement hands out the whole table; that it takes long is no news.
+        let options = options.application_name("hub-import").disable_statement_logging();
+        let mut connection = PgConnection::connect_with(&options).await.map_err(ImportError::SourceConnection)?;
         sqlx::query(BEGIN).execute(&mut connection).await?;
         let database: String = sqlx::query_scalar(DATABASE).fetch_one(&mut connection).await?;
         let found: Result<Option<String>, _> = sqlx::query_scalar(TABLE).bind(table).fetch_one(&mut connection).await;

@@ -67,11 +67,13 @@ async fn heads(
         last.insert(key(event), event);
     }
     let streams: Vec<&ImportEvent> = last.into_values().collect();
+    // Planned anew each time: a plan that was made for an empty log would stay for the whole import.
     let rows: Vec<Head> = sqlx::query_as(HEADS)
         .bind(streams.iter().map(|event| event.tenant_id).collect::<Vec<_>>())
         .bind(streams.iter().map(|event| event.aggregate_type.as_str()).collect::<Vec<_>>())
         .bind(streams.iter().map(|event| event.aggregate_id).collect::<Vec<_>>())
         .bind(streams.iter().map(|event| event.sequence).collect::<Vec<_>>())
+        .persistent(false)
         .fetch_all(pool)
         .await
         .map_err(ImportError::Target)?;
@@ -105,6 +107,7 @@ pub(super) async fn compare(
         .bind(page.iter().map(|event| event.aggregate_type.as_str()).collect::<Vec<_>>())
         .bind(page.iter().map(|event| event.aggregate_id).collect::<Vec<_>>())
         .bind(page.iter().map(|event| event.sequence).collect::<Vec<_>>())
+        .persistent(false)
         .fetch_all(pool)
         .await
         .map_err(ImportError::Target)?;
