@@ -40,6 +40,8 @@ LANGUAGE plpgsql
 SET enable_seqscan = off
 SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
+-- A sequential scan that is left counts as so dear that each call would be compiled, for longer than it runs.
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -70,7 +72,7 @@ BEGIN
     END IF;
 
     UPDATE imports SET event_count = event_count + total, updated_at = i_at WHERE import_id = i_import;
-    UPDATE log_head SET position = log_head.position + total RETURNING log_head.position - total INTO base;
+    UPDATE log_head SET position = log_head.position + total WHERE only_row RETURNING log_head.position - total INTO base;
 
     SELECT array_agg(coalesce(h.position, 0) ORDER BY t.i) INTO tenant_base
     FROM unnest(t_tenant) WITH ORDINALITY AS t (tenant, i)
