@@ -8,6 +8,7 @@ pub mod clock;
 pub mod election;
 pub mod event;
 mod gate;
+pub mod import;
 pub mod log;
 pub mod partition;
 pub mod relay;
@@ -35,6 +36,9 @@ pub const QUERIES: &[&str] = &[
     relay::start::EVENT_AT,
     relay::start::KEPT_AT,
     relay::start::LAST_OF_TENANTS,
+    import::REGISTER,
+    import::STATE,
+    import::IMPORT,
     relay::ELECT,
 ];
 
