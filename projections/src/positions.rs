@@ -68,6 +68,13 @@ impl Positions {
         }
     }
 
+    /// Ends when PostgreSQL is watched.
+    pub(crate) async fn being_watched(&self) {
+        let mut watch = self.watch.subscribe();
+        // The sender is `self`, so this cannot fail.
+        drop(watch.wait_for(|watch| watch.awake).await);
+    }
+
     /// The right to tell about one projection what is read from PostgreSQL from now on.
     pub(crate) fn teller(&self, projection: &'static str) -> Teller {
         let mut watch = self.watch.subscribe();

@@ -26,6 +26,9 @@ const FEED_SIZE: usize = 4_096;
 /// A worker that ended unexpectedly is started again after so long.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
+/// The workers wait at most so long for PostgreSQL to be watched.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// At shutdown the workers may take so long to finish their batch.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -100,6 +103,8 @@ impl Runner {
         let feed = Feed::new(self.nats.clone(), Log::new(self.pool.clone()), self.upcasters.clone(), sender);
         let mut tasks = JoinSet::new();
         tasks.spawn(sentinel::run(self.pool.clone(), self.positions.clone(), shutdown.clone()));
+        // Whoever begins before would begin again at once. Without PostgreSQL it is each worker's own matter to wait for it.
+        drop(tokio::time::timeout(WATCH_TIMEOUT, self.positions.being_watched()).await);
         for projection in &self.projections {
             let worker = Worker::new(&self, projection.clone(), &feed);
             tasks.spawn(supervise(worker, shutdown.clone()));
