@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{Executor, PgConnection, PgPool, Postgres, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{checkpoint, partitions::Partitions};
@@ -161,13 +161,17 @@ impl Holder {
     }
 
     /// Is counted from now on, and looks at the others; `held` is the share that this worker has.
-    pub(crate) async fn survey(&self, pool: &PgPool, held: i16) -> Result<Survey, sqlx::Error> {
+    pub(crate) async fn survey<'e>(
+        &self,
+        executor: impl Executor<'e, Database = Postgres>,
+        held: i16,
+    ) -> Result<Survey, sqlx::Error> {
         let row = sqlx::query(SURVEY)
             .bind(self.projection)
             .bind(self.worker_id)
             .bind(self.lease.as_secs_f64())
             .bind(held)
-            .fetch_one(pool)
+            .fetch_one(executor)
             .await?;
         let least: Option<i64> = row.try_get("least")?;
         let small = |count: i64| u32::try_from(count).unwrap_or(0);

@@ -12,7 +12,7 @@ mod worker;
 use std::{sync::Arc, time::Duration};
 
 use hub_event_store::{log::Log, tail::Tail, upcast::Upcasters};
-use sqlx::PgPool;
+use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{sync::broadcast, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,9 @@ const FEED_SIZE: usize = 4_096;
 
 /// A worker that ended unexpectedly is started again after so long.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// Connecting to PostgreSQL may take so long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The workers wait at most so long for PostgreSQL to be watched.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -100,7 +103,7 @@ impl Runner {
     /// Runs until `shutdown`, then lets the workers finish their batches and gives the shares back.
     pub async fn run(self, shutdown: CancellationToken) {
         let (sender, _) = broadcast::channel(FEED_SIZE);
-        let feed = Feed::new(self.nats.clone(), Log::new(self.pool.clone()), self.upcasters.clone(), sender);
+        let feed = Feed::new(self.nats.clone(), Log::new(ready_connection(&self.pool)), self.upcasters.clone(), sender);
         let mut tasks = JoinSet::new();
         tasks.spawn(sentinel::run(self.pool.clone(), self.positions.clone(), shutdown.clone()));
         // Whoever begins before would begin again at once. Without PostgreSQL it is each worker's own matter to wait for it.
@@ -116,6 +119,15 @@ impl Runner {
             tracing::warn!("some projections did not finish their batch in time; it will be read again");
         }
     }
+}
+
+/// One connection that is not asked whether it still lives before each use: every event waits for it, and its loss does no harm.
+fn ready_connection(pool: &PgPool) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_lazy_with(pool.connect_options().as_ref().clone())
 }
 
 /// Keeps a worker alive: what panics in one projection is logged, and tried again after a while.

@@ -58,7 +58,7 @@ enum Wake {
 pub(super) struct Session<'a> {
     pub(super) worker: &'a Worker,
     /// Of its own, and not waiting for the disk.
-    connection: PgConnection,
+    pub(super) connection: PgConnection,
     pub(super) share: Share,
     /// Every event up to and with this one is taken in or passed over; at least the share's own position.
     pub(super) position: i64,

@@ -10,7 +10,7 @@ impl Session<'_> {
     /// Looks at the others, and gives away or takes up partitions.
     pub(super) async fn share_out(&mut self, shutdown: &CancellationToken) -> Result<(), Interruption> {
         let worker = self.worker;
-        let survey = worker.holder.survey(&worker.pool, self.share.name).await?;
+        let survey = worker.holder.survey(&mut self.connection, self.share.name).await?;
         let held = self.share.partitions.count();
         if survey.asks_for(held) {
             return self.give_away(survey.fair()).await;
