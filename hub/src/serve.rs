@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use hub_commands::Commands;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{Authenticator, CursorKey};
-use hub_projections::runner::Runner;
+use hub_projections::{positions::Positions, runner::Runner};
 use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
@@ -88,6 +88,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         None => None,
     };
     let tail = Tail::default();
+    let positions = Positions::default();
     let authenticator = Authenticator::new(key::stored(&pool).await.context("cannot read the administrators' keys")?);
     let background_end = CancellationToken::new();
     let mut background = Background::new(background_end.clone());
@@ -119,7 +120,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         background.spawn("relay", async move |end| relay.run(end).await);
     }
     if role.projects() {
-        let runner = Runner::new(pool.clone(), nats.clone(), tail.clone(), upcasters(), hub_projections::all());
+        let runner = Runner::new(pool.clone(), nats.clone(), tail.clone(), upcasters(), hub_projections::all())
+            .with_positions(positions.clone());
         background.spawn("projections", async move |end| runner.run(end).await);
     }
     let queries = role.serves_queries().then(|| {

@@ -8,6 +8,7 @@ use schemars::schema_for;
 use sqlx::{PgConnection, Row as _, types::Json};
 
 use crate::{
+    live::{LiveRows, LiveTable},
     model::{OnPoison, ReadModel},
     projection::{ApplyError, Difference, Projection, Target},
 };
@@ -241,6 +242,10 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
 
     fn row_count<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<i64, sqlx::Error>> {
         Box::pin(sqlx::query_scalar(&self.count).fetch_one(connection))
+    }
+
+    fn live(&self) -> Option<Box<dyn LiveTable>> {
+        Some(Box::new(LiveRows::<M>::new(self)))
     }
 
     fn queries(&self) -> Vec<String> {

@@ -8,12 +8,15 @@ pub mod checkpoint;
 mod delivery;
 mod incoming;
 pub mod keyed;
+pub mod live;
 pub mod model;
 mod parked;
+pub mod partitions;
 pub mod positions;
 pub mod projection;
 pub mod rebuild;
 pub mod runner;
+mod share;
 pub mod status;
 pub mod verify;
 
@@ -56,16 +59,16 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
 /// in [`Projection::queries`].
 pub const QUERIES: &[&str] = &[
     checkpoint::ENSURE,
-    checkpoint::ACQUIRE,
     checkpoint::MOVE,
-    checkpoint::RENEW,
-    checkpoint::RELEASE,
     checkpoint::RELEASE_ALL,
+    checkpoint::FORGET_ALL,
     checkpoint::STOP,
     checkpoint::RESUME,
     checkpoint::LOCK,
     checkpoint::REPLACE,
+    checkpoint::DROP_OTHERS,
     checkpoint::POSITION,
+    checkpoint::REACHED,
     keyed::SWAP,
     parked::STREAMS,
     parked::POSITIONS,
@@ -73,6 +76,15 @@ pub const QUERIES: &[&str] = &[
     parked::PARK,
     parked::CLEAR,
     rebuild::LOCK,
+    share::VERSION,
+    share::ACQUIRE,
+    share::RENEW,
+    share::RELEASE,
+    share::FORGET,
+    share::SURVEY,
+    share::SPLIT,
+    share::REMOVE,
+    share::JOIN,
     status::STATUS,
     status::PARKED,
 ];
@@ -82,6 +94,7 @@ pub fn describe_metrics() {
     metrics::describe_counter!("hub_events_applied_total", "Events that a projection took in.");
     metrics::describe_gauge!("hub_projection_lag_events", "Events in the log that a projection has not taken in yet.");
     metrics::describe_gauge!("hub_projection_position", "The position that a projection has got to.");
+    metrics::describe_gauge!("hub_projection_partitions", "Partitions of a projection that this process works on.");
     metrics::describe_gauge!("hub_projection_parked_events", "Events that a projection has set aside.");
     metrics::describe_histogram!("hub_projection_batch_duration_seconds", "How long a projection took for one batch.");
     metrics::describe_counter!(

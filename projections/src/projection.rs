@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use hub_event_store::event::Recorded;
 use sqlx::PgConnection;
 
-use crate::model::OnPoison;
+use crate::{live::LiveTable, model::OnPoison};
 
 /// Where rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,11 @@ pub trait Projection: fmt::Debug + Send + Sync + 'static {
 
     /// How many rows the live table has.
     fn row_count<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<i64, sqlx::Error>>;
+
+    /// Its live table for one worker that alone writes it, if it has a faster way than `apply`.
+    fn live(&self) -> Option<Box<dyn LiveTable>> {
+        None
+    }
 
     /// Every SQL text it sends to its live table, for the test that prepares each against the migrated schema.
     fn queries(&self) -> Vec<String>;

@@ -10,10 +10,11 @@ use sqlx::{PgPool, Row};
 use crate::projection::Projection;
 
 /// The checkpoint of one projection and what it has parked.
-pub(crate) const STATUS: &str = "SELECT c.version, c.position, c.status, c.last_error, c.updated_at, \
-     coalesce(c.lease_until >= now(), false) AS held, \
+pub(crate) const STATUS: &str = "SELECT max(c.version) AS version, min(c.position) AS position, \
+     CASE WHEN bool_or(c.status = 'stopped') THEN 'stopped' ELSE 'running' END AS status, max(c.last_error) AS last_error, \
+     max(c.updated_at) AS updated_at, bool_and(c.lease_owner IS NOT NULL AND c.lease_until >= now()) AS held, \
      (SELECT count(*) FROM parked_events p WHERE p.projection = c.projection) AS parked \
-     FROM projection_checkpoints c WHERE c.projection = $1";
+     FROM projection_checkpoints c WHERE c.projection = $1 GROUP BY c.projection";
 
 /// The parked events of one projection.
 pub(crate) const PARKED: &str = "SELECT position, tenant_id, aggregate_type, aggregate_id, error, parked_at FROM parked_events \

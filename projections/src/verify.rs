@@ -60,7 +60,8 @@ pub async fn verify(
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
     let mut transaction = connection.begin().await?;
     sqlx::query(SNAPSHOT).execute(&mut *transaction).await?;
-    let position = checkpoint::position(&mut *transaction, name).await?;
+    let reached = checkpoint::reached(&mut *transaction, name).await?;
+    let position = reached.highest();
     let parked = parked::positions(&mut transaction, name).await?;
     projection.create(&mut transaction, Target::Expected).await?;
 
@@ -71,7 +72,7 @@ pub async fn verify(
         let Some(last) = page.last().map(incoming::Incoming::position) else {
             return Err(sqlx::Error::Protocol(format!("the log ends at {done}, before the checkpoint")).into());
         };
-        page.retain(|incoming| !parked.contains(&incoming.position()));
+        page.retain(|incoming| !parked.contains(&incoming.position()) && reached.covers(&incoming.event));
         let mut parking = Parking::default();
         let mut delivery = Delivery { projection, target: Target::Expected, parking: &mut parking };
         let newly_parked = delivery.deliver(&mut transaction, &page, None).await.map_err(VerifyError::of)?;
