@@ -5,7 +5,11 @@
 
 mod decode;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::TryStreamExt;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
@@ -35,7 +39,7 @@ const RANGE: &str = "COPY (SELECT position, tenant_position, event_id, tenant_id
      event_version, occurred_at, payload, metadata, leaf_hash FROM events WHERE position BETWEEN {range}{filter} ORDER BY position) \
      TO STDOUT (FORMAT binary)";
 
-/// Tells of an event type whether its events are wanted; must always answer the same.
+/// Tells of an event type whether its events are wanted; asked once a type and connection.
 pub type Wanted = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// A part of the log that is being read.
@@ -70,6 +74,7 @@ impl Scan {
                     first: position + 1 + place * RANGE_SIZE,
                     until,
                     wanted: wanted.clone(),
+                    verdicts: HashMap::new(),
                     excluded: BTreeSet::new(),
                 };
                 readers.spawn(reader.run(sender));
@@ -96,6 +101,8 @@ struct Reader {
     first: i64,
     until: i64,
     wanted: Option<Wanted>,
+    /// What was said of the types that were seen.
+    verdicts: HashMap<String, bool>,
     /// The types that were seen and are not wanted.
     excluded: BTreeSet<String>,
 }
@@ -135,9 +142,8 @@ impl Reader {
         while let Some(chunk) = chunks.try_next().await? {
             decoder.feed(&chunk, |row| {
                 seen += 1;
-                match &self.wanted {
-                    Some(wanted) if !wanted(row.event_type()?) => self.exclude(row.event_type()?),
-                    Some(_) | None => events.push(row.recorded()?),
+                if self.wants(row.event_type()?) {
+                    events.push(row.recorded()?);
                 }
                 Ok(())
             })?;
@@ -149,13 +155,23 @@ impl Reader {
         Ok(Page { events, until: last })
     }
 
+    fn wants(&mut self, event_type: &str) -> bool {
+        let Some(wanted) = &self.wanted else { return true };
+        if let Some(verdict) = self.verdicts.get(event_type) {
+            return *verdict;
+        }
+        let verdict = wanted(event_type);
+        self.verdicts.insert(event_type.to_owned(), verdict);
+        if !verdict {
+            self.exclude(event_type);
+        }
+        verdict
+    }
+
     fn exclude(&mut self, event_type: &str) {
         // It becomes part of an SQL text, so nothing but plain names may pass.
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
-        if !self.excluded.contains(event_type)
-            && self.excluded.len() < EXCLUDED_COUNT_MAX
-            && event_type.chars().all(plain)
-        {
+        if self.excluded.len() < EXCLUDED_COUNT_MAX && event_type.chars().all(plain) {
             self.excluded.insert(event_type.to_owned());
         }
     }
