@@ -64,6 +64,10 @@ impl Scan {
     /// Every event after `position` up to and with `until`, which must be in the log; only those whose type is `wanted`, if that is given.
     #[must_use]
     pub fn start(pool: &PgPool, position: i64, until: i64, wanted: Option<Wanted>) -> Self {
+        Self::read(pool, position, until, wanted, true)
+    }
+
+    fn read(pool: &PgPool, position: i64, until: i64, wanted: Option<Wanted>, whole: bool) -> Self {
         let mut readers = JoinSet::new();
         let range_count = (until - position).max(0).div_euclid(RANGE_SIZE) + 1;
         let pages = (0..CONNECTION_COUNT.min(range_count))
@@ -74,6 +78,7 @@ impl Scan {
                     first: position + 1 + place * RANGE_SIZE,
                     until,
                     wanted: wanted.clone(),
+                    whole,
                     verdicts: HashMap::new(),
                     excluded: BTreeSet::new(),
                 };
@@ -82,6 +87,12 @@ impl Scan {
             })
             .collect();
         Self { pages, turn: 0, _readers: readers }
+    }
+
+    /// As [`Scan::start`] for all events of a log that may have holes; who reads it finds them.
+    #[must_use]
+    pub fn of_damaged(pool: &PgPool, position: i64, until: i64) -> Self {
+        Self::read(pool, position, until, None, false)
     }
 
     /// The next page, `None` after the last one.
@@ -101,6 +112,8 @@ struct Reader {
     first: i64,
     until: i64,
     wanted: Option<Wanted>,
+    /// A hole is an error.
+    whole: bool,
     /// What was said of the types that were seen.
     verdicts: HashMap<String, bool>,
     /// The types that were seen and are not wanted.
@@ -134,7 +147,7 @@ impl Reader {
 
     async fn range(&mut self, connection: &mut PgConnection, first: i64, last: i64) -> Result<Page, sqlx::Error> {
         let statement = self.statement(first, last);
-        let unfiltered = self.excluded.is_empty();
+        let countable = self.whole && self.excluded.is_empty();
         let mut decoder = Decoder::default();
         let mut events = Vec::with_capacity(usize::try_from(last - first + 1).unwrap_or(0));
         let mut seen = 0;
@@ -149,7 +162,7 @@ impl Reader {
             })?;
         }
         decoder.finish()?;
-        if unfiltered && seen != last - first + 1 {
+        if countable && seen != last - first + 1 {
             return Err(sqlx::Error::Protocol(format!("the log has {seen} events from position {first} to {last}")));
         }
         Ok(Page { events, until: last })
