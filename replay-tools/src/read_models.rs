@@ -86,7 +86,9 @@ pub async fn verify_read_models(
                     .collect();
             }
             // The others are still worth knowing.
-            Err(error @ (verify::VerifyError::Poison { .. } | verify::VerifyError::Unsteady(_))) => report.trouble = Some(error.to_string()),
+            Err(error @ (verify::VerifyError::Poison { .. } | verify::VerifyError::Unsteady(_))) => {
+                report.trouble = Some(error.to_string())
+            }
             Err(error) => return Err(error),
         }
         reports.push(report);

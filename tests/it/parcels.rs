@@ -51,7 +51,7 @@ pub(crate) const LENIENT: u8 = 1;
 pub(crate) const SECOND_VERSION: u8 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-struct ParcelsRow {
+pub(crate) struct ParcelsRow {
     tenant_id: Uuid,
     id: Uuid,
     count: i64,

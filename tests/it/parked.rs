@@ -2,7 +2,7 @@
 
 use hub_event_store::upcast::Upcasters;
 use hub_projections::{
-    parked::repair::{Retried, RepairError, discard, discarded_events, retry},
+    parked::repair::{RepairError, Retried, discard, discarded_events, retry},
     rebuild::rebuild,
     status::parked_events,
 };
@@ -102,17 +102,16 @@ async fn a_row_that_postgresql_refuses_stops_only_its_own_stream() {
     let depot = Depot::new().await;
     let strict = parcels::<STRICT>();
     let running = depot.run(&strict);
-    depot.send(1, &[("sent", "a"), ("sent", "no \0 here"), ("sent", "c")]).await;
+    let head = depot.send(1, &[("sent", "a"), ("sent", "no \0 here")]).await;
+    depot.reaches(head).await;
     let head = depot.send(2, &[("sent", "d")]).await;
     depot.reaches(head).await;
     let retried = retry(depot.pool(), &Upcasters::default(), &strict, "parcels", None).await.unwrap();
-    assert_eq!(retried, Retried { taken: 0, left: 2 });
+    assert_eq!(retried, Retried { taken: 0, left: 1 });
+    assert!(parked(&depot).await[0].1.starts_with("the rows cannot be written"), "{:?}", parked(&depot).await);
     discard(depot.pool(), &strict, "parcels", 2, "unreadable", "os:ada").await.unwrap();
-    let retried = retry(depot.pool(), &Upcasters::default(), &strict, "parcels", None).await.unwrap();
-    assert_eq!(retried, Retried { taken: 1, left: 0 });
-    assert_eq!(depot.counts().await, [2, 1]);
     let head = depot.send(1, &[("sent", "e")]).await;
     depot.reaches(head).await;
-    assert_eq!((depot.counts().await, depot.differences(&strict).await), (vec![3, 1], vec![]));
+    assert_eq!((depot.counts().await, depot.differences(&strict).await), (vec![2, 1], vec![]));
     running.stop().await;
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hub_event_store::{scan::Scan, upcast::Upcasters};
 use hub_projections::{
     projection::Projection,
-    rebuild::{Rebuilt, RebuildError, build, build_within, discard, promote, rebuild, rollback},
+    rebuild::{RebuildError, Rebuilt, build, build_within, discard, promote, rebuild, rollback},
 };
 use hub_tests::kit::eventually;
 use sqlx::PgPool;
@@ -165,11 +165,13 @@ async fn a_worker_promotes_the_candidate_that_waits_for_its_version() {
     let head = depot.send(1, &[("sent", "x")]).await;
     depot.reaches(head).await;
     built(&depot, &new).await;
-    let id: String = sqlx::query_scalar("SELECT 'parcels_shadow'::regclass::oid::text").fetch_one(depot.pool()).await.unwrap();
+    let id: String =
+        sqlx::query_scalar("SELECT 'parcels_shadow'::regclass::oid::text").fetch_one(depot.pool()).await.unwrap();
     running.stop().await;
     let running = depot.run(&new);
     eventually(LIMIT, async || (depot.counts().await == [10]).then_some(())).await;
-    let live: String = sqlx::query_scalar("SELECT 'parcels'::regclass::oid::text").fetch_one(depot.pool()).await.unwrap();
+    let live: String =
+        sqlx::query_scalar("SELECT 'parcels'::regclass::oid::text").fetch_one(depot.pool()).await.unwrap();
     assert_eq!(live, id);
     running.stop().await;
 }
@@ -294,8 +296,7 @@ async fn what_does_not_fit_into_memory_is_built_as_well() {
     let head = depot.send(6, &[("lost", "z")]).await;
     let in_memory = built(&depot, &projections).await;
     promoted(&depot, &projections).await.unwrap();
-    let spilled =
-        build_within(0, depot.pool(), &Upcasters::default(), &projections, "parcels", NOTHING).await.unwrap();
+    let spilled = build_within(0, depot.pool(), &Upcasters::default(), &projections, "parcels", NOTHING).await.unwrap();
     assert_eq!(spilled, in_memory);
     assert_eq!((spilled.position, spilled.parked), (head, 3));
     promoted(&depot, &projections).await.unwrap();
