@@ -28,7 +28,7 @@ async fn rolled_back(depot: &Depot, projections: &[Arc<dyn Projection>]) -> Resu
 }
 
 async fn tables(pool: &PgPool) -> Vec<String> {
-    let names = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relname LIKE 'parcels%' ORDER BY relname";
+    let names = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relpersistence = 'p' AND relname LIKE 'parcels%' ORDER BY relname";
     sqlx::query_scalar(names).fetch_all(pool).await.unwrap()
 }
 
