@@ -13,6 +13,7 @@ pub mod log;
 pub mod partition;
 pub mod relay;
 pub mod repository;
+pub mod scan;
 pub mod store;
 pub mod tail;
 pub mod upcast;

@@ -21,6 +21,14 @@ impl Upcasters {
         Self(Arc::new(upcasters))
     }
 
+    /// Whether any version of this event type is lifted; asked once a type, not once an event.
+    #[must_use]
+    pub fn lifts(&self, event_type: &str) -> bool {
+        let versions = 1..=STEP_COUNT_MAX;
+        !self.0.is_empty()
+            && versions.map(|version| version.to_string()).any(|v| self.0.iter().any(|u| u.can_upcast(event_type, &v)))
+    }
+
     /// The event in its present shape.
     ///
     /// # Errors
