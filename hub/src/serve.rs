@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use hub_commands::Commands;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{Authenticator, CursorKey};
-use hub_projections::runner::Runner;
+use hub_projections::{positions::Positions, runner::Runner};
 use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
@@ -88,6 +88,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         None => None,
     };
     let tail = Tail::default();
+    let positions = Positions::default();
     let authenticator = Authenticator::new(key::stored(&pool).await.context("cannot read the administrators' keys")?);
     let background_end = CancellationToken::new();
     let mut background = Background::new(background_end.clone());
@@ -126,6 +127,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         Queries::new(hub_read_api::Settings {
             pool: pool::for_queries(&pool),
             tail,
+            positions: positions.clone(),
             authenticator,
             cursor_key: cursor_key(&secret_key),
             streams_max: STREAMS_MAX_DEFAULT,
@@ -134,7 +136,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     });
 
     let (router, _) = api::router(commands, queries, api::health(&pool, nats.as_ref()));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let serving = axum::serve(api::prompt(listener), router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let telemetry = telemetry::serve_metrics(metrics_listener, metrics, shutdown.clone());
     ready(bound);
     let requests = async { tokio::try_join!(async { serving.await.context("the API listener failed") }, telemetry) };

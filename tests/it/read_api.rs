@@ -29,7 +29,10 @@ use hub_event_store::{
     upcast::Upcasters,
 };
 use hub_http::{Authenticator, BearerKey, Caller, ConsistencyToken, CursorKey, Scope, health::Health};
-use hub_projections::runner::{Runner, Settings as Pace};
+use hub_projections::{
+    positions::Positions,
+    runner::{Runner, Settings as Pace},
+};
 use hub_read_api::{Queries, Settings};
 use hub_tests::kit::{Database, TestClock, eventually};
 use serde_json::{Value, json, value::RawValue};
@@ -234,7 +237,8 @@ fn build(pool: PgPool, tail: Tail, streams_max: usize, shutdown: CancellationTok
         caller(Who::Acme, "key:acme", Scope::Tenant(ACME)),
         caller(Who::Other, "key:other", Scope::Tenant(OTHER)),
     ]);
-    let settings = Settings { pool, tail, authenticator, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
+    let positions = Positions::default();
+    let settings = Settings { pool, tail, positions, authenticator, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
     let health = Health::new([], Duration::from_secs(1));
     let (router, document) = hub::api::router(None, Some(Queries::new(settings)), health);
     (router, serde_json::to_value(document).unwrap())
