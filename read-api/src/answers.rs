@@ -239,7 +239,28 @@ pub(crate) async fn keep(State(queries): State<Queries>, mut request: Request, n
 
 #[cfg(test)]
 mod tests {
+    use hub_event_store::tail::Tail;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+
+    fn key(target: &'static str) -> Key {
+        let caller = Caller { principal: "key:test".to_owned(), scope: hub_http::Scope::Platform };
+        Key { caller, target: PathAndQuery::from_static(target) }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_made_once_for_all_who_ask_meanwhile() {
+        let pool = sqlx::PgPool::connect_lazy("postgres://localhost/nowhere").unwrap();
+        let changes = Changes::new(pool, Tail::default(), CancellationToken::new());
+        let answers = Answers::new(Authenticator::default(), changes);
+        let flight = answers.join(&key("/v1/a")).map_err(|_| "taken").unwrap();
+        assert!(answers.join(&key("/v1/b")).is_ok());
+        let mut waiting = answers.join(&key("/v1/a")).map(|_| "free").unwrap_err();
+        drop(flight);
+        assert!(waiting.changed().await.is_err(), "the flight has ended");
+        assert!(answers.join(&key("/v1/a")).is_ok());
+    }
 
     #[test]
     fn the_tenant_of_a_path_is_known_or_everybody_counts() {

@@ -10,6 +10,7 @@ mod demo;
 mod documents;
 mod event_store;
 mod outage;
+mod overload;
 mod projections;
 mod queries;
 mod read_api;
