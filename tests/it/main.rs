@@ -11,6 +11,7 @@ mod documents;
 mod event_store;
 mod import;
 mod outage;
+mod overload;
 mod parcels;
 mod parked;
 mod projections;
