@@ -47,6 +47,8 @@ pub(crate) struct Office {
     pub(crate) unsettled: Mutex<Vec<Errand>>,
     pub(crate) remembered: Mutex<Vec<(Errand, Receipt)>>,
     pub(crate) round: u64,
+    /// A command without an aggregate has fewer events than this.
+    pub(crate) slip_count_max: usize,
 }
 
 /// The tenant of that number.
@@ -232,7 +234,7 @@ impl Office {
                 }
             }
             _ => {
-                let count = i64::try_from(random.between(1, 9)).expect("it is small");
+                let count = i64::try_from(random.between(1, self.slip_count_max)).expect("it is small");
                 let (stream, mark) = (random.id(), random.id());
                 Errand::Slips { tenant_id: tenant(tenant_number), stream, mark, expected_sequence: 0, count }
             }

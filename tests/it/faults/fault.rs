@@ -163,9 +163,9 @@ pub(crate) async fn on_carrier(steps: &[Step], nats: &mut Nats, proxy: &NatsProx
                 lasted.await;
                 nats.restart().await;
             }
-            Fault::Drop => proxy.make(Mischief { dropped: 2, ..Mischief::default() }),
-            Fault::Double => proxy.make(Mischief { doubled: 40, ..Mischief::default() }),
-            Fault::Swap => proxy.make(Mischief { swapped: 40, ..Mischief::default() }),
+            Fault::Drop => proxy.harm(Mischief { dropped: 2, ..Mischief::default() }),
+            Fault::Double => proxy.harm(Mischief { doubled: 40, ..Mischief::default() }),
+            Fault::Swap => proxy.harm(Mischief { swapped: 40, ..Mischief::default() }),
             Fault::Cut => proxy.cut(),
             _ => continue,
         }

@@ -10,16 +10,21 @@ mod history;
 mod ledger;
 mod node;
 mod oracle;
+mod program;
 mod random;
+mod soak;
 mod tampered;
+mod twins;
 mod world;
 
 use fault::Fault;
+use hub_tests::kit::Mischief;
+use program::{Blow, Program};
 use random::Random;
-use world::{Plan, World};
+use world::{Outcome, Plan, World};
 
 /// One round with these faults.
-async fn survives(errands: usize, faults: &[Fault]) {
+async fn survives(errands: usize, faults: &[Fault]) -> Outcome {
     let (_, mut random) = Random::of_run();
     let mut world = World::start(&mut random).await;
     let plan = Plan::new(&mut random, errands, faults);
@@ -30,6 +35,7 @@ async fn survives(errands: usize, faults: &[Fault]) {
     }
     assert!(outcome.acknowledged > errands / 3, "{outcome:?}");
     assert!(outcome.refused > 0, "{outcome:?}");
+    outcome
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +60,9 @@ async fn nats_that_stands_still_stops_and_loses_its_disk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_way_to_nats_that_loses_repeats_reorders_and_is_cut() {
-    survives(3_000, &[Fault::Drop, Fault::Double, Fault::Swap, Fault::Cut]).await;
+    let outcome = survives(3_000, &[Fault::Drop, Fault::Double, Fault::Swap, Fault::Cut]).await;
+    let Mischief { dropped, doubled, swapped } = outcome.mischief;
+    assert!(dropped > 0 && doubled > 0 && swapped > 0, "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,4 +74,12 @@ async fn faults_mixed_by_the_seed() {
         println!("{:?}", plan.faults);
         println!("{}", world.round(&plan).await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_on_one_database_that_are_killed() {
+    let (_, mut random) = Random::of_run();
+    let mut program = Program::start(&mut random).await;
+    program.round(&mut random, 400, &[Blow::KillOne, Blow::HarmTheWay, Blow::KillBoth]).await;
+    program.round(&mut random, 200, &[Blow::KillOneAndCrashPostgres]).await;
 }

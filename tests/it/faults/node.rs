@@ -115,19 +115,7 @@ impl Node {
     async fn send_with(&self, errand: &Errand, fingerprint: [u8; 32]) -> Verdict {
         let sending = async {
             match errand {
-                Errand::Ledger { tenant_id, ledger, marked, expected_sequence } => {
-                    let order = Order {
-                        metadata: metadata(marked.mark),
-                        fingerprint,
-                        repeatable: true,
-                        expected_sequence: *expected_sequence,
-                    };
-                    let prepare = |_| {
-                        let prepared = Prepared { maxima: vec![(COUNTER, OPEN_MAX)], ..Prepared::new(marked.clone()) };
-                        async move { Ok(prepared) }
-                    };
-                    verdict(self.ledgers.execute(*tenant_id, *ledger, &order, prepare).await)
-                }
+                Errand::Ledger { .. } => send_ledger(&self.ledgers, errand, fingerprint).await,
                 Errand::Slips { tenant_id, stream, mark, expected_sequence, count } => {
                     let stream = StreamId { tenant_id: *tenant_id, aggregate_type: "slip", aggregate_id: *stream };
                     let append = slips(stream, *mark, *expected_sequence, *count, fingerprint);
@@ -139,6 +127,20 @@ impl Node {
             .await
             .unwrap_or_else(|_| Verdict::Wrong(format!("{errand:?} has no verdict after {VERDICT_LIMIT:?}")))
     }
+}
+
+/// Executes the command of an errand that has one.
+pub(crate) async fn send_ledger(ledgers: &Repository<Ledger>, errand: &Errand, fingerprint: [u8; 32]) -> Verdict {
+    let Errand::Ledger { tenant_id, ledger, marked, expected_sequence } = errand else {
+        return Verdict::Wrong(format!("{errand:?} has no command"));
+    };
+    let order =
+        Order { metadata: metadata(marked.mark), fingerprint, repeatable: true, expected_sequence: *expected_sequence };
+    let prepare = |_| {
+        let prepared = Prepared { maxima: vec![(COUNTER, OPEN_MAX)], ..Prepared::new(marked.clone()) };
+        async move { Ok(prepared) }
+    };
+    verdict(ledgers.execute(*tenant_id, *ledger, &order, prepare).await)
 }
 
 fn metadata(mark: Uuid) -> Metadata {

@@ -86,9 +86,12 @@ impl NatsProxy {
         format!("nats://{}", self.address)
     }
 
-    /// From now on does something to so many messages, in place of what was left to do.
-    pub fn make(&self, mischief: Mischief) {
-        self.shared.state().left = mischief;
+    /// From now on does something to so many messages more.
+    pub fn harm(&self, more: Mischief) {
+        let mut state = self.shared.state();
+        state.left.dropped += more.dropped;
+        state.left.doubled += more.doubled;
+        state.left.swapped += more.swapped;
     }
 
     /// To how many messages something was done so far.
