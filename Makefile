@@ -2,7 +2,8 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 RUN_TESTS := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run,cargo test)
-RUN_SOAK := $(if $(findstring nextest,$(RUN_TESTS)),$(RUN_TESTS) --package hub-tests --run-ignored only --no-capture faults::soak,cargo test --package hub-tests faults::soak -- --ignored --nocapture)
+RUN_SOAK := $(RUN_TESTS) --release --package hub-tests
+SOAK_ARGS := $(if $(findstring nextest,$(RUN_TESTS)),--run-ignored only --no-capture faults::soak,faults::soak -- --ignored --nocapture)
 
 .PHONY: up test faults soak lint install
 
@@ -20,7 +21,7 @@ faults: install
 
 # The fault suite for HUB_SOAK_MINUTES (20), with progress and a summary; see docs/guides/faults.md.
 soak: install
-	$(RUN_TESTS) --package hub-tests --no-run && exec $(TARGET)/debug/with_servers $(RUN_SOAK)
+	$(RUN_SOAK) --no-run && exec $(TARGET)/release/with_servers $(RUN_SOAK) $(SOAK_ARGS)
 
 # Format, lints and documentation; anything they say is an error.
 lint:

@@ -207,18 +207,24 @@ fn wholeness_objection(mark: Uuid, events: &[&Logged], positions: &[i64]) -> Opt
     (!whole).then(|| Objection::Torn { mark, positions: positions.to_vec() })
 }
 
+/// What a client noted of a command that is in the log, with the position of its first or last event.
+enum Moment {
+    Sent { mark: Uuid, first: i64 },
+    Acknowledged { last: i64 },
+}
+
 /// If B was sent after A was acknowledged, B stands behind A.
 fn order_objections(sent: &[Sent], commands: &HashMap<Uuid, Vec<&Logged>>) -> Vec<Objection> {
     let place = |sent: &Sent| {
         let events = commands.get(&sent.mark)?;
         Some((events.first()?.position, events.last()?.position))
     };
-    let mut moments: Vec<(u64, Result<i64, (Uuid, i64)>)> = Vec::new();
+    let mut moments: Vec<(u64, Moment)> = Vec::new();
     for sent in sent {
         let Some((first, last)) = place(sent) else { continue };
-        moments.push((sent.first_sent_at, Err((sent.mark, first))));
+        moments.push((sent.first_sent_at, Moment::Sent { mark: sent.mark, first }));
         if let Answer::Acknowledged { at, .. } = sent.answer {
-            moments.push((at, Ok(last)));
+            moments.push((at, Moment::Acknowledged { last }));
         }
     }
     moments.sort_unstable_by_key(|(at, _)| *at);
@@ -226,11 +232,11 @@ fn order_objections(sent: &[Sent], commands: &HashMap<Uuid, Vec<&Logged>>) -> Ve
     let mut objections = Vec::new();
     for (_, moment) in moments {
         match moment {
-            Ok(acknowledged) => highest = highest.max(acknowledged),
-            Err((mark, position)) if position <= highest => {
+            Moment::Acknowledged { last } => highest = highest.max(last),
+            Moment::Sent { mark, first: position } if position <= highest => {
                 objections.push(Objection::OutOfOrder { mark, position, earlier: highest });
             }
-            Err(_) => {}
+            Moment::Sent { .. } => {}
         }
     }
     objections

@@ -22,7 +22,7 @@ const EVENTS: &str = "HUB_SOAK_EVENTS";
 const EVENTS_DEFAULT: u64 = 1_000_000;
 
 /// Errands of one round, and events of a large one among them: many events in few commands.
-const ERRAND_COUNT: usize = 4_000;
+const ERRAND_COUNT: usize = 2_500;
 const SLIP_COUNT_MAX: usize = 120;
 
 /// Every so many rounds the real program is killed as well.

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{TryStreamExt as _, future::join_all};
@@ -35,6 +35,9 @@ use super::{
 
 /// After the last fault everything has to be at the end of the log within this.
 const REST_LIMIT: Duration = Duration::from_secs(180);
+
+/// Who waits for rest is told so often what is missing.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What a round is made of.
 #[derive(Debug, Clone)]
@@ -67,7 +70,7 @@ impl Plan {
     /// Some faults of each lane.
     pub(crate) fn mixed(random: &mut Random, errands: usize) -> Self {
         let mut faults = Vec::new();
-        for _ in 0..random.between(1, 5) {
+        for _ in 0..random.between(2, 6) {
             faults.push(*random.pick(&Fault::OF_DATABASE));
         }
         for _ in 0..random.between(1, 4) {
@@ -249,22 +252,21 @@ impl World {
     async fn rest(&self) -> i64 {
         PANICS.store(0, Ordering::SeqCst);
         let all = ledger::projections();
-        let mut last = String::new();
-        let waiting = eventually(REST_LIMIT, async || {
+        let mut told_at = Instant::now();
+        eventually(REST_LIMIT, async || {
             let head = Log::new(self.postgres.pool.clone()).head().await.ok()?;
             let cursor: i64 =
                 sqlx::query_scalar("SELECT position FROM relay_cursor").fetch_one(&self.postgres.pool).await.ok()?;
             let statuses = status::list(&self.postgres.pool, &all).await.ok()?;
             let behind = statuses.iter().filter(|status| status.position != head && status.state != State::Stopped);
             let behind: Vec<_> = behind.map(|status| (status.name, status.position)).collect();
-            let said = format!("the log ends at {head}, the relay is at {cursor}, behind are {behind:?}");
-            if said != last {
-                println!("{said}");
-                last = said;
+            if told_at.elapsed() > TELL_EVERY {
+                told_at = Instant::now();
+                println!("the log ends at {head}, the relay is at {cursor}, behind are {behind:?}");
             }
             (cursor == head && behind.is_empty()).then_some(head)
-        });
-        waiting.await
+        })
+        .await
     }
 
     async fn log_after(&self, position: i64) -> Vec<Logged> {
