@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod documents;
 mod event_store;
+mod faults;
 mod import;
 mod outage;
 mod overload;
