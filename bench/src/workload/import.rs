@@ -1,0 +1,149 @@
+//! import: events that exist elsewhere come in, in batches, one batch after the other.
+//!
+//! The peer is postgres-es's own `persist` of a whole batch, which is one transaction of single INSERTs.
+
+use std::time::{Duration, Instant};
+
+use cqrs_es::persist::{PersistedEventRepository as _, SerializedEvent};
+use futures::future::BoxFuture;
+use hub_event_store::{
+    append::Append,
+    event::{NewEvent, StreamId},
+};
+use postgres_es::PostgresEventRepository;
+use serde_json::{json, value::to_raw_value};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{
+    Run, Workload,
+    append::{HUB, POSTGRES_ES},
+    shared,
+};
+use crate::{
+    account::{Account, NOTE, metadata, metadata_map, tenant},
+    measure::{Sample, Window, micros},
+    report::Report,
+    subject::hub::store,
+};
+
+/// Events in one batch; shown where others show their clients.
+const BATCHES: &[usize] = &[500, 5_000];
+
+/// Events of one account.
+const ENTRIES: usize = 10;
+
+/// The workload.
+#[derive(Debug)]
+pub struct Import;
+
+impl Workload for Import {
+    fn name(&self) -> &'static str {
+        "import"
+    }
+
+    fn prepare<'a>(&'a mut self, run: &'a Run) -> BoxFuture<'a, anyhow::Result<()>> {
+        Box::pin(async move {
+            shared::log(run, HUB, run.filled).await?;
+            shared::postgres_es(run).await
+        })
+    }
+
+    fn round<'a>(&'a mut self, run: &'a Run, _: u32, report: &'a mut Report) -> BoxFuture<'a, anyhow::Result<()>> {
+        Box::pin(async move {
+            for &batch in BATCHES {
+                run.servers.settle().await?;
+                let pool = run.servers.pool(HUB, 2).await?;
+                report.add("import", batch, "hub", hub(&pool, batch, run.window).await?);
+                pool.close().await;
+                let pool = run.servers.pool(POSTGRES_ES, 2).await?;
+                report.add("import", batch, "postgres-es", postgres_es(&pool, batch, run.window).await?);
+                pool.close().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn hub(pool: &PgPool, batch: usize, window: Window) -> anyhow::Result<Sample> {
+    let store = store(pool);
+    timed(window, batch, async || {
+        let appends = accounts(batch).map(|account| {
+            let command_id = Uuid::now_v7();
+            let events = entries().map(|payload| {
+                Ok(NewEvent {
+                    event_id: Uuid::now_v7(),
+                    event_type: "account.entered".to_owned(),
+                    event_version: 1,
+                    payload: to_raw_value(&payload)?,
+                })
+            });
+            Ok(Append {
+                stream: StreamId { tenant_id: tenant(u64::from(command_id.as_fields().0)), aggregate_type: "account", aggregate_id: account },
+                expected_sequence: Some(0),
+                metadata: metadata(command_id),
+                fingerprint: [0; 32],
+                events: events.collect::<Result<_, serde_json::Error>>()?,
+                claims: Vec::new(),
+                counters: Vec::new(),
+                guards: Vec::new(),
+                outcome: None,
+            })
+        });
+        let appends: Vec<Append> = appends.collect::<anyhow::Result<_>>()?;
+        futures::future::try_join_all(appends.into_iter().map(|append| store.append(append))).await?;
+        Ok(())
+    })
+    .await
+}
+
+async fn postgres_es(pool: &PgPool, batch: usize, window: Window) -> anyhow::Result<Sample> {
+    let repository = PostgresEventRepository::new(pool.clone());
+    timed(window, batch, async || {
+        let events = accounts(batch).map(|account| {
+            entries().enumerate().map(move |(place, payload)| {
+                let metadata = serde_json::to_value(metadata_map(account))?;
+                Ok(SerializedEvent {
+                    aggregate_id: account.to_string(),
+                    sequence: place + 1,
+                    aggregate_type: "account".to_owned(),
+                    event_type: "entered".to_owned(),
+                    event_version: "1".to_owned(),
+                    payload: json!({ "type": "entered", "data": payload }),
+                    metadata,
+                })
+            })
+        });
+        let events: Vec<SerializedEvent> = events.flatten().collect::<anyhow::Result<_>>()?;
+        repository.persist::<Account>(&events, None).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// New accounts that make up a batch.
+fn accounts(batch: usize) -> impl Iterator<Item = Uuid> {
+    std::iter::repeat_with(Uuid::now_v7).take(batch / ENTRIES)
+}
+
+/// The payloads of one account.
+fn entries() -> impl Iterator<Item = serde_json::Value> {
+    (1..=ENTRIES).map(|number| {
+        let reference = Uuid::now_v7();
+        json!({ "amount_minor": 1_250, "balance_minor": 1_250 * number, "reference": reference, "note": NOTE })
+    })
+}
+
+/// Batch after batch for the window; the first one is the warm-up.
+async fn timed(window: Window, batch: usize, mut append: impl AsyncFnMut() -> anyhow::Result<()>) -> anyhow::Result<Sample> {
+    append().await?;
+    let started = Instant::now();
+    let mut latencies_us = Vec::new();
+    while started.elapsed() < window.length.max(Duration::from_millis(1)) {
+        let sent = Instant::now();
+        append().await?;
+        latencies_us.push(micros(sent.elapsed()));
+    }
+    let count = latencies_us.len() as u64 * batch as u64;
+    Ok(Sample { count, seconds: started.elapsed().as_secs_f64(), latencies_us, conflicts: 0 })
+}
