@@ -153,7 +153,7 @@ fn bare_axum() -> ExitCode {
         let file = PathBuf::from(std::env::var(BODY)?);
         let body: &'static Value = Box::leak(Box::new(serde_json::from_slice(&std::fs::read(file)?)?));
         let listener = tokio::net::TcpListener::bind(std::env::var(LISTEN)?).await?;
-        let router = Router::new().route("/", get(async || Json(body)));
+        let router = Router::new().route("/", get(move || async move { Json(body) }));
         axum::serve(listener, router).with_graceful_shutdown(terminated()).await?;
         Ok(())
     };

@@ -9,10 +9,10 @@ use futures::future::BoxFuture;
 use hub_event_store::{
     append::Append,
     event::{NewEvent, StreamId},
+    store::EventStore,
 };
 use postgres_es::PostgresEventRepository;
 use serde_json::{json, value::to_raw_value};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     account::{Account, NOTE, metadata, metadata_map, tenant},
-    measure::{Sample, Window, micros},
+    measure::{Client, Sample, Window, micros},
     report::Report,
     subject::hub::store,
 };
@@ -54,10 +54,13 @@ impl Workload for Import {
             for &batch in BATCHES {
                 run.servers.settle().await?;
                 let pool = run.servers.pool(HUB, 2).await?;
-                report.add("import", batch, "hub", hub(&pool, batch, run.window).await?);
+                let sample = timed(Hub { store: store(&pool), batch }, batch, run.window).await?;
+                report.add("import", batch, "hub", sample);
                 pool.close().await;
                 let pool = run.servers.pool(POSTGRES_ES, 2).await?;
-                report.add("import", batch, "postgres-es", postgres_es(&pool, batch, run.window).await?);
+                let repository = PostgresEventRepository::new(pool.clone());
+                let sample = timed(PostgresEs { repository, batch }, batch, run.window).await?;
+                report.add("import", batch, "postgres-es", sample);
                 pool.close().await;
             }
             Ok(())
@@ -65,10 +68,15 @@ impl Workload for Import {
     }
 }
 
-async fn hub(pool: &PgPool, batch: usize, window: Window) -> anyhow::Result<Sample> {
-    let store = store(pool);
-    timed(window, batch, async || {
-        let appends = accounts(batch).map(|account| {
+/// hub's store, given whole accounts.
+struct Hub {
+    store: EventStore,
+    batch: usize,
+}
+
+impl Client for Hub {
+    async fn step(&mut self) -> anyhow::Result<()> {
+        let appends = accounts(self.batch).map(|account| {
             let command_id = Uuid::now_v7();
             let events = entries().map(|payload| {
                 Ok(NewEvent {
@@ -79,7 +87,11 @@ async fn hub(pool: &PgPool, batch: usize, window: Window) -> anyhow::Result<Samp
                 })
             });
             Ok(Append {
-                stream: StreamId { tenant_id: tenant(u64::from(command_id.as_fields().0)), aggregate_type: "account", aggregate_id: account },
+                stream: StreamId {
+                    tenant_id: tenant(u64::from(command_id.as_fields().0)),
+                    aggregate_type: "account",
+                    aggregate_id: account,
+                },
                 expected_sequence: Some(0),
                 metadata: metadata(command_id),
                 fingerprint: [0; 32],
@@ -91,34 +103,37 @@ async fn hub(pool: &PgPool, batch: usize, window: Window) -> anyhow::Result<Samp
             })
         });
         let appends: Vec<Append> = appends.collect::<anyhow::Result<_>>()?;
+        let store = &self.store;
         futures::future::try_join_all(appends.into_iter().map(|append| store.append(append))).await?;
         Ok(())
-    })
-    .await
+    }
 }
 
-async fn postgres_es(pool: &PgPool, batch: usize, window: Window) -> anyhow::Result<Sample> {
-    let repository = PostgresEventRepository::new(pool.clone());
-    timed(window, batch, async || {
-        let events = accounts(batch).map(|account| {
-            entries().enumerate().map(move |(place, payload)| {
-                let metadata = serde_json::to_value(metadata_map(account))?;
-                Ok(SerializedEvent {
+/// postgres-es's repository, given the batch at once.
+struct PostgresEs {
+    repository: PostgresEventRepository,
+    batch: usize,
+}
+
+impl Client for PostgresEs {
+    async fn step(&mut self) -> anyhow::Result<()> {
+        let mut events = Vec::with_capacity(self.batch);
+        for account in accounts(self.batch) {
+            for (place, payload) in entries().enumerate() {
+                events.push(SerializedEvent {
                     aggregate_id: account.to_string(),
                     sequence: place + 1,
                     aggregate_type: "account".to_owned(),
                     event_type: "entered".to_owned(),
                     event_version: "1".to_owned(),
                     payload: json!({ "type": "entered", "data": payload }),
-                    metadata,
-                })
-            })
-        });
-        let events: Vec<SerializedEvent> = events.flatten().collect::<anyhow::Result<_>>()?;
-        repository.persist::<Account>(&events, None).await?;
+                    metadata: serde_json::to_value(metadata_map(account))?,
+                });
+            }
+        }
+        self.repository.persist::<Account>(&events, None).await?;
         Ok(())
-    })
-    .await
+    }
 }
 
 /// New accounts that make up a batch.
@@ -135,13 +150,13 @@ fn entries() -> impl Iterator<Item = serde_json::Value> {
 }
 
 /// Batch after batch for the window; the first one is the warm-up.
-async fn timed(window: Window, batch: usize, mut append: impl AsyncFnMut() -> anyhow::Result<()>) -> anyhow::Result<Sample> {
-    append().await?;
+async fn timed(mut importer: impl Client, batch: usize, window: Window) -> anyhow::Result<Sample> {
+    importer.step().await?;
     let started = Instant::now();
     let mut latencies_us = Vec::new();
     while started.elapsed() < window.length.max(Duration::from_millis(1)) {
         let sent = Instant::now();
-        append().await?;
+        importer.step().await?;
         latencies_us.push(micros(sent.elapsed()));
     }
     let count = latencies_us.len() as u64 * batch as u64;
