@@ -50,7 +50,9 @@ pub async fn hub(pool: &PgPool, count: i64) -> anyhow::Result<()> {
             "INSERT INTO streams (tenant_id, aggregate_type, aggregate_id, sequence) \
              SELECT tenant_id, 'account', aggregate_id, 10 FROM ({events}) e WHERE sequence = 10"
         ),
-        format!("INSERT INTO tenant_heads (tenant_id, position) SELECT tenant_id, count(*) FROM ({events}) e GROUP BY tenant_id"),
+        format!(
+            "INSERT INTO tenant_heads (tenant_id, position) SELECT tenant_id, count(*) FROM ({events}) e GROUP BY tenant_id"
+        ),
         "UPDATE log_head SET position = $1".to_owned(),
     ];
     for statement in &statements {

@@ -51,14 +51,26 @@ impl Goal {
 
 /// Compares the rows with everything that is wanted.
 pub fn goals(rows: &[Row]) -> Vec<Goal> {
-    let rate = |workload: &str, clients: usize, subject: &str| find(rows, workload, clients, subject).map(|row| row.per_second);
+    let rate = |workload: &str, clients: usize, subject: &str| {
+        find(rows, workload, clients, subject).map(|row| row.per_second)
+    };
     let ratio = |workload: &str, clients: usize, ours: &str, theirs: &str| {
         quotient(rate(workload, clients, ours), rate(workload, clients, theirs))
     };
     let p99 = |subject: &str| find(rows, "append", 64, subject).and_then(|row| row.p99_ms);
     let visible = find(rows, "visible", 1, "hub");
-    let at_least = |what: &str, measured, wanted| Goal { what: what.to_owned(), measured, wanted: Wanted::AtLeast(wanted), unit: "x" };
-    let at_most = |what: &str, measured, wanted, unit| Goal { what: what.to_owned(), measured, wanted: Wanted::AtMost(wanted), unit };
+    let at_least = |what: &str, measured, wanted| Goal {
+        what: what.to_owned(),
+        measured,
+        wanted: Wanted::AtLeast(wanted),
+        unit: "x",
+    };
+    let at_most = |what: &str, measured, wanted, unit| Goal {
+        what: what.to_owned(),
+        measured,
+        wanted: Wanted::AtMost(wanted),
+        unit,
+    };
     #[expect(clippy::cast_precision_loss, reason = "the count of conflicts is small or zero")]
     let shown = find(rows, "hot", 32, "hub").map(|row| row.conflicts as f64);
     vec![

@@ -123,7 +123,10 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<Box<dyn Workload>>> {
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|workload| workload.name() == name.as_str())) {
         bail!("there is no workload `{unknown}`");
     }
-    Ok(all.into_iter().filter(|workload| names.is_empty() || names.iter().any(|name| name == workload.name())).collect())
+    Ok(all
+        .into_iter()
+        .filter(|workload| names.is_empty() || names.iter().any(|name| name == workload.name()))
+        .collect())
 }
 
 fn plan(arguments: &Arguments) -> String {
@@ -131,7 +134,9 @@ fn plan(arguments: &Arguments) -> String {
         return "plan: --quick, the figures mean nothing".to_owned();
     }
     let Arguments { rounds, seconds, .. } = arguments;
-    format!("plan: {rounds} rounds, each subject {seconds} s a round after a warm-up of a quarter of that; medians over the rounds")
+    format!(
+        "plan: {rounds} rounds, each subject {seconds} s a round after a warm-up of a quarter of that; medians over the rounds"
+    )
 }
 
 async fn measured(run: &Run, mut workloads: Vec<Box<dyn Workload>>, rounds: u32) -> anyhow::Result<Report> {

@@ -60,9 +60,8 @@ pub fn markdown(rows: &[Row], goals: &[Goal], notes: &[String]) -> String {
 /// A Markdown table whose columns are as wide as their widest cell; the columns in `right` hold numbers.
 fn table(head: &[&str], body: &[Vec<String>], right: &[usize]) -> String {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let width = |column: usize| {
-        body.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0).max(3)
-    };
+    let width =
+        |column: usize| body.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let mut text = String::new();
     let mut line = |cells: &[String]| {
@@ -76,7 +75,11 @@ fn table(head: &[&str], body: &[Vec<String>], right: &[usize]) -> String {
     let rule: Vec<String> = widths
         .iter()
         .enumerate()
-        .map(|(column, width)| if right.contains(&column) { format!("{}:", "-".repeat(width - 1)) } else { "-".repeat(*width) })
+        .map(
+            |(column, width)| {
+                if right.contains(&column) { format!("{}:", "-".repeat(width - 1)) } else { "-".repeat(*width) }
+            },
+        )
         .collect();
     line(&rule);
     for row in body {

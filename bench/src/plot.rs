@@ -51,7 +51,11 @@ fn draw(rows: &[Row], goals: &[Goal], machine: &str) -> anyhow::Result<String> {
 
 fn text(svg: &mut String, at: (f64, f64), anchor: &str, size: u32, content: &str) -> std::fmt::Result {
     let content = content.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{content}</text>", at.0, at.1)
+    writeln!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{content}</text>",
+        at.0, at.1
+    )
 }
 
 fn rect(svg: &mut String, (x, y, width, height): (f64, f64, f64, f64), colour: &str) -> std::fmt::Result {
@@ -59,7 +63,11 @@ fn rect(svg: &mut String, (x, y, width, height): (f64, f64, f64, f64), colour: &
 }
 
 fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str) -> std::fmt::Result {
-    writeln!(svg, "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\"/>", from.0, from.1, to.0, to.1)
+    writeln!(
+        svg,
+        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\"/>",
+        from.0, from.1, to.0, to.1
+    )
 }
 
 /// The axis from 0 to `most`, with lines at round figures.
@@ -96,7 +104,8 @@ type Figure<'a> = &'a dyn Fn(usize, &str) -> Option<f64>;
 fn bars(svg: &mut String, place: (f64, f64, f64), title: &str, figure: Figure<'_>) -> std::fmt::Result {
     let (x, top, width) = place;
     text(svg, (x, top - 8.0), "start", 13, title)?;
-    let all = CLIENTS.iter().flat_map(|&clients| COLOURS.iter().filter_map(move |(subject, _)| figure(clients, subject)));
+    let all =
+        CLIENTS.iter().flat_map(|&clients| COLOURS.iter().filter_map(move |(subject, _)| figure(clients, subject)));
     let most = all.fold(0.0, f64::max) * 1.1;
     if most <= 0.0 {
         return text(svg, (x, top + PANEL / 2.0), "start", 12, "not run");
@@ -169,7 +178,13 @@ fn others(svg: &mut String, (x, top): (f64, f64), rows: &[Row]) -> std::fmt::Res
 /// How far each goal is reached, on a scale of halves and doubles; the line in the middle is the goal itself.
 fn goal_bars(svg: &mut String, top: f64, goals: &[&Goal]) -> std::fmt::Result {
     let (x, width) = (LEFT + 360.0, WIDTH - LEFT - 560.0);
-    text(svg, (LEFT, top - 8.0), "start", 13, "goals: measured against wanted, from a quarter to four times (right of the line is reached)")?;
+    text(
+        svg,
+        (LEFT, top - 8.0),
+        "start",
+        13,
+        "goals: measured against wanted, from a quarter to four times (right of the line is reached)",
+    )?;
     let mut y = top + 8.0;
     for goal in goals {
         let measured = goal.measured.unwrap_or_default();
@@ -181,7 +196,13 @@ fn goal_bars(svg: &mut String, top: f64, goals: &[&Goal]) -> std::fmt::Result {
         let colour = if share >= 1.0 { "#009e73" } else { "#d55e00" };
         rect(svg, (x, y, place - x, BAR_HEIGHT), colour)?;
         text(svg, (x - 8.0, y + 13.0), "end", 11, &goal.what)?;
-        text(svg, (x + width + 8.0, y + 13.0), "start", 11, &format!("{} ({})", goal.measured_text(), goal.wanted_text()))?;
+        text(
+            svg,
+            (x + width + 8.0, y + 13.0),
+            "start",
+            11,
+            &format!("{} ({})", goal.measured_text(), goal.wanted_text()),
+        )?;
         y += BAR_HEIGHT + 8.0;
     }
     line(svg, (x + width / 2.0, top), (x + width / 2.0, y), "black")

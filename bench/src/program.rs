@@ -129,7 +129,8 @@ impl Program {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
         if let Some(pid) = pid {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("the program has ended by itself")?;
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+                .context("the program has ended by itself")?;
         }
         tokio::time::timeout(STOP_LIMIT, self.child.wait()).await.context("the program does not stop")??;
         Ok(())

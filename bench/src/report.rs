@@ -115,7 +115,11 @@ fn row(key: &Key, rounds: &Rounds) -> Row {
         per_second: median(&rounds.rates),
         p50_ms: at(0.5),
         p99_ms: at(0.99),
-        conflicts_per_thousand: if rounds.count > 0 { to_f64(rounds.conflicts) * 1_000.0 / to_f64(rounds.count) } else { 0.0 },
+        conflicts_per_thousand: if rounds.count > 0 {
+            to_f64(rounds.conflicts) * 1_000.0 / to_f64(rounds.count)
+        } else {
+            0.0
+        },
         conflicts: rounds.conflicts,
     }
 }

@@ -1,4 +1,7 @@
 //! The PostgreSQL and the nats-server of one run: hub's own embedded ones, with the settings that `hub up` gives them.
+//!
+//! A second nats-server, idle at all other times, is for the relay alone: a log that is published anew each round would look to the
+//! program like the loss of its own stream.
 
 use std::{
     fmt::Write as _,
@@ -8,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use hub::{
     config::{Config, Flags},
-    embedded::{self, Binaries, Directory, Place, stop_leftovers},
+    embedded::{self, Binaries, Directory, Nats, Place, stop_leftovers},
 };
 use sqlx::{
     Executor as _, PgPool,
@@ -38,6 +41,10 @@ pub struct Servers {
     /// The directory of PostgreSQL's programs, pgbench among them.
     pub programs: PathBuf,
     directory: Directory,
+    relay_nats: Nats,
+    relay_place: Place,
+    // Held until the end.
+    _relay_directory: Directory,
 }
 
 impl Servers {
@@ -49,8 +56,21 @@ impl Servers {
         clear(&place)?;
         let config = Config::from_sources(&Flags::default(), &|name| std::env::var(name).ok(), None)?;
         let binaries = Binaries::find(&config, None)?;
+        let relay_directory = Directory::lock(&directory.path().join("relay"))?;
+        stop_leftovers(relay_directory.path())?;
+        let relay_place = Place::prepare(&relay_directory)?;
+        clear(&relay_place)?;
         let embedded = embedded::Servers::start(&place, &binaries).await?;
-        Ok(Self { embedded, place, programs: binaries.postgres.directory, directory })
+        let relay_nats = Nats::start(&relay_place, &binaries.nats, None).await?;
+        Ok(Self {
+            embedded,
+            place,
+            programs: binaries.postgres.directory,
+            directory,
+            relay_nats,
+            relay_place,
+            _relay_directory: relay_directory,
+        })
     }
 
     /// Where temporary files may be written.
@@ -68,7 +88,12 @@ impl Servers {
         self.embedded.nats.url()
     }
 
-    /// Makes an empty database and answers a small pool for preparing it.
+    /// The URL of the NATS that only the relay is measured with.
+    pub fn relay_nats_url(&self) -> String {
+        self.relay_nats.url()
+    }
+
+    /// Makes an empty database, unless there is one, and answers a small pool for preparing it.
     pub async fn create(&self, database: &str) -> anyhow::Result<PgPool> {
         self.embedded.postgres.create_database(database).await?;
         self.pool(database, 2).await
@@ -110,9 +135,12 @@ impl Servers {
 
     /// Stops both and removes their data.
     pub async fn stop(self) {
+        self.relay_nats.stop(&CancellationToken::new()).await;
         self.embedded.stop(&CancellationToken::new()).await;
-        if let Err(error) = clear(&self.place) {
-            eprintln!("bench: {error:#}");
+        for place in [&self.place, &self.relay_place] {
+            if let Err(error) = clear(place) {
+                eprintln!("bench: {error:#}");
+            }
         }
     }
 }

@@ -25,16 +25,13 @@ use crate::{
 const POOL_SIZE_MAX: u32 = 24;
 
 /// Appends for the window, one client a stream.
-pub async fn append(
-    servers: &Servers,
-    database: &str,
-    streams: Vec<Stream>,
-    window: Window,
-) -> anyhow::Result<Sample> {
+pub async fn append(servers: &Servers, database: &str, streams: Vec<Stream>, window: Window) -> anyhow::Result<Sample> {
     let clients = u32::try_from(streams.len())?;
     let pool = servers.pool(database, clients.min(POOL_SIZE_MAX)).await?;
     let accounts = Repository::<Account>::new(store(&pool), |_, _, _| Effects::default());
-    let sample = drive(streams.into_iter().map(|stream| HubClient { accounts: accounts.clone(), stream }).collect(), window).await;
+    let sample =
+        drive(streams.into_iter().map(|stream| HubClient { accounts: accounts.clone(), stream }).collect(), window)
+            .await;
     drop(accounts);
     pool.close().await;
     sample

@@ -34,7 +34,8 @@ pub async fn append(
     std::fs::write(&script, script_text()).context("cannot write the script of pgbench")?;
     let options: PgConnectOptions = servers.url(database).parse()?;
     let password = servers.url(database);
-    let password = password.split_once(':').and_then(|(_, rest)| rest.split_once(':')).and_then(|(_, rest)| rest.split_once('@'));
+    let password =
+        password.split_once(':').and_then(|(_, rest)| rest.split_once(':')).and_then(|(_, rest)| rest.split_once('@'));
     let password = password.map(|(password, _)| password).context("the URL has no password")?;
     let seconds = (window.warm_up + window.length).as_secs_f64().ceil() + 1.0;
     let mut command = Command::new(servers.programs.join("pgbench"));
@@ -44,7 +45,11 @@ pub async fn append(
         .arg(format!("--time={seconds}"))
         .args(["--define=n=0", &format!("--define=run={run}")])
         .arg(format!("--file={}", script.display()))
-        .args(["--host=127.0.0.1", &format!("--port={}", options.get_port()), &format!("--username={}", options.get_username())])
+        .args([
+            "--host=127.0.0.1",
+            &format!("--port={}", options.get_port()),
+            &format!("--username={}", options.get_username()),
+        ])
         .arg(database)
         .env("PGPASSWORD", password)
         .current_dir(&work)
@@ -70,6 +75,7 @@ fn tempfile(parent: &Path) -> anyhow::Result<std::path::PathBuf> {
 }
 
 fn script_text() -> String {
+    // pgbench takes a colon and a word for a variable, even within quotes.
     let note = NOTE.replace('\'', "''");
     let tenant = "('01900000-0000-7000-8000-' || lpad(to_hex(:client_id::bigint), 12, '0'))::uuid";
     let account = "(lpad(to_hex((1000000 + :run::bigint) * 100000000 + :stream::bigint), 16, '0') || lpad(to_hex(:client_id::bigint), 16, '0'))::uuid";
@@ -82,7 +88,7 @@ fn script_text() -> String {
          INSERT INTO events (event_id, tenant_id, aggregate_id, sequence, occurred_at, event_version, aggregate_type, event_type, payload, \
          metadata, leaf_hash) VALUES (gen_random_uuid(), {tenant}, {account}, :sequence::bigint, now(), 1, 'account', 'account.entered', \
          '{{\"amount_minor\":1250,\"balance_minor\":12500,\"reference\":\"019a0000-0000-7000-8000-000000000000\",\"note\":\"{note}\"}}', \
-         '{{\"actor\":\"key:administrator\",\"command_id\":\"019a0000-0000-7000-8000-000000000000\",\"correlation_id\":\"019a0000-0000-7000-8000-000000000000\",\
+         '{{\"actor\":\"key.administrator\",\"command_id\":\"019a0000-0000-7000-8000-000000000000\",\"correlation_id\":\"019a0000-0000-7000-8000-000000000000\",\
          \"traceparent\":\"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\"}}', \
          '\\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f');\n"
     )

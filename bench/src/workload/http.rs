@@ -29,8 +29,8 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Twenty names, which bring the event's payload to some 300 bytes.
 const ACTIONS: [&str; 20] = [
-    "read", "create", "update", "delete", "archive", "restore", "export", "import", "approve", "reject", "publish", "retract",
-    "assign", "unassign", "suspend", "resume", "renew", "cancel", "inspect", "annotate",
+    "read", "create", "update", "delete", "archive", "restore", "export", "import", "approve", "reject", "publish",
+    "retract", "assign", "unassign", "suspend", "resume", "renew", "cancel", "inspect", "annotate",
 ];
 
 /// The workload.
@@ -53,10 +53,14 @@ impl Workload for Http {
                 let program = Program::hub(&run.servers, role).await?;
                 let tenants = tenants(&program).await?;
                 let connections = program.connections(CLIENTS).await?;
-                let clients = connections.into_iter().zip(tenants).map(|(connection, tenant)| Roles::new(connection, tenant));
+                let clients =
+                    connections.into_iter().zip(tenants).map(|(connection, tenant)| Roles::new(connection, tenant));
                 let sample = drive(clients.collect(), run.window).await?;
                 report.add("http", CLIENTS, subject, sample);
-                report.peak(&format!("hub serve --role {role}, {CLIENTS} connections sending commands"), program.peak_memory_mib());
+                report.peak(
+                    &format!("hub serve --role {role}, {CLIENTS} connections sending commands"),
+                    program.peak_memory_mib(),
+                );
                 program.stop().await?;
             }
             Ok(())
@@ -156,7 +160,11 @@ impl Roles {
             self.role = body["id"].as_str().unwrap_or_default().to_owned();
         }
         self.entries += 1;
-        Ok(Changed { path: format!("{roles}/{}", self.role), token, sequence: body["sequence"].as_i64().unwrap_or(i64::MAX) })
+        Ok(Changed {
+            path: format!("{roles}/{}", self.role),
+            token,
+            sequence: body["sequence"].as_i64().unwrap_or(i64::MAX),
+        })
     }
 }
 

@@ -97,7 +97,8 @@ async fn generic_query(run: &Run, log: &PgPool, window: Window) -> anyhow::Resul
     let pool = run.servers.pool(POSTGRES_ES, 2).await?;
     pool.execute("TRUNCATE account_view").await?;
     let failed = Arc::new(AtomicBool::new(false));
-    let mut query = GenericQuery::new(Arc::new(PostgresViewRepository::<AccountRow, Account>::new("account_view", pool.clone())));
+    let mut query =
+        GenericQuery::new(Arc::new(PostgresViewRepository::<AccountRow, Account>::new("account_view", pool.clone())));
     let noticed = failed.clone();
     query.use_error_handler(Box::new(move |_| noticed.store(true, Ordering::Relaxed)));
     let started = Instant::now();

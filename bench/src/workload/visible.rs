@@ -51,7 +51,10 @@ impl Workload for Visible {
             let (visible, commands) = at_rate(run, &program).await?;
             report.add("visible", 1, "hub", visible);
             report.add("visible", 1, "hub-command", commands);
-            report.peak(&format!("hub serve --role all, {RATE} commands/s and as many queries"), program.peak_memory_mib());
+            report.peak(
+                &format!("hub serve --role all, {RATE} commands/s and as many queries"),
+                program.peak_memory_mib(),
+            );
             program.stop().await
         })
     }
