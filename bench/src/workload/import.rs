@@ -88,7 +88,7 @@ impl Client for Hub {
             });
             Ok(Append {
                 stream: StreamId {
-                    tenant_id: tenant(u64::from(command_id.as_fields().0)),
+                    tenant_id: tenant(command_id.as_u64_pair().1),
                     aggregate_type: "account",
                     aggregate_id: account,
                 },
