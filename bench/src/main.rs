@@ -24,6 +24,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
+use hub::shutdown::Shutdown;
 
 use crate::{
     measure::Window,
@@ -85,10 +86,12 @@ fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let chosen = chosen(&arguments.workloads)?;
+    // Ctrl-C and a polite kill both end everything in order; a second one at once.
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     eprintln!("starting PostgreSQL and nats-server in {}", arguments.directory.display());
     let servers = tokio::select! {
         servers = Servers::start(&arguments.directory) => servers?,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        () = shutdown.drain.cancelled() => bail!("interrupted"),
     };
     let head = vec![machine::description(servers.work()), servers.settings().await?, plan(arguments)];
     for line in &head {
@@ -111,9 +114,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let measured = tokio::select! {
         report = measured(&setting, chosen, rounds) => report,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        () = shutdown.drain.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
-    setting.servers.stop().await;
+    setting.servers.stop(&shutdown.hurry).await;
     show(&arguments.results, &measured?, head)
 }
 

@@ -133,10 +133,10 @@ impl Servers {
         Ok(line)
     }
 
-    /// Stops both and removes their data.
-    pub async fn stop(self) {
-        self.relay_nats.stop(&CancellationToken::new()).await;
-        self.embedded.stop(&CancellationToken::new()).await;
+    /// Stops all and removes their data; at once when `hurry` is cancelled.
+    pub async fn stop(self, hurry: &CancellationToken) {
+        self.relay_nats.stop(hurry).await;
+        self.embedded.stop(hurry).await;
         for place in [&self.place, &self.relay_place] {
             if let Err(error) = clear(place) {
                 eprintln!("bench: {error:#}");
