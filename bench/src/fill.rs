@@ -33,6 +33,7 @@ fn events_sql() -> String {
 pub async fn hub(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     let events = events_sql();
     let mut connection = pool.acquire().await?;
+    connection.execute("SET maintenance_work_mem = '512MB'").await?;
     let indexes = drop_indexes(&mut connection, &["events", "streams", "command_outcomes"]).await?;
     let statements = [
         format!(
@@ -61,6 +62,7 @@ pub async fn hub(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     for index in indexes {
         connection.execute(index.as_str()).await.with_context(|| format!("cannot make the index: {index}"))?;
     }
+    connection.execute("RESET maintenance_work_mem").await?;
     drop(connection);
     analyse(pool).await
 }

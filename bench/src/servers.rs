@@ -19,6 +19,8 @@ use sqlx::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::subject::pgbench;
+
 /// The settings that say whether a commit survives a power cut, and those that matter most for speed.
 const SHOWN: &[&str] = &[
     "server_version",
@@ -54,6 +56,7 @@ impl Servers {
         stop_leftovers(directory.path())?;
         let place = Place::prepare(&directory)?;
         clear(&place)?;
+        remove(&directory.path().join(pgbench::DIRECTORY))?;
         let config = Config::from_sources(&Flags::default(), &|name| std::env::var(name).ok(), None)?;
         let binaries = Binaries::find(&config, None)?;
         let relay_directory = Directory::lock(&directory.path().join("relay"))?;
@@ -146,14 +149,15 @@ impl Servers {
 }
 
 fn clear(place: &Place) -> anyhow::Result<()> {
-    for name in ["postgres", "nats"] {
-        let data = place.data(name);
-        match std::fs::remove_dir_all(&data) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", data.display()));
-            }
-            _ => {}
+    ["postgres", "nats"].iter().try_for_each(|name| remove(&place.data(name)))
+}
+
+/// Removes a directory, if it is there.
+fn remove(directory: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -18,6 +18,9 @@ use crate::{
     servers::Servers,
 };
 
+/// Where its script and its logs are, below the run's directory.
+pub const DIRECTORY: &str = "pgbench";
+
 /// pgbench may take so much longer than it was told to.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -69,7 +72,7 @@ pub async fn append(
 }
 
 fn tempfile(parent: &Path) -> anyhow::Result<std::path::PathBuf> {
-    let work = parent.join(format!("pgbench-{}", Uuid::now_v7().simple()));
+    let work = parent.join(DIRECTORY).join(Uuid::now_v7().simple().to_string());
     std::fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
     Ok(work)
 }
