@@ -5,7 +5,7 @@ RUN_TESTS := $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run
 RUN_SOAK := $(RUN_TESTS) --release --package hub-tests
 SOAK_ARGS := $(if $(findstring nextest,$(RUN_TESTS)),--run-ignored only --no-capture faults::soak,faults::soak -- --ignored --nocapture)
 
-.PHONY: up test faults soak lint install
+.PHONY: up test faults soak bench lint install
 
 # Builds and runs everything on this machine, with a PostgreSQL and a NATS of its own, until Ctrl-C.
 up: install
@@ -26,6 +26,10 @@ soak: install
 # Format, lints and documentation; anything they say is an error.
 lint:
 	cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings && RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+# Measures everything against its peers and limits, in some 20 minutes; the result is in bench/results. `make bench ARGS="append --rounds 3"`.
+bench: install
+	cargo build --release --manifest-path bench/Cargo.toml --target-dir bench/target && exec bench/target/release/bench $(ARGS)
 
 # PostgreSQL and nats-server from the packages of the system, when they are missing.
 install:
