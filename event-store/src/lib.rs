@@ -14,6 +14,7 @@ pub mod partition;
 pub mod relay;
 pub mod repository;
 pub mod scan;
+pub mod snapshot;
 pub mod store;
 pub mod tail;
 pub mod upcast;
@@ -40,6 +41,8 @@ pub const QUERIES: &[&str] = &[
     import::REGISTER,
     import::STATE,
     import::IMPORT,
+    snapshot::LOAD,
+    snapshot::KEEP,
     relay::ELECT,
 ];
 
@@ -47,6 +50,12 @@ pub const QUERIES: &[&str] = &[
 pub fn describe_metrics() {
     metrics::describe_counter!("hub_events_appended_total", "Events that this process appended to the log.");
     metrics::describe_histogram!("hub_append_batch_commands", "Commands in one batch of the writer.");
+    metrics::describe_histogram!(
+        "hub_append_duration_seconds",
+        metrics::Unit::Seconds,
+        "From a command's entry into the writer's queue to its verdict."
+    );
+    metrics::describe_gauge!("hub_append_queue_commands", "Commands that wait for the writer.");
     metrics::describe_counter!(
         "hub_events_published_total",
         "Events that this process published on NATS and had acknowledged."
