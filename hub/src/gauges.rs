@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 /// How often the gauges are set.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How far each projection is behind the log, and whether it has stopped.
+/// How far each projection is behind the log, in events and in seconds since the first of them, and whether it has stopped.
 pub const PROJECTIONS: &str = "
-SELECT c.projection, h.position - c.position, c.status = 'stopped'
-FROM projection_checkpoints c
-CROSS JOIN log_head h";
+SELECT c.projection, h.position - c.position, coalesce(extract(epoch FROM now() - e.occurred_at)::float8, 0), c.stopped
+FROM (SELECT projection, min(position) AS position, bool_or(status = 'stopped') AS stopped
+      FROM projection_checkpoints GROUP BY projection) c
+CROSS JOIN log_head h
+LEFT JOIN events e ON e.position = c.position + 1";
 
 /// How far the relay is behind the log.
 pub const RELAY: &str = "SELECT h.position - c.position FROM log_head h CROSS JOIN relay_cursor c";
@@ -22,6 +24,10 @@ pub async fn run(pool: PgPool, end: CancellationToken) {
     metrics::describe_gauge!(
         "hub_projection_stopped",
         "1 when a projection has met an event that it cannot take in and waits for somebody."
+    );
+    metrics::describe_gauge!(
+        "hub_projection_lag_seconds",
+        "Age of the first event in the log that a projection has not taken in yet."
     );
     metrics::describe_gauge!("hub_relay_lag_events", "Events in the log that are not published yet.");
     loop {
@@ -37,9 +43,10 @@ pub async fn run(pool: PgPool, end: CancellationToken) {
 }
 
 async fn set(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let projections: Vec<(String, i64, bool)> = sqlx::query_as(PROJECTIONS).fetch_all(pool).await?;
-    for (projection, lag, stopped) in projections {
+    let projections: Vec<(String, i64, f64, bool)> = sqlx::query_as(PROJECTIONS).fetch_all(pool).await?;
+    for (projection, lag, age, stopped) in projections {
         metrics::gauge!("hub_projection_lag_events", "projection" => projection.clone()).set(whole(lag));
+        metrics::gauge!("hub_projection_lag_seconds", "projection" => projection.clone()).set(age.max(0.0));
         metrics::gauge!("hub_projection_stopped", "projection" => projection).set(whole(i64::from(stopped)));
     }
     let lag: i64 = sqlx::query_scalar(RELAY).fetch_one(pool).await?;

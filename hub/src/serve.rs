@@ -120,7 +120,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         background.spawn("relay", async move |end| relay.run(end).await);
     }
     if role.projects() {
-        let runner = Runner::new(pool.clone(), nats.clone(), tail.clone(), upcasters(), hub_projections::all());
+        let runner = Runner::new(pool.clone(), nats.clone(), tail.clone(), upcasters(), hub_projections::all())
+            .with_positions(positions.clone());
         background.spawn("projections", async move |end| runner.run(end).await);
     }
     let queries = role.serves_queries().then(|| {

@@ -8,8 +8,10 @@ use sqlx::{Connection, PgConnection};
 use crate::{
     checkpoint::{self, Fence},
     incoming::Incoming,
+    live::{LiveTable, Move},
     model::OnPoison,
     parked::{self, ParkedEvent, Parking},
+    partitions::Partitions,
     projection::{ApplyError, Projection, Target},
 };
 
@@ -33,6 +35,15 @@ pub(crate) enum DeliveryError {
     Database(#[from] sqlx::Error),
 }
 
+/// What a worker that holds a share brings along.
+pub(crate) struct Live<'a> {
+    pub(crate) fence: Fence,
+    /// Events of other partitions are passed over.
+    pub(crate) partitions: Partitions,
+    /// The faster way to the table, if there is one.
+    pub(crate) table: Option<&'a mut dyn LiveTable>,
+}
+
 /// Hands events to one projection and one of its tables.
 pub(crate) struct Delivery<'a> {
     pub(crate) projection: &'a dyn Projection,
@@ -41,18 +52,19 @@ pub(crate) struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// Takes in a contiguous batch of events, moves the checkpoint if there is a fence, and answers what was parked. Parked events are
-    /// written down in the same transaction if there is a fence; otherwise that is left to the caller.
+    /// Takes in a contiguous batch of events and answers what was parked. For a worker it moves the checkpoint and writes parked events
+    /// down in the same transaction; otherwise that is left to the caller.
     pub(crate) async fn deliver(
         &mut self,
         connection: &mut PgConnection,
         events: &[Incoming],
-        fence: Option<Fence>,
+        mut live: Option<Live<'_>>,
     ) -> Result<Vec<ParkedEvent>, DeliveryError> {
+        let partitions = live.as_ref().map_or(Partitions::ALL, |live| live.partitions);
         let mut attempt = 1;
         // Each round that does not end parks one more stream or counts one more attempt, so there are as many as events.
         loop {
-            let (position, reason) = match self.attempt(connection, events, fence).await {
+            let (position, reason) = match self.attempt(connection, events, live.as_mut()).await {
                 Ok(parked) => return Ok(parked),
                 Err(Failure::Fenced) => return Err(DeliveryError::Fenced),
                 Err(Failure::Apply(ApplyError::Database(error))) => return Err(error.into()),
@@ -63,7 +75,7 @@ impl Delivery<'_> {
                 }
                 Err(Failure::Apply(ApplyError::Poison { position, reason })) => (position, reason),
                 Err(Failure::Apply(ApplyError::Data(error))) => {
-                    (self.culprit(connection, events).await?, error.to_string())
+                    (self.culprit(connection, events, partitions).await?, error.to_string())
                 }
             };
             tracing::error!(projection = self.projection.name(), position, reason, "an event cannot be taken in");
@@ -80,29 +92,50 @@ impl Delivery<'_> {
         &self,
         connection: &mut PgConnection,
         events: &[Incoming],
-        fence: Option<Fence>,
+        live: Option<&mut Live<'_>>,
     ) -> Result<Vec<ParkedEvent>, Failure> {
-        let mut transaction = connection.begin().await?;
-        if let (Some(fence), Some(last)) = (fence, events.last())
-            && !checkpoint::advance(&mut transaction, self.projection.name(), fence, last.position()).await?
-        {
-            return Err(Failure::Fenced);
-        }
-        let (wanted, parked) = self.sort(events)?;
-        self.projection.apply(&mut transaction, self.target, &wanted).await?;
-        if fence.is_some() {
-            parked::insert(&mut transaction, self.projection.name(), &parked).await?;
-        }
-        transaction.commit().await?;
-        Ok(parked)
+        let Some((live, last)) = live.zip(events.last()) else {
+            let (wanted, parked) = self.sort(events, Partitions::ALL)?;
+            let mut transaction = connection.begin().await?;
+            self.projection.apply(&mut transaction, self.target, &wanted).await?;
+            transaction.commit().await?;
+            return Ok(parked);
+        };
+        let (wanted, parked) = self.sort(events, live.partitions)?;
+        let name = self.projection.name();
+        let moved = match &mut live.table {
+            Some(table) if parked.is_empty() => {
+                let step = Move { projection: name, fence: live.fence, to: last.position() };
+                table.take_in(connection, &wanted, step).await?
+            }
+            table => {
+                if let Some(table) = table {
+                    table.forget();
+                }
+                let mut transaction = connection.begin().await?;
+                let moved = checkpoint::advance(&mut transaction, name, live.fence, last.position()).await?;
+                if moved {
+                    self.projection.apply(&mut transaction, self.target, &wanted).await?;
+                    parked::insert(&mut transaction, name, &parked).await?;
+                    transaction.commit().await?;
+                }
+                moved
+            }
+        };
+        if moved { Ok(parked) } else { Err(Failure::Fenced) }
     }
 
     /// The position of the first event whose rows PostgreSQL refuses: the last of the shortest beginning of the batch that fails.
-    async fn culprit(&self, connection: &mut PgConnection, events: &[Incoming]) -> Result<i64, DeliveryError> {
+    async fn culprit(
+        &self,
+        connection: &mut PgConnection,
+        events: &[Incoming],
+        partitions: Partitions,
+    ) -> Result<i64, DeliveryError> {
         let (mut good, mut bad) = (0, events.len());
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
-            match self.try_out(connection, &events[..middle]).await {
+            match self.try_out(connection, &events[..middle], partitions).await {
                 Ok(()) => good = middle,
                 Err(Failure::Apply(ApplyError::Database(error))) => return Err(error.into()),
                 Err(Failure::Apply(_) | Failure::Fenced) => bad = middle,
@@ -111,19 +144,29 @@ impl Delivery<'_> {
         Ok(events[bad - 1].position())
     }
 
-    async fn try_out(&self, connection: &mut PgConnection, events: &[Incoming]) -> Result<(), Failure> {
-        let (wanted, _) = self.sort(events)?;
+    async fn try_out(
+        &self,
+        connection: &mut PgConnection,
+        events: &[Incoming],
+        partitions: Partitions,
+    ) -> Result<(), Failure> {
+        let (wanted, _) = self.sort(events, partitions)?;
         let mut transaction = connection.begin().await?;
         let outcome = self.projection.apply(&mut transaction, self.target, &wanted).await;
         transaction.rollback().await?;
         outcome.map_err(Failure::Apply)
     }
 
-    /// The events to take in, and those to park. What does not concern the projection is in neither.
-    fn sort(&self, events: &[Incoming]) -> Result<(Vec<Arc<Recorded>>, Vec<ParkedEvent>), ApplyError> {
+    /// The events to take in, and those to park. What does not concern the projection, or is of other partitions, is in neither.
+    fn sort(
+        &self,
+        events: &[Incoming],
+        partitions: Partitions,
+    ) -> Result<(Vec<Arc<Recorded>>, Vec<ParkedEvent>), ApplyError> {
         let mut wanted = Vec::with_capacity(events.len());
         let mut parked = Vec::new();
-        for incoming in events.iter().filter(|incoming| self.projection.concerns(&incoming.event)) {
+        let concerns = |event: &Recorded| partitions.contain(event) && self.projection.concerns(event);
+        for incoming in events.iter().filter(|incoming| concerns(&incoming.event)) {
             match (self.parking.holds(&incoming.event), &incoming.unreadable) {
                 (Some(waits), _) => parked.push(waits),
                 (None, None) => wanted.push(incoming.event.clone()),
