@@ -166,9 +166,11 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 
 /// The same, for whoever needs it as a header only.
 pub(crate) fn request_id_value(headers: &HeaderMap) -> HeaderValue {
-    headers.get(&REQUEST_ID).filter(|value| is_request_id(value)).cloned().unwrap_or_else(|| {
-        headers::ascii(Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-    })
+    headers
+        .get(&REQUEST_ID)
+        .filter(|value| is_request_id(value))
+        .cloned()
+        .unwrap_or_else(|| headers::ascii(Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())))
 }
 
 fn is_request_id(value: &HeaderValue) -> bool {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::{Connection as _, PgPool};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
 
 /// How long a request waits for a connection before it is told that the database is not there.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);

@@ -68,18 +68,19 @@ pub const QUERIES: &[&str] = &[
 
 /// Every route of the query API.
 pub fn routes(queries: Queries) -> ApiRouter {
-    let read_models = ApiRouter::new()
-        .merge(analytics::routes())
-        .merge(audit::routes())
-        .merge(billing::routes())
-        .merge(role::routes())
-        .merge(service_instance::routes())
-        .merge(subscription::routes())
-        .merge(tenant::routes())
-        .merge(webhook::routes())
-        .route_layer(from_fn_with_state(queries.clone(), answers::keep));
     // The log is not kept: its positions are the tenant's own, and a stream has no end.
-    read_models.merge(events::routes()).with_state(queries)
+    let kept = |routes: ApiRouter<Queries>| routes.route_layer(from_fn_with_state(queries.clone(), answers::keep));
+    ApiRouter::new()
+        .merge(kept(analytics::routes()))
+        .merge(kept(audit::routes()))
+        .merge(kept(billing::routes()))
+        .merge(events::routes())
+        .merge(kept(role::routes()))
+        .merge(kept(service_instance::routes()))
+        .merge(kept(subscription::routes()))
+        .merge(kept(tenant::routes()))
+        .merge(kept(webhook::routes()))
+        .with_state(queries.clone())
 }
 
 #[cfg(test)]

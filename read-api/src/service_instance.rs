@@ -107,7 +107,9 @@ async fn list(
         .bind(subscription_id);
     let rows = fetch(rows, &mut reading.connection).await?;
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &ServiceInstanceRow| row.id).at(reading.position))
+    Ok(query
+        .page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &ServiceInstanceRow| row.id)
+        .at(reading.position))
 }
 
 async fn detail(

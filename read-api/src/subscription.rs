@@ -85,7 +85,9 @@ async fn list(
         .bind(plan.as_deref());
     let rows = fetch(rows, &mut reading.connection).await?;
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &SubscriptionRow| row.id).at(reading.position))
+    Ok(query
+        .page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &SubscriptionRow| row.id)
+        .at(reading.position))
 }
 
 async fn detail(
