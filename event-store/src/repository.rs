@@ -433,7 +433,6 @@ fn nothing<A: Default>() -> Loaded<A> {
     Loaded { state: A::default(), sequence: 0 }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
 fn corrupt<E: std::error::Error + 'static>(error: impl fmt::Display) -> ExecuteError<E> {
     ExecuteError::Corrupt(error.to_string())
 }

@@ -252,7 +252,8 @@ fn build(
         caller(Who::Acme, "key:acme", Scope::Tenant(ACME)),
         caller(Who::Other, "key:other", Scope::Tenant(OTHER)),
     ]);
-    let settings = Settings { pool, tail, positions, authenticator, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
+    let settings =
+        Settings { pool, tail, positions, authenticator, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
     let health = Health::new([], Duration::from_secs(1));
     let (router, document) = hub::api::router(None, Some(Queries::new(settings)), health);
     (router, serde_json::to_value(document).unwrap())
