@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use hub_event_store::event::Recorded;
 use sqlx::{Executor, PgConnection, PgPool, Postgres, Row};
 
 use crate::partitions::Partitions;
