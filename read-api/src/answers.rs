@@ -135,7 +135,7 @@ impl Answers {
     /// Keeps an answer unless a newer one is there.
     fn keep(&self, key: &Key, kept: &Arc<Kept>) {
         // The request's own target is a piece of its connection's buffer, which must not live as long as the answer.
-        let Ok(target) = PathAndQuery::from_maybe_shared(key.target.as_str().to_owned()) else { return };
+        let Ok(target) = PathAndQuery::try_from(key.target.as_str()) else { return };
         let key = Key { caller: key.caller.clone(), target };
         self.0.kept.entry(key).and_compute_with(|there| match there {
             Some(there) if there.value().position > kept.position => Op::Nop,
