@@ -59,6 +59,14 @@ impl Positions {
         self.board(projection).subscribe()
     }
 
+    /// Which stretch of watching PostgreSQL this is; `None` while a crash would not be noticed. Rows that are read after the board, within
+    /// one stretch, are at least as new as what the board said.
+    #[must_use]
+    pub fn stretch(&self) -> Option<u64> {
+        let watch = *self.watch.borrow();
+        watch.awake.then_some(watch.generation)
+    }
+
     /// PostgreSQL is watched from now on, or not any more; what was told before it counts no longer.
     pub(crate) fn watched(&self, awake: bool) {
         self.watch.send_modify(|watch| *watch = Watch { generation: watch.generation + 1, awake });
@@ -123,8 +131,10 @@ mod tests {
         let positions = Positions::default();
         let board = positions.follow("tenants");
         positions.teller("tenants").tell(3);
-        assert_eq!(*board.borrow(), 0, "nobody watches yet");
+        assert_eq!((*board.borrow(), positions.stretch()), (0, None), "nobody watches yet");
         positions.watched(true);
+        let stretch = positions.stretch();
+        assert!(stretch.is_some());
         let before = positions.teller("tenants");
         before.tell(5);
         before.tell(4);
@@ -133,6 +143,7 @@ mod tests {
         before.tell(6);
         assert_eq!(*board.borrow(), 0);
         positions.watched(true);
+        assert_ne!(positions.stretch(), stretch);
         before.tell(7);
         assert_eq!(*board.borrow(), 0);
         positions.teller("tenants").tell(2);

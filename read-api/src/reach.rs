@@ -1,9 +1,10 @@
 //! Waiting until a read model, or the log itself, has got to what the caller has already seen.
 //!
 //! Who waits is woken in time by the board of the projections of this process, or by the one task that looks at the checkpoints of
-//! those that run elsewhere. What is answered comes from PostgreSQL all the same: the position first, then the rows, both on one
-//! connection. So the rows are at least as new as the position, even when PostgreSQL crashes and a read model loses its last moments,
-//! because the connection is lost with them.
+//! those that run elsewhere. Then the position is read from PostgreSQL, and after it the rows on the same connection. So the rows are at
+//! least as new as the position, even when PostgreSQL crashes and a read model loses its last moments, because the connection is lost
+//! with them. The board is often further than PostgreSQL, since a projection moves its checkpoint late over events that concern no row
+//! of it; it is believed when no crash was noticed from before it was asked until the connection had answered.
 
 use std::time::Duration;
 
@@ -61,8 +62,10 @@ impl Queries {
     pub(crate) async fn reach(&self, source: Source, wanted: ReadConsistency) -> Result<Reading, Problem> {
         let wait = self.wait(source, wanted).await;
         loop {
+            let told = wait.told();
             let mut connection = self.pool.acquire().await.map_err(failed)?;
             let position = source.position(&mut connection).await.map_err(failed)?;
+            let position = wait.latest(told, position);
             if wait.reached(position) {
                 return Ok(Reading { position: ReadPosition(position), connection });
             }
@@ -99,7 +102,28 @@ pub(crate) struct Wait<'a> {
     end: Instant,
 }
 
+/// What the board said, and in which stretch of watching PostgreSQL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    position: i64,
+    stretch: u64,
+}
+
 impl Wait<'_> {
+    /// What the board says; to be asked before PostgreSQL is.
+    pub(crate) fn told(&self) -> Option<Told> {
+        let Source::Projection(name) = self.source else { return None };
+        let positions = &self.queries.positions;
+        let stretch = positions.stretch()?;
+        Some(Told { position: *positions.follow(name).borrow(), stretch })
+    }
+
+    /// The position that a source has got to: what PostgreSQL has answered, or what was told before if it still counts.
+    pub(crate) fn latest(&self, told: Option<Told>, position: i64) -> i64 {
+        let told = told.filter(|told| self.queries.positions.stretch() == Some(told.stretch));
+        told.map_or(position, |told| told.position.max(position))
+    }
+
     /// Whether a source at `position` has got far enough.
     pub(crate) fn reached(&self, position: i64) -> bool {
         self.at_least.is_none_or(|at_least| position >= at_least)

@@ -81,10 +81,11 @@ impl Queries {
     {
         let wait = self.wait(Source::Projection(M::NAME), wanted.consistency).await;
         let (position, row) = loop {
+            let told = wait.told();
             let query = sqlx::query_as(text).bind(wanted.tenant.id()).bind(wanted.id).bind(M::NAME);
             let (position, row): (Option<i64>, Option<Json<M::Row>>) =
                 query.fetch_one(&self.pool).await.map_err(failed)?;
-            let position = position.unwrap_or(0);
+            let position = wait.latest(told, position.unwrap_or(0));
             if wait.reached(position) {
                 break (ReadPosition(position), row);
             }

@@ -7,6 +7,7 @@ mod audit;
 mod billing;
 mod callers;
 mod consistency;
+mod crash;
 mod events;
 mod kept;
 mod lists;
@@ -127,7 +128,9 @@ impl Api {
 
     fn run_projections_until(&self, end: CancellationToken) -> JoinHandle<()> {
         let (pool, tail) = (self.database.pool.clone(), self.store.tail().clone());
-        let runner = Runner::new(pool, None, tail, Upcasters::default(), hub_projections::all()).with_settings(PROMPT);
+        let runner = Runner::new(pool, None, tail, Upcasters::default(), hub_projections::all())
+            .with_settings(PROMPT)
+            .with_positions(self.positions.clone());
         tokio::spawn(runner.run(end))
     }
 
@@ -174,7 +177,13 @@ impl Api {
     /// Asks, waiting for everything that the test has appended so far.
     async fn get(&self, who: Who, uri: &str) -> Answer {
         let token = ConsistencyToken(self.head.load(Ordering::SeqCst)).to_string();
-        self.ask(who, uri, &[("consistency-token", token.as_str()), ("prefer", "wait=10")]).await
+        let headers = [("consistency-token", token.as_str()), ("prefer", "wait=10")];
+        // A machine that is busy with other tests may keep the projections waiting for longer.
+        eventually(Duration::from_secs(120), async || {
+            let answer = self.ask(who, uri, &headers).await;
+            (answer.body["code"] != "projection_behind").then_some(answer)
+        })
+        .await
     }
 
     /// Asks with these headers only.
