@@ -139,8 +139,12 @@ pub(crate) async fn reached<'e>(
     Ok(Reached { shares: shares.collect() })
 }
 
-pub(crate) async fn ensure(pool: &PgPool, projection: &str, version: i32) -> Result<(), sqlx::Error> {
-    sqlx::query(ENSURE).bind(projection).bind(version).execute(pool).await?;
+pub(crate) async fn ensure<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    projection: &str,
+    version: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(ENSURE).bind(projection).bind(version).execute(executor).await?;
     Ok(())
 }
 
