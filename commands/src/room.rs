@@ -61,7 +61,8 @@ pub(crate) struct Context<A: Decide> {
 
 impl<A: Decide + Clone + 'static> Context<A> {
     fn new(store: &EventStore, conditions: &'static [(&'static str, &'static str)], codes: &'static [Code]) -> Self {
-        Self { repository: Repository::new(store.clone(), effects_of::<A>), conditions, codes }
+        let repository = Repository::new(store.clone(), effects_of::<A>).with_snapshots(A::STATE_VERSION);
+        Self { repository, conditions, codes }
     }
 }
 

@@ -6,6 +6,10 @@ use crate::{effect::Effect, refusal::Refusal};
 
 /// An aggregate whose whole behaviour is `decide` (state and command in, events out) and `apply`.
 pub trait Decide: Aggregate<Services = (), Error: Refusal> {
+    /// The version of the serialised state, from 1: raised with every change of its shape or its meaning, so that no snapshot is read that
+    /// was taken before. The golden file of the state tells when.
+    const STATE_VERSION: i32 = 1;
+
     /// Answers the events that the command leads to, none if it changes nothing, or why it is refused.
     ///
     /// # Errors

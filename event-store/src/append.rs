@@ -6,9 +6,9 @@ use uuid::Uuid;
 use crate::event::{Metadata, NewEvent, StreamId};
 
 /// The one SQL function that appends; see the migration for its contract.
-pub(crate) const APPEND: &str = "SELECT verdict, position, tenant_position, sequence, event_count, tenant_id, aggregate_type, aggregate_id, detail, outcome \
-     FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
-     $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)";
+pub(crate) const APPEND: &str = "SELECT verdict, position, sequence, event_count, tenant_id, aggregate_id, detail, outcome \
+     FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
+     $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)";
 
 /// The first outcome of a command.
 pub(crate) const OUTCOME: &str = "SELECT fingerprint, tenant_id, aggregate_type, aggregate_id, sequence, position, event_count, outcome::text AS outcome \

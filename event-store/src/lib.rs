@@ -8,10 +8,13 @@ pub mod clock;
 pub mod election;
 pub mod event;
 mod gate;
+pub mod import;
 pub mod log;
 pub mod partition;
 pub mod relay;
 pub mod repository;
+pub mod scan;
+pub mod snapshot;
 pub mod store;
 pub mod tail;
 pub mod upcast;
@@ -29,8 +32,17 @@ pub const QUERIES: &[&str] = &[
     append::APPEND,
     append::LAST_EVENTS,
     append::OUTCOME,
-    relay::READ_CURSOR,
-    relay::MOVE_CURSOR,
+    relay::cursor::READ_CURSOR,
+    relay::cursor::SET_CURSOR,
+    relay::cursor::MOVE_CURSOR,
+    relay::start::EVENT_AT,
+    relay::start::KEPT_AT,
+    relay::start::LAST_OF_TENANTS,
+    import::REGISTER,
+    import::STATE,
+    import::IMPORT,
+    snapshot::LOAD,
+    snapshot::KEEP,
     relay::ELECT,
 ];
 
@@ -38,8 +50,21 @@ pub const QUERIES: &[&str] = &[
 pub fn describe_metrics() {
     metrics::describe_counter!("hub_events_appended_total", "Events that this process appended to the log.");
     metrics::describe_histogram!("hub_append_batch_commands", "Commands in one batch of the writer.");
+    metrics::describe_histogram!(
+        "hub_append_duration_seconds",
+        metrics::Unit::Seconds,
+        "From a command's entry into the writer's queue to its verdict."
+    );
+    metrics::describe_gauge!("hub_append_queue_commands", "Commands that wait for the writer.");
     metrics::describe_counter!(
         "hub_events_published_total",
         "Events that this process published on NATS and had acknowledged."
     );
+    metrics::describe_gauge!("hub_relay_in_flight", "Messages published on NATS and not yet acknowledged.");
+    metrics::describe_gauge!("hub_relay_diverged", "1 when the stream on NATS holds what the log does not.");
+    metrics::describe_counter!(
+        "hub_relay_resumed_total",
+        "Times that the relay had to look again where the stream ends."
+    );
+    metrics::describe_counter!("hub_relay_payloads_omitted_total", "Events published without their too large payload.");
 }

@@ -19,6 +19,10 @@ pub const POSITION_HEADER: &str = "Hub-Position";
 /// Header: the position of the event before it in the same partition, 0 for the first.
 pub const PREVIOUS_POSITION_HEADER: &str = "Hub-Previous-Position";
 
+/// Header: the event's size in bytes, when it was too large for NATS and its payload and metadata are null in the message; the event
+/// itself is in the log.
+pub const OMITTED_HEADER: &str = "Hub-Payload-Omitted";
+
 /// The partition of a tenant: FNV-1a (64 bit) of its id's 16 bytes, modulo the number of partitions.
 #[must_use]
 pub fn partition_of(tenant_id: Uuid) -> usize {

@@ -1,60 +1,45 @@
 //! The relay: reads the log in order and publishes it on NATS JetStream; one is active, elected by a lock in PostgreSQL.
 //!
-//! Its cursor is in PostgreSQL and moves only after JetStream has acknowledged everything before it, so nothing is left out; what is
-//! published twice carries the same `Nats-Msg-Id` and the same position. NATS down: the relay waits, nobody else does.
+//! Where it begins is what the stream itself last holds, so neither a crash nor a lost disk needs a record of its own. Up to a thousand messages
+//! are on their way at once, and each says behind which message it belongs: when one is lost or refused, the server refuses all that
+//! follow, so there is never a gap in the stream, not even while two relays believe that they lead. NATS down: the relay waits,
+//! nobody else does.
 
-use std::time::Duration;
+pub(crate) mod cursor;
+mod message;
+mod source;
+pub(crate) mod start;
+mod stream;
+mod window;
 
-use async_nats::{
-    HeaderMap,
-    connection::State,
-    jetstream::{self, context::PublishError, publish::PublishAck, stream::Config},
-};
-use bytes::Bytes;
-use futures::{StreamExt, stream::FuturesOrdered};
-use sqlx::{Connection as _, PgConnection, PgPool, Row};
+use std::{sync::atomic::Ordering, time::Duration};
+
+use async_nats::jetstream;
+use sqlx::{PgConnection, PgPool, Row};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     election::{bounded, elect},
-    event::Recorded,
-    log::Log,
-    partition::{
-        PARTITION_COUNT, POSITION_HEADER, PREVIOUS_POSITION_HEADER, STREAM_NAME, SUBJECT_ROOT, partition_of, subject_of,
-    },
+    partition::{PARTITION_COUNT, STREAM_NAME},
     tail::Tail,
+};
+
+use self::{
+    message::Naming,
+    start::Start,
+    window::{Stop, Window},
 };
 
 /// Takes the lock of the active relay for as long as the connection lives.
 pub(crate) const ELECT: &str = "SELECT pg_try_advisory_lock(7236831002)";
 
-/// How far the relay has published.
-pub(crate) const READ_CURSOR: &str = "SELECT position, partition_positions FROM relay_cursor";
-
-/// Moves the cursor forward, never back.
-pub(crate) const MOVE_CURSOR: &str =
-    "UPDATE relay_cursor SET position = $1, partition_positions = $2 WHERE position < $1";
-
-/// At most so many messages are published and not yet acknowledged.
-const IN_FLIGHT_MAX: usize = 256;
-
-/// The log is read this much at a time.
-const PAGE_SIZE: i64 = 1_024;
-
-/// An acknowledgement that takes longer counts as lost.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Between two attempts to lead, and between two looks at the log when nothing wakes the relay.
+/// Between two attempts to lead.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// JetStream keeps what was published so long; who is further behind reads from PostgreSQL.
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
-
-/// JetStream keeps at most this much.
-const KEPT_BYTES_MAX: i64 = 1_024 * 1_024 * 1_024;
-
-/// JetStream recognises a message published twice within this time.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// After so many stops without a message in between, the lead is left to another.
+const STOP_COUNT_MAX: u32 = 5;
 
 /// Why the relay had to stop and try again.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +52,15 @@ pub enum RelayError {
     Configuration(String),
     #[error("event cannot be written as JSON: {0}")]
     Encode(#[from] serde_json::Error),
+    /// The log is not contiguous, which it always is.
+    #[error("the log has no event at position {position}")]
+    Missing { position: i64 },
+    /// Nothing is published until somebody has looked; see ADR 7.
+    #[error(
+        "the stream {STREAM_NAME} holds event {event_id} at position {position}, which the log (head {head}) does not: it is the stream of \
+         another installation, or PostgreSQL has lost what it had committed; nothing is published until the stream is deleted"
+    )]
+    Diverged { event_id: Uuid, position: i64, head: i64 },
 }
 
 /// The relay of this process.
@@ -77,11 +71,11 @@ pub struct Relay {
     tail: Tail,
 }
 
-/// How far the log is published: over all, and per partition.
-#[derive(Debug)]
-struct Cursor {
+/// How far the stream holds the log: over all, and per partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Progress {
     position: i64,
-    partitions: Vec<i64>,
+    partitions: [i64; PARTITION_COUNT],
 }
 
 impl Relay {
@@ -99,18 +93,8 @@ impl Relay {
                 () = shutdown.cancelled() => return,
                 led = self.lead() => led,
             };
-            // Once for each reason, however long it lasts.
-            let reason = led.err().map_or_else(String::new, |error| error.to_string());
-            if !reason.is_empty() && reason != reported {
-                tracing::warn!(reason, "the relay stopped, trying again");
-            }
-            // What nobody publishes is seen to pile up.
-            if !reason.is_empty()
-                && let Ok(row) = sqlx::query(READ_CURSOR).fetch_one(&self.pool).await
-                && let Ok(position) = row.try_get("position")
-            {
-                self.show_lag(position);
-            }
+            metrics::gauge!("hub_relay_in_flight").set(0.0);
+            let reason = self.report(led.err(), &reported).await;
             reported = reason;
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -119,129 +103,90 @@ impl Relay {
         }
     }
 
+    /// Says once for each reason, however long it lasts, why the relay stopped; answers the reason.
+    async fn report(&self, error: Option<RelayError>, reported: &str) -> String {
+        let diverged = matches!(error, Some(RelayError::Diverged { .. }));
+        metrics::gauge!("hub_relay_diverged").set(if diverged { 1.0 } else { 0.0 });
+        let Some(error) = error else { return String::new() };
+        let reason = error.to_string();
+        if reason != reported {
+            if diverged {
+                tracing::error!(reason, "the relay publishes nothing");
+            } else {
+                tracing::warn!(reason, "the relay stopped, trying again");
+            }
+        }
+        // What nobody publishes is seen to pile up.
+        if let Ok(row) = sqlx::query(cursor::READ_CURSOR).fetch_one(&self.pool).await
+            && let Ok(position) = row.try_get("position")
+        {
+            window::show_lag(&self.tail, position);
+        }
+        reason
+    }
+
     /// Publishes as long as this relay leads; answers `Ok` at once when another leads.
     ///
     /// # Errors
-    /// Why it cannot lead, or no longer; whatever was not acknowledged is published again by whoever leads next.
+    /// Why it cannot lead, or no longer; whoever leads next goes on behind what the stream then holds.
     pub async fn lead(&self) -> Result<(), RelayError> {
-        // What is published without a connection waits in the client, and would go out a second time.
         self.connected()?;
         let Some(mut connection) = elect(&self.pool, ELECT).await? else { return Ok(()) };
         let jetstream = jetstream::new(self.nats.clone());
-        ensure_stream(&jetstream).await?;
-        let mut cursor = read_cursor(&mut connection).await?;
-        tracing::info!(position = cursor.position, "the relay leads");
-        let log = Log::new(self.pool.clone());
-        let mut head = self.tail.follow();
+        stream::ensure(&jetstream).await?;
+        let (mut stop_count, mut naming) = (0, Naming::Plain);
         loop {
-            head.borrow_and_update();
-            let page = log.page(cursor.position, PAGE_SIZE).await?;
-            if page.is_empty() {
-                // Whoever comes back without the stream gets it anew, and another relay may have a better connection.
-                self.connected()?;
-                // Also proves that the connection, and with it the lock, still lives.
-                bounded(connection.ping()).await?;
-                let _ = tokio::time::timeout(RETRY_DELAY, head.changed()).await;
-                continue;
+            let connects = self.connects();
+            let start = self.find_start(&jetstream, &mut connection).await?;
+            let (progress, followed) = watch::channel(start.progress);
+            let mut window = Window::open(&self.nats, &self.tail, &start, connects, &progress).await?;
+            let source = source::start(&self.pool, &self.nats, &self.tail, &start, naming);
+            let stop = tokio::select! {
+                error = cursor::keep(&mut connection, followed) => return Err(error),
+                stop = window.publish(source) => stop?,
+            };
+            stop_count = if progress.borrow().position > start.progress.position { 0 } else { stop_count + 1 };
+            if stop_count >= STOP_COUNT_MAX {
+                return Err(RelayError::Nats(stop.to_string()));
             }
-            publish(&jetstream, &page, &mut cursor).await?;
-            let moving = sqlx::query(MOVE_CURSOR).bind(cursor.position).bind(&cursor.partitions);
-            bounded(moving.execute(&mut connection)).await?;
-            metrics::counter!("hub_events_published_total").increment(page.len() as u64);
-            self.show_lag(cursor.position);
+            tracing::warn!(reason = %stop, "the relay looks again where the stream ends");
+            metrics::counter!("hub_relay_resumed_total", "reason" => stop.label()).increment(1);
+            naming = match stop {
+                Stop::Remembered { .. } => Naming::Again,
+                Stop::Refused { .. } | Stop::TimedOut | Stop::Reconnected | Stop::Changed => Naming::Plain,
+            };
         }
+    }
+
+    /// Where to go on, on a connection that still has the lock.
+    async fn find_start(
+        &self,
+        jetstream: &jetstream::Context,
+        connection: &mut PgConnection,
+    ) -> Result<Start, RelayError> {
+        self.connected()?;
+        // Also proves that the connection, and with it the lock, still lives: a relay that has lost it must not begin again.
+        let cursor = cursor::read(connection).await?;
+        // One that was deleted is not made again at once: the server may still be removing its files.
+        let stream = stream::get(jetstream).await?;
+        let start = start::find(&self.pool, &stream, cursor).await?;
+        bounded(cursor::set(&start.progress).execute(connection)).await?;
+        metrics::gauge!("hub_relay_diverged").set(0.0);
+        let (position, sequence) = (start.progress.position, start.sequence);
+        if position < cursor {
+            tracing::warn!(position, sequence, cursor, "the stream has lost messages, the relay publishes them again");
+        } else {
+            tracing::info!(position, sequence, cursor, "the relay leads");
+        }
+        Ok(start)
     }
 
     fn connected(&self) -> Result<(), RelayError> {
-        match self.nats.connection_state() {
-            State::Connected => Ok(()),
-            State::Pending | State::Disconnected => Err(RelayError::Nats("not connected".to_owned())),
-        }
+        window::connected(&self.nats).then_some(()).ok_or_else(|| RelayError::Nats("not connected".to_owned()))
     }
 
-    fn show_lag(&self, position: i64) {
-        let lag = self.tail.head().saturating_sub(position).max(0);
-        metrics::gauge!("hub_relay_lag_events").set(f64::from(i32::try_from(lag).unwrap_or(i32::MAX)));
+    /// How often the client has connected; a server that came back may have come back empty.
+    fn connects(&self) -> u64 {
+        self.nats.statistics().connects.load(Ordering::Relaxed)
     }
-}
-
-async fn read_cursor(connection: &mut PgConnection) -> Result<Cursor, RelayError> {
-    let row = bounded(sqlx::query(READ_CURSOR).fetch_one(connection)).await?;
-    let partitions: Vec<i64> = row.try_get("partition_positions")?;
-    if partitions.len() != PARTITION_COUNT {
-        return Err(RelayError::Configuration(format!("the cursor has {} partitions", partitions.len())));
-    }
-    Ok(Cursor { position: row.try_get("position")?, partitions })
-}
-
-/// Publishes a page in order, many in flight, and moves the cursor once all of it is acknowledged.
-async fn publish(jetstream: &jetstream::Context, page: &[Recorded], cursor: &mut Cursor) -> Result<(), RelayError> {
-    let mut partitions = cursor.partitions.clone();
-    let mut messages = Vec::with_capacity(page.len());
-    for event in page {
-        let previous = &mut partitions[partition_of(event.tenant_id)];
-        messages.push(message_of(event, *previous)?);
-        *previous = event.position;
-    }
-    let mut in_flight = FuturesOrdered::new();
-    for (subject, headers, payload) in messages {
-        let ack = jetstream
-            .publish_with_headers(subject, headers, payload)
-            .await
-            .map_err(|e| RelayError::Nats(e.to_string()))?;
-        in_flight.push_back(tokio::time::timeout(ACK_TIMEOUT, ack.into_future()));
-        if in_flight.len() >= IN_FLIGHT_MAX {
-            acknowledged(in_flight.next().await)?;
-        }
-    }
-    while !in_flight.is_empty() {
-        acknowledged(in_flight.next().await)?;
-    }
-    cursor.position = page.last().map_or(cursor.position, |event| event.position);
-    cursor.partitions = partitions;
-    Ok(())
-}
-
-type Acknowledgement = Result<Result<PublishAck, PublishError>, tokio::time::error::Elapsed>;
-
-fn acknowledged(ack: Option<Acknowledgement>) -> Result<(), RelayError> {
-    match ack {
-        Some(Ok(Err(error))) => Err(RelayError::Nats(error.to_string())),
-        Some(Err(_)) => Err(RelayError::Nats("a message was not acknowledged in time".to_owned())),
-        Some(Ok(Ok(_))) | None => Ok(()),
-    }
-}
-
-fn message_of(event: &Recorded, previous: i64) -> Result<(String, HeaderMap, Bytes), RelayError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(async_nats::header::NATS_MESSAGE_ID, event.event_id.to_string());
-    headers.insert(POSITION_HEADER, event.position.to_string());
-    headers.insert(PREVIOUS_POSITION_HEADER, previous.to_string());
-    Ok((subject_of(event), headers, serde_json::to_vec(event)?.into()))
-}
-
-/// Makes the stream if it is missing, and refuses to go on if the server made something else of it: older servers leave out what they
-/// do not know without a word.
-async fn ensure_stream(jetstream: &jetstream::Context) -> Result<(), RelayError> {
-    let wanted = Config {
-        name: STREAM_NAME.to_owned(),
-        subjects: vec![format!("{SUBJECT_ROOT}.>")],
-        max_age: KEPT_FOR,
-        max_bytes: KEPT_BYTES_MAX,
-        duplicate_window: DUPLICATE_WINDOW,
-        storage: jetstream::stream::StorageType::File,
-        ..Config::default()
-    };
-    let stream = jetstream.get_or_create_stream(wanted.clone()).await.map_err(|e| RelayError::Nats(e.to_string()))?;
-    let got = &stream.cached_info().config;
-    let differing = [
-        ("subjects", got.subjects == wanted.subjects),
-        ("max_age", got.max_age == wanted.max_age),
-        ("max_bytes", got.max_bytes == wanted.max_bytes),
-        ("duplicate_window", got.duplicate_window == wanted.duplicate_window),
-        ("storage", got.storage == wanted.storage),
-        ("discard", got.discard == wanted.discard),
-    ];
-    let differing: Vec<_> = differing.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
-    if differing.is_empty() { Ok(()) } else { Err(RelayError::Configuration(differing.join(", "))) }
 }

@@ -1,19 +1,32 @@
-//! Loading an aggregate and executing commands on it: decide on the cached state, append, retry a lost race.
+//! Loading an aggregate and executing commands on it: decide on the state that the last decision left, append, retry a lost race.
+//!
+//! Commands of one stream are decided one after the other but wait for their answers together, so a batch may hold many of them. What was
+//! decided upon something that is then not accepted is decided again; no caller hears of it.
 
-use std::{fmt, hash::BuildHasher, sync::Arc, time::Duration};
+mod cache;
+mod lane;
+mod ticket;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use cqrs_es::{Aggregate, event_sink::EventSink};
 use futures::TryStreamExt;
-use moka::sync::Cache;
 use serde_json::value::RawValue;
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
     append::{Accepted, Append, AppendError, Claim, CounterChange, Direction, Guard, Rejection},
-    event::{Metadata, StreamId, encode},
-    log::PAGE_SIZE,
-    store::{EventStore, unavailable},
+    event::{Metadata, Recorded, StreamId, encode},
+    log::{PAGE_SIZE, fetch},
+    snapshot::{self, Found, Snapshots},
+    store::{EventStore, checked, unavailable},
+    writer::Verdict,
+};
+
+use self::{
+    cache::States,
+    lane::{Key, Lane, Lanes, Line, Reached},
+    ticket::OnItsWay,
 };
 
 /// A command that keeps losing races is told so after this many attempts.
@@ -26,11 +39,9 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(1);
 /// The longest delay between two attempts.
 const ATTEMPT_DELAY_MAX: Duration = Duration::from_millis(20);
 
-/// So many states of one aggregate type are kept at hand.
-const CACHE_SIZE: u64 = 10_000;
-
-/// Commands of one stream take turns on one of so many locks.
-const LOCK_COUNT: usize = 1_024;
+/// From this attempt on (0 is the first) a command waits for all before it and lets none begin before it has its answer, so that it
+/// rests on nothing that can fall.
+const ALONE_FROM: u32 = 2;
 
 /// An aggregate as it is after `sequence` events.
 #[derive(Debug, Clone)]
@@ -112,29 +123,53 @@ pub enum ExecuteError<E: std::error::Error + 'static> {
 /// The aggregates of one type: loads them and executes commands on them; cheap to clone.
 #[derive(Clone)]
 pub struct Repository<A: Aggregate> {
+    shared: Arc<Shared<A>>,
+}
+
+/// What all clones of a repository and all their commands on their way share.
+struct Shared<A: Aggregate> {
     store: EventStore,
     effects: EffectsOf<A>,
-    cache: Cache<(Uuid, Uuid), Arc<Loaded<A>>>,
-    locks: Arc<Vec<Mutex<()>>>,
+    states: States<A>,
+    lanes: Lanes<A>,
+    snapshots: Option<Snapshots>,
+}
+
+/// What a command is decided upon.
+struct Base<A> {
+    loaded: Arc<Loaded<A>>,
+    /// The commands that have not been accepted yet but must be; none when the state is committed.
+    line: Option<Arc<Line>>,
 }
 
 impl<A> Repository<A>
 where
     A: Aggregate<Services = ()> + Clone + 'static,
 {
-    /// The aggregates of type `A` in `store`.
+    /// The aggregates of type `A` in `store`, without snapshots.
     #[must_use]
     pub fn new(store: EventStore, effects: EffectsOf<A>) -> Self {
-        let locks = std::iter::repeat_with(|| Mutex::new(())).take(LOCK_COUNT).collect();
-        Self { store, effects, cache: Cache::new(CACHE_SIZE), locks: Arc::new(locks) }
+        Self::build(store, effects, None)
     }
 
-    /// The aggregate as this process knows it; another process may have moved it since.
+    /// The same with snapshots of long streams. `state_version` is raised whenever the serialised state changes its shape or its meaning;
+    /// snapshots of another version are not looked at.
+    #[must_use]
+    pub fn with_snapshots(self, state_version: i32) -> Self {
+        Self::build(self.shared.store.clone(), self.shared.effects, Some(Snapshots::new(state_version)))
+    }
+
+    fn build(store: EventStore, effects: EffectsOf<A>, snapshots: Option<Snapshots>) -> Self {
+        let (states, lanes) = (States::default(), Lanes::default());
+        Self { shared: Arc::new(Shared { store, effects, states, lanes, snapshots }) }
+    }
+
+    /// The aggregate as this process knows it to be committed; another process may have moved it since.
     ///
     /// # Errors
     /// When the store does not answer or the stream cannot be read.
     pub async fn load(&self, tenant_id: Uuid, aggregate_id: Uuid) -> Result<Arc<Loaded<A>>, ExecuteError<A::Error>> {
-        match self.cache.get(&(tenant_id, aggregate_id)) {
+        match self.shared.states.fresh(&(tenant_id, aggregate_id)) {
             Some(loaded) => Ok(loaded),
             None => self.load_latest(tenant_id, aggregate_id).await,
         }
@@ -149,27 +184,56 @@ where
         tenant_id: Uuid,
         aggregate_id: Uuid,
     ) -> Result<Arc<Loaded<A>>, ExecuteError<A::Error>> {
+        let Shared { store, states, snapshots, .. } = &*self.shared;
         let key = (tenant_id, aggregate_id);
         let stream = StreamId::of::<A>(tenant_id, aggregate_id);
-        let known = self.cache.get(&key);
-        let mut loaded = known.as_deref().cloned().unwrap_or_else(|| Loaded { state: A::default(), sequence: 0 });
+        let (mut loaded, mut page) = match (states.get(&key), snapshots) {
+            (None, Some(snapshots)) => self.load_cold(&stream, snapshots).await?,
+            (known, _) => {
+                let loaded = known.as_deref().cloned().unwrap_or_else(nothing);
+                let page = store.read(store.log().page_of_stream(&stream, loaded.sequence, PAGE_SIZE)).await?;
+                (loaded, page)
+            }
+        };
         loop {
-            let page = self.store.read(self.store.log().page_of_stream(&stream, loaded.sequence, PAGE_SIZE)).await?;
-            let length = page.len();
+            let (length, before) = (page.len(), loaded.sequence);
             for recorded in page {
                 let sequence = recorded.sequence;
-                let recorded =
-                    self.store.upcasters().apply(recorded).map_err(|e| ExecuteError::Corrupt(e.to_string()))?;
-                loaded.state.apply(recorded.decode().map_err(|e| ExecuteError::Corrupt(e.to_string()))?);
+                let recorded = store.upcasters().apply(recorded).map_err(corrupt)?;
+                loaded.state.apply(recorded.decode().map_err(corrupt)?);
                 loaded.sequence = sequence;
             }
             // After every page: a long stream that one caller gives up on is not begun anew by the next.
             let reached = Arc::new(loaded.clone());
-            if reached.sequence > 0 {
-                self.cache.insert(key, reached.clone());
-            }
+            self.shared.committed(key, before, reached.clone());
             if i64::try_from(length).is_ok_and(|length| length < PAGE_SIZE) {
                 return Ok(reached);
+            }
+            page = store.read(store.log().page_of_stream(&stream, loaded.sequence, PAGE_SIZE)).await?;
+        }
+    }
+
+    /// The snapshot of the stream, or nothing, and the first page of events after it.
+    async fn load_cold(
+        &self,
+        stream: &StreamId,
+        snapshots: &Snapshots,
+    ) -> Result<(Loaded<A>, Vec<Recorded>), ExecuteError<A::Error>> {
+        let store = &self.shared.store;
+        let query = sqlx::query(snapshot::LOAD)
+            .bind(stream.tenant_id)
+            .bind(stream.aggregate_type)
+            .bind(stream.aggregate_id)
+            .bind(snapshots.state_version)
+            .bind(PAGE_SIZE);
+        let rows = store.read(fetch(store.pool(), query)).await?;
+        let found = Found::of(&rows).map_err(unavailable)?;
+        let Some((sequence, kept)) = found.kept else { return Ok((nothing(), found.events)) };
+        match serde_json::from_str(&kept) {
+            Ok(state) => Ok((Loaded { state, sequence }, found.events)),
+            Err(error) => {
+                snapshots.unreadable(stream, &error);
+                Ok((nothing(), store.read(store.log().page_of_stream(stream, 0, PAGE_SIZE)).await?))
             }
         }
     }
@@ -187,11 +251,12 @@ where
     ) -> Result<T, ExecuteError<A::Error>> {
         let mut folded = initial;
         let types = (!tags.is_empty()).then(|| tags.iter().map(|tag| format!("{}.{tag}", A::TYPE)).collect());
-        let mut events = Box::pin(self.store.log().streams_of_type(tenant_id, A::TYPE, types));
+        let store = &self.shared.store;
+        let mut events = Box::pin(store.log().streams_of_type(tenant_id, A::TYPE, types));
         while let Some(recorded) = events.try_next().await.map_err(unavailable)? {
             let aggregate_id = recorded.aggregate_id;
-            let recorded = self.store.upcasters().apply(recorded).map_err(|e| ExecuteError::Corrupt(e.to_string()))?;
-            step(&mut folded, aggregate_id, recorded.decode().map_err(|e| ExecuteError::Corrupt(e.to_string()))?);
+            let recorded = store.upcasters().apply(recorded).map_err(corrupt)?;
+            step(&mut folded, aggregate_id, recorded.decode().map_err(corrupt)?);
         }
         Ok(folded)
     }
@@ -215,31 +280,52 @@ where
         F: Future<Output = Result<Prepared<A::Command>, ExecuteError<A::Error>>> + Send,
     {
         let key = (tenant_id, aggregate_id);
-        // Commands of one stream take turns, so that within a process none loses a race to another.
-        let _turn = self.lock_of(&key).lock().await;
+        let lane = self.shared.lanes.of(&key);
+        let mut settle_first = false;
         for attempt in 0..ATTEMPT_COUNT_MAX {
+            let alone = attempt >= ALONE_FROM;
+            let turn = lane.turn.lock().await;
+            if alone || settle_first {
+                lane.settled(&key).await;
+            }
             let prepared = prepare(attempt).await?;
-            let loaded = if attempt == 0 {
-                self.load(tenant_id, aggregate_id).await?
-            } else {
-                self.load_latest(tenant_id, aggregate_id).await?
+            let base = self.base(lane, key, attempt).await?;
+            let answer = match self.enqueue(lane, key, &base, order, prepared).await {
+                Ok(Some(verdict)) => {
+                    // Whoever comes next decides upon what this command leaves.
+                    let turn = alone.then_some(turn);
+                    let answer = verdict.answer().await;
+                    drop(turn);
+                    answer.map_err(ExecuteError::Append)
+                }
+                // What it was decided upon fell at this moment.
+                Ok(None) => continue,
+                Err(error) => {
+                    drop(turn);
+                    Err(error)
+                }
             };
-            match self.attempt(key, &loaded, order, prepared).await {
+            match answer {
                 // Only a database that has lost commits can do this, such as a standby that took over too early.
                 Err(ExecuteError::Append(AppendError::Rejected(Rejection::SequenceConflict { actual })))
-                    if actual < loaded.sequence =>
+                    if base.line.is_none() && actual < base.loaded.sequence =>
                 {
-                    tracing::error!(known = loaded.sequence, actual, stream = %aggregate_id, "a stream is shorter than it was");
-                    self.cache.invalidate(&key);
+                    let known = base.loaded.sequence;
+                    tracing::error!(known, actual, stream = %aggregate_id, "a stream is shorter than it was");
+                    self.shared.states.forget(&key);
                 }
                 Err(ExecuteError::Append(AppendError::Rejected(
                     Rejection::SequenceConflict { .. } | Rejection::GuardMoved { .. } | Rejection::CounterMoved { .. },
                 ))) => tokio::time::sleep((ATTEMPT_DELAY * attempt).min(ATTEMPT_DELAY_MAX)).await,
-                // A refusal may rest on a copy that another process has made stale: look again before saying no.
-                Err(ExecuteError::Refused(_) | ExecuteError::VersionConflict { .. }) if attempt == 0 => {
+                // A refusal may rest on a copy that another process has made stale, or on what will not come to be: look again
+                // before saying no.
+                Err(ExecuteError::Refused(_) | ExecuteError::VersionConflict { .. })
+                    if attempt == 0 || base.line.is_some() =>
+                {
                     if let Some(first) = self.first_outcome(order).await? {
                         return Ok(first);
                     }
+                    settle_first = true;
                 }
                 other => return other,
             }
@@ -247,20 +333,54 @@ where
         Err(ExecuteError::Contended)
     }
 
-    async fn attempt(
+    /// What the next command of the stream is decided upon; its caller has the turn.
+    async fn base(&self, lane: &Lane<A>, key: Key, attempt: u32) -> Result<Base<A>, ExecuteError<A::Error>> {
+        let (tenant_id, aggregate_id) = key;
+        let loaded = match lane.reached(&key) {
+            Reached::Pending(loaded, line) => return Ok(Base { loaded, line: Some(line) }),
+            Reached::Committed if attempt == 0 => self.load(tenant_id, aggregate_id).await?,
+            Reached::Committed => self.load_latest(tenant_id, aggregate_id).await?,
+            Reached::Broken => {
+                lane.settled(&key).await;
+                self.load_latest(tenant_id, aggregate_id).await?
+            }
+        };
+        Ok(Base { loaded, line: None })
+    }
+
+    /// Decides and puts the events on their way; nothing when what was decided upon has fallen meanwhile.
+    async fn enqueue(
         &self,
-        key: (Uuid, Uuid),
+        lane: &Lane<A>,
+        key: Key,
+        base: &Base<A>,
+        order: &Order,
+        prepared: Prepared<A::Command>,
+    ) -> Result<Option<Verdict>, ExecuteError<A::Error>> {
+        let (append, reached) = self.decide(key, &base.loaded, order, prepared).await?;
+        checked(&append)?;
+        let slot = self.shared.store.reserve()?;
+        let reached = Arc::new(reached);
+        let Some(line) = lane.begin(key, base.line.as_ref(), reached.clone()) else { return Ok(None) };
+        let before = base.loaded.sequence;
+        let ticket = OnItsWay::new(self.shared.clone(), key, line, before, reached);
+        Ok(Some(slot.send(append, Some(Box::new(ticket)))?))
+    }
+
+    /// What the command asks of the log, and how it leaves the aggregate.
+    async fn decide(
+        &self,
+        (tenant_id, aggregate_id): Key,
         loaded: &Loaded<A>,
         order: &Order,
         prepared: Prepared<A::Command>,
-    ) -> Result<Accepted, ExecuteError<A::Error>> {
-        let (tenant_id, aggregate_id) = key;
+    ) -> Result<(Append, Loaded<A>), ExecuteError<A::Error>> {
         if order.expected_sequence.is_some_and(|expected| expected != loaded.sequence) {
             return Err(ExecuteError::VersionConflict { actual: loaded.sequence });
         }
         let sink = EventSink::default();
-        let mut state = loaded.state.clone();
-        state.handle(prepared.command, &(), &sink).await.map_err(ExecuteError::Refused)?;
+        let mut scratch = loaded.state.clone();
+        scratch.handle(prepared.command, &(), &sink).await.map_err(ExecuteError::Refused)?;
         let events = sink.collect().await;
 
         let mut append = Append {
@@ -274,37 +394,48 @@ where
             guards: prepared.guards,
             outcome: prepared.outcome,
         };
-        let mut before = loaded.state.clone();
+        // The state is folded from the events here, as a load does, and not taken from the hands of `handle`.
+        let mut reached = loaded.clone();
         let mut deltas: Vec<(&'static str, i64)> = Vec::new();
         for event in events {
-            let effects = (self.effects)(tenant_id, &before, &event);
+            let effects = (self.shared.effects)(tenant_id, &reached.state, &event);
             append.claims.extend(effects.claims);
             deltas.extend(effects.counters);
-            let encoded = encode(A::TYPE, Uuid::now_v7(), &event).map_err(|e| ExecuteError::Corrupt(e.to_string()))?;
-            append.events.push(encoded);
-            before.apply(event);
+            append.events.push(encode(A::TYPE, Uuid::now_v7(), &event).map_err(corrupt)?);
+            reached.state.apply(event);
+            reached.sequence += 1;
         }
         append.counters = counter_changes(tenant_id, &deltas, &prepared.maxima, &prepared.expected_counters);
-
-        let accepted = self.store.append(append).await?;
-        if !accepted.replayed && accepted.sequence > 0 {
-            self.cache.insert(key, Arc::new(Loaded { state, sequence: accepted.sequence }));
-        }
-        Ok(accepted)
+        Ok((append, reached))
     }
 
     async fn first_outcome(&self, order: &Order) -> Result<Option<Accepted>, ExecuteError<A::Error>> {
         if !order.repeatable {
             return Ok(None);
         }
-        Ok(self.store.outcome(order.metadata.command_id, &order.fingerprint).await?)
+        Ok(self.shared.store.outcome(order.metadata.command_id, &order.fingerprint).await?)
     }
+}
 
-    fn lock_of(&self, key: &(Uuid, Uuid)) -> &Mutex<()> {
-        let hash = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(key);
-        let place = usize::try_from(hash % LOCK_COUNT as u64).expect("a lock number is small");
-        &self.locks[place]
+impl<A: Aggregate + 'static> Shared<A> {
+    /// The stream is now known to have been committed up to `loaded`; it was at `before`.
+    fn committed(&self, key: Key, before: i64, loaded: Arc<Loaded<A>>) {
+        if let Some(snapshots) = &self.snapshots
+            && snapshot::due(before, loaded.sequence)
+        {
+            snapshots.keep(&self.store, StreamId::of::<A>(key.0, key.1), loaded.clone());
+        }
+        self.states.put(key, loaded);
     }
+}
+
+fn nothing<A: Default>() -> Loaded<A> {
+    Loaded { state: A::default(), sequence: 0 }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
+fn corrupt<E: std::error::Error + 'static>(error: impl fmt::Display) -> ExecuteError<E> {
+    ExecuteError::Corrupt(error.to_string())
 }
 
 /// One change per counter: the sum of what the events count, with the conditions that the command was prepared under.

@@ -13,7 +13,7 @@ use crate::{
     log::{Log, fetch},
     tail::Tail,
     upcast::Upcasters,
-    writer::{Writer, writer_options},
+    writer::{Slot, Writer, writer_options},
 };
 
 /// The event store; cheap to clone, one per process.
@@ -46,13 +46,16 @@ impl EventStore {
     /// # Errors
     /// A `Rejection` when a condition does not hold; otherwise the store could not say what happened.
     pub async fn append(&self, append: Append) -> Result<Accepted, AppendError> {
-        if append.events.len() > EVENT_COUNT_MAX {
-            return Err(AppendError::Invalid(format!("a command appends at most {EVENT_COUNT_MAX} events")));
-        }
-        if !append.events.is_empty() && append.expected_sequence.is_none() {
-            return Err(AppendError::Invalid("a command with events names the sequence it expects".to_owned()));
-        }
-        self.inner.writer.append(append).await
+        checked(&append)?;
+        self.inner.writer.reserve()?.send(append, None)?.answer().await
+    }
+
+    /// A place in the queue of the writer.
+    ///
+    /// # Errors
+    /// `Overloaded` when there is none.
+    pub(crate) fn reserve(&self) -> Result<Slot<'_>, AppendError> {
+        self.inner.writer.reserve()
     }
 
     /// What the command led to when it first came, if it has.
@@ -130,6 +133,17 @@ impl EventStore {
     pub fn pool(&self) -> &PgPool {
         &self.inner.pool
     }
+}
+
+/// Whether the writer can take it.
+pub(crate) fn checked(append: &Append) -> Result<(), AppendError> {
+    if append.events.len() > EVENT_COUNT_MAX {
+        return Err(AppendError::Invalid(format!("a command appends at most {EVENT_COUNT_MAX} events")));
+    }
+    if !append.events.is_empty() && append.expected_sequence.is_none() {
+        return Err(AppendError::Invalid("a command with events names the sequence it expects".to_owned()));
+    }
+    Ok(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]

@@ -72,17 +72,21 @@ impl Tail {
     async fn listen(&self, pool: &PgPool, log: &Log, shutdown: &CancellationToken) -> Result<(), sqlx::Error> {
         let mut listener = bounded(PgListener::connect_with(pool)).await?;
         bounded(listener.listen(CHANNEL)).await?;
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
         loop {
-            // Also after each (re)connection: what was announced before it is not heard again.
-            self.advance(log.head().await?);
+            // The first tick is at once: what was announced before it is not heard again.
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
-                notification = listener.recv() => {
-                    if let Ok(position) = notification?.payload().parse() {
-                        self.advance(position);
+                _ = polls.tick() => self.advance(log.head().await?),
+                notification = listener.try_recv() => match notification? {
+                    Some(notification) => {
+                        if let Ok(position) = notification.payload().parse() {
+                            self.advance(position);
+                        }
                     }
-                }
+                    // The connection was made anew, and what was announced meanwhile is lost.
+                    None => self.advance(log.head().await?),
+                },
             }
         }
     }

@@ -1,20 +1,23 @@
 //! Group commit: one task gathers the commands that wait and appends them as one batch with one statement.
 //!
-//! There is no timer: a batch is whatever waits when the last one is done. Two commands that touch the same stream, command id, name
-//! or counter never share a batch, so the SQL function can check each by itself; the later one goes into the next batch.
+//! There is no timer: a batch is whatever waits when the last one is done. Commands of one stream follow each other in a batch if each
+//! expects what the one before leaves. Two that touch the same command id, name or counter never share one, so the SQL function can check each
+//! by itself; the later one goes into the next batch.
 
 mod batch;
 mod columns;
 
 use std::{collections::VecDeque, time::Duration};
 
-use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use uuid::Uuid;
 
 use crate::{
-    append::{Accepted, Append, AppendError, LAST_EVENTS},
+    append::{Accepted, Append, AppendError, LAST_EVENTS, Rejection},
     clock::Clock,
     gate::Gate,
     tail::Tail,
@@ -22,7 +25,7 @@ use crate::{
 
 use self::{
     batch::take_batch,
-    columns::{Columns, verdict_of},
+    columns::{Columns, Sealed, verdict_of},
 };
 
 /// At most so many commands are in one batch.
@@ -43,43 +46,132 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connecting may take so long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Answer = Result<Accepted, AppendError>;
+pub(crate) type Answer = Result<Accepted, AppendError>;
+
+/// What a command's decision rests on while that is itself on its way to the log.
+pub(crate) trait Ticket: Send + Sync {
+    /// Whether something that the command was decided upon was not accepted, so that it must not be appended.
+    fn broken(&self) -> bool;
+
+    /// The command was not accepted; whatever was decided upon it must not be appended either.
+    fn refuse(&self);
+
+    /// The command has its answer. A ticket that is dropped without one leaves it open what became of the command.
+    fn settle(self: Box<Self>, answer: &Answer);
+}
+
+type Told = (Answer, Option<Box<dyn Ticket>>);
 
 struct Waiting {
-    append: Append,
-    answer: oneshot::Sender<Answer>,
+    sealed: Sealed,
+    ticket: Option<Box<dyn Ticket>>,
+    /// The place in the batch of the command that this one follows on its stream, 0 for none.
+    follows: i32,
+    since: Instant,
+    answer: oneshot::Sender<Told>,
+}
+
+impl Waiting {
+    /// Tells the caller. If it has gone away the ticket is settled here; the command stands.
+    fn tell(self, answer: Answer) {
+        if let Err((answer, Some(ticket))) = self.answer.send((answer, self.ticket)) {
+            ticket.settle(&answer);
+        }
+    }
+
+    fn broken(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.broken())
+    }
+
+    /// Lets those fall who were decided upon this command if it was not accepted now; before any of them is looked at.
+    fn judge(&self, answer: &Answer) {
+        let accepted = answer.as_ref().is_ok_and(|accepted| !accepted.replayed);
+        if let Some(ticket) = &self.ticket
+            && !accepted
+        {
+            ticket.refuse();
+        }
+    }
+
+    /// What a command is told whose decision rests on what never came to be; only a repository hears it, and decides again.
+    fn overtaken(&self) -> Answer {
+        Err(Rejection::SequenceConflict { actual: self.sealed.append.expected_sequence.unwrap_or(0) }.into())
+    }
 }
 
 /// The way to the writer task; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Waiting>,
+    clock: Clock,
+}
+
+/// A free place in the queue.
+pub(crate) struct Slot<'a> {
+    permit: mpsc::Permit<'a, Waiting>,
+    clock: &'a Clock,
+}
+
+/// The answer that a command will have.
+pub(crate) struct Verdict(oneshot::Receiver<Told>);
+
+impl Verdict {
+    /// Waits for it, and settles the command's ticket.
+    pub(crate) async fn answer(self) -> Answer {
+        match self.0.await {
+            Ok((answer, ticket)) => {
+                if let Some(ticket) = ticket {
+                    ticket.settle(&answer);
+                }
+                answer
+            }
+            Err(_) => Err(ended()),
+        }
+    }
+}
+
+impl Slot<'_> {
+    /// Puts the command at the end of the queue.
+    ///
+    /// # Errors
+    /// `Invalid` when it cannot be written as JSON.
+    pub(crate) fn send(self, append: Append, ticket: Option<Box<dyn Ticket>>) -> Result<Verdict, AppendError> {
+        let sealed = Sealed::new(append, (self.clock)())?;
+        let (answer, verdict) = oneshot::channel();
+        self.permit.send(Waiting { sealed, ticket, follows: 0, since: Instant::now(), answer });
+        Ok(Verdict(verdict))
+    }
 }
 
 impl Writer {
     /// Starts the writer task; it ends when the last clone of the writer is gone and the queue is empty.
     pub(crate) fn start(options: PgConnectOptions, clock: Clock, tail: Tail) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE_SIZE);
-        let task = Task { options, connection: None, clock, tail, gate: Gate::default() };
+        let task = Task { options, connection: None, tail, gate: Gate::default() };
         tokio::spawn(task.run(commands));
-        Self { queue }
+        Self { queue, clock }
     }
 
-    /// Appends one command and waits for its verdict.
-    pub(crate) async fn append(&self, append: Append) -> Answer {
-        let (answer, verdict) = oneshot::channel();
-        self.queue.try_send(Waiting { append, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable("the writer has ended".to_owned()),
+    /// A place at the end of the queue.
+    ///
+    /// # Errors
+    /// `Overloaded` when there is none.
+    pub(crate) fn reserve(&self) -> Result<Slot<'_>, AppendError> {
+        let permit = self.queue.try_reserve().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => AppendError::Overloaded,
+            mpsc::error::TrySendError::Closed(()) => ended(),
         })?;
-        verdict.await.unwrap_or_else(|_| Err(AppendError::Unavailable("the writer has ended".to_owned())))
+        Ok(Slot { permit, clock: &self.clock })
     }
+}
+
+fn ended() -> AppendError {
+    AppendError::Unavailable("the writer has ended".to_owned())
 }
 
 struct Task {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
-    clock: Clock,
     tail: Tail,
     gate: Gate,
 }
@@ -103,55 +195,68 @@ impl Task {
                     Err(_) => break,
                 }
             }
+            metrics::gauge!("hub_append_queue_commands").set(gauge(held.len() + commands.len()));
+            // A ticket breaks only between two batches, so one look at each is enough.
+            let (fallen, standing) = held.into_iter().partition::<VecDeque<_>, _>(Waiting::broken);
+            held = standing;
+            for waiting in fallen {
+                let answer = waiting.overtaken();
+                waiting.tell(answer);
+            }
             let batch = take_batch(&mut held);
-            self.write(batch).await;
+            if !batch.is_empty() {
+                self.write(batch).await;
+            }
         }
     }
 
     async fn write(&mut self, batch: Vec<Waiting>) {
-        let (appends, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.append, w.answer)).unzip();
-        let verdicts = self.append_batch(&appends).await;
-        metrics::histogram!("hub_append_batch_commands")
-            .record(f64::from(u32::try_from(appends.len()).unwrap_or(u32::MAX)));
-        for (verdict, answer) in verdicts.into_iter().zip(answers) {
-            if let Ok(accepted) = &verdict
+        let answers = self.append_batch(&batch).await;
+        metrics::histogram!("hub_append_batch_commands").record(gauge(batch.len()));
+        let duration = metrics::histogram!("hub_append_duration_seconds");
+        let mut event_count = 0;
+        for (waiting, answer) in batch.into_iter().zip(answers) {
+            if let Ok(accepted) = &answer
                 && !accepted.replayed
             {
-                metrics::counter!("hub_events_appended_total")
-                    .increment(u64::try_from(accepted.event_count).unwrap_or(0));
+                event_count += u64::try_from(accepted.event_count).unwrap_or(0);
                 self.tail.advance(accepted.position);
             }
-            // A caller that has gone away does not need its answer; the command stands.
-            drop(answer.send(verdict));
+            duration.record(waiting.since.elapsed().as_secs_f64());
+            waiting.judge(&answer);
+            waiting.tell(answer);
         }
+        metrics::counter!("hub_events_appended_total").increment(event_count);
     }
 
-    async fn append_batch(&mut self, appends: &[Append]) -> Vec<Answer> {
+    async fn append_batch(&mut self, batch: &[Waiting]) -> Vec<Answer> {
         if let Err(closed) = self.gate.pass() {
-            return appends.iter().map(|_| Err(closed.clone())).collect();
+            return batch.iter().map(|_| Err(closed.clone())).collect();
         }
-        match self.send(appends).await {
-            Ok(verdicts) => verdicts,
+        match self.send(batch).await {
+            Ok(answers) => answers,
             Err(Failure::Connection(reason)) => {
                 let unavailable = self.lost(&reason);
-                appends.iter().map(|_| Err(unavailable.clone())).collect()
+                batch.iter().map(|_| Err(unavailable.clone())).collect()
             }
             // One command whose data PostgreSQL refuses must not take the others with it.
-            Err(Failure::Data(reason)) if appends.len() == 1 => vec![Err(AppendError::Invalid(reason))],
+            Err(Failure::Data(reason)) if batch.len() == 1 => vec![Err(AppendError::Invalid(reason))],
             Err(Failure::Data(_)) => {
-                let mut verdicts = Vec::with_capacity(appends.len());
-                for append in appends {
-                    verdicts.push(self.append_alone(append).await);
+                let mut answers = Vec::with_capacity(batch.len());
+                for waiting in batch {
+                    let answer = if waiting.broken() { waiting.overtaken() } else { self.append_alone(waiting).await };
+                    waiting.judge(&answer);
+                    answers.push(answer);
                 }
-                verdicts
+                answers
             }
         }
     }
 
-    async fn append_alone(&mut self, append: &Append) -> Answer {
+    async fn append_alone(&mut self, waiting: &Waiting) -> Answer {
         self.gate.pass()?;
-        match self.send(std::slice::from_ref(append)).await {
-            Ok(mut verdict) => verdict.pop().expect("one command has one verdict"),
+        match self.send(std::slice::from_ref(waiting)).await {
+            Ok(mut answer) => answer.pop().expect("one command has one verdict"),
             Err(Failure::Connection(reason)) => Err(self.lost(&reason)),
             Err(Failure::Data(reason)) => Err(AppendError::Invalid(reason)),
         }
@@ -166,12 +271,11 @@ impl Task {
 
     /// Sends the batch until it has a verdict. A repetition is safe: what was committed in an attempt whose answer was lost is found
     /// by its command id, and counts as accepted now if the events in the log are those of this batch.
-    async fn send(&mut self, appends: &[Append]) -> Result<Vec<Answer>, Failure> {
-        let now = (self.clock)();
+    async fn send(&mut self, batch: &[Waiting]) -> Result<Vec<Answer>, Failure> {
         let mut attempt = 1;
         loop {
-            let sent = match self.try_send(appends, now).await {
-                Ok(verdicts) if attempt > 1 => self.recognise(appends, verdicts).await,
+            let sent = match self.try_send(batch).await {
+                Ok(verdicts) if attempt > 1 => self.recognise(batch, verdicts).await,
                 sent => sent,
             };
             match sent {
@@ -193,7 +297,7 @@ impl Task {
         }
     }
 
-    async fn try_send(&mut self, appends: &[Append], now: DateTime<Utc>) -> Result<Vec<Answer>, sqlx::Error> {
+    async fn try_send(&mut self, batch: &[Waiting]) -> Result<Vec<Answer>, sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {
@@ -201,20 +305,23 @@ impl Task {
                 self.connection.insert(connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??)
             }
         };
-        let columns = Columns::of(appends, now);
+        // A command that is sent by itself follows nobody in its batch.
+        let alone = batch.len() == 1;
+        let follows = |waiting: &Waiting| if alone { 0 } else { waiting.follows };
+        let columns = Columns::of(batch.iter().map(|waiting| (&waiting.sealed, follows(waiting))));
         // The server ends the statement by itself; this is for a server that no longer answers at all.
         let rows = tokio::time::timeout(STATEMENT_TIMEOUT + RETRY_DELAY, columns.query().fetch_all(connection))
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)??;
-        if rows.len() != appends.len() {
-            return Err(sqlx::Error::Protocol(format!("{} verdicts for {} commands", rows.len(), appends.len())));
+        if rows.len() != batch.len() {
+            return Err(sqlx::Error::Protocol(format!("{} verdicts for {} commands", rows.len(), batch.len())));
         }
         rows.iter().map(verdict_of).collect()
     }
 
     /// Tells the duplicates that an earlier attempt of this batch has made from those whose command was there long before. A
     /// command without events is left a duplicate: its answer is the same either way.
-    async fn recognise(&mut self, appends: &[Append], mut verdicts: Vec<Answer>) -> Result<Vec<Answer>, sqlx::Error> {
+    async fn recognise(&mut self, batch: &[Waiting], mut verdicts: Vec<Answer>) -> Result<Vec<Answer>, sqlx::Error> {
         let Some(connection) = &mut self.connection else { return Ok(verdicts) };
         let positions: Vec<i64> =
             verdicts.iter().flatten().filter(|accepted| accepted.replayed).map(|accepted| accepted.position).collect();
@@ -225,13 +332,17 @@ impl Task {
         let found: Vec<Uuid> = tokio::time::timeout(STATEMENT_TIMEOUT + RETRY_DELAY, query)
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)??;
-        for (append, verdict) in appends.iter().zip(&mut verdicts) {
-            if let (Some(last), Ok(accepted)) = (append.events.last(), verdict) {
+        for (waiting, verdict) in batch.iter().zip(&mut verdicts) {
+            if let (Some(last), Ok(accepted)) = (waiting.sealed.append.events.last(), verdict) {
                 accepted.replayed = accepted.replayed && !found.contains(&last.event_id);
             }
         }
         Ok(verdicts)
     }
+}
+
+fn gauge(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// The connection that the writer uses: its statements end by themselves.

@@ -17,7 +17,7 @@ use aide::{
 };
 use axum::{
     extract::{FromRef, FromRequestParts, RawPathParams},
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -41,7 +41,7 @@ pub enum Scope {
 }
 
 /// The authenticated caller of one request; an extractor for every router whose state yields an `Authenticator`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// Stable name of who asks, as recorded as the actor of events.
     pub principal: String,
@@ -210,8 +210,9 @@ impl Authenticator {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn caller_of(&self, parts: &Parts) -> Result<Caller, Problem> {
-        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    /// The caller of a request with these headers; 401 `unauthenticated` when it has not exactly one key that is known.
+    pub fn caller_of(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return Err(Problem::unauthenticated());
         };
@@ -242,7 +243,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Authenticator::from_ref(state).caller_of(parts)
+        Authenticator::from_ref(state).caller_of(&parts.headers)
     }
 }
 

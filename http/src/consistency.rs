@@ -76,11 +76,18 @@ impl<S: Send + Sync> FromRequestParts<S> for ReadConsistency {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let token = headers::single(&parts.headers, &CONSISTENCY_TOKEN)?
+        Self::of(&parts.headers)
+    }
+}
+
+impl ReadConsistency {
+    /// Reads the headers; 400 `invalid_header` when the token cannot be read.
+    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let token = headers::single(headers, &CONSISTENCY_TOKEN)?
             .map(|text| text.parse::<ConsistencyToken>())
             .transpose()
             .map_err(|error| Problem::invalid_header("Consistency-Token", error.to_string()))?;
-        Ok(Self { at_least: token.map(|token| token.0), wait: preferred_wait(&parts.headers) })
+        Ok(Self { at_least: token.map(|token| token.0), wait: preferred_wait(headers) })
     }
 }
 

@@ -8,7 +8,7 @@ use aide::{
 use axum::{
     Json,
     extract::FromRequestParts,
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
@@ -48,16 +48,12 @@ impl IfNoneMatch {
     pub fn matches(&self, sequence: i64) -> bool {
         self.any || self.sequences.contains(&sequence)
     }
-}
 
-impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let name = header::IF_NONE_MATCH;
+    /// Reads the header; 400 `invalid_header` when it cannot be read or has too many tags.
+    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut found = Self::default();
         let mut seen = 0;
-        for value in parts.headers.get_all(&name) {
+        for value in headers.get_all(header::IF_NONE_MATCH) {
             let text = value.to_str().map_err(|_| Problem::invalid_header("If-None-Match", "is not visible ascii"))?;
             for tag in text.split(',').map(str::trim) {
                 seen += 1;
@@ -72,6 +68,14 @@ impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
             }
         }
         Ok(found)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Self::of(&parts.headers)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every request passes: request id, span, metrics, bounds, panics, security headers, fallbacks.
 //!
-//! From the outside in: `observe` (request id, span, latency, headers), panic to problem, bound on requests in flight
+//! From the outside in: the shortcut, if there is one; `observe` (request id, span, latency, headers), panic to problem, bound on requests in flight
 //! and time limit, body limit, route. The time limit and the bound end when the response begins, so an event stream
 //! or an export that is still being sent is touched by neither; its handler must return its response at once.
 
@@ -14,7 +14,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, header},
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -25,15 +25,13 @@ use uuid::Uuid;
 use crate::{
     body::{BODY_BYTES_MAX, BodyLimit},
     headers::{self, REQUEST_ID},
+    meters::Meters,
     problem::{AnsweredCode, Problem},
+    shortcut::{Front, Shortcut},
     traceparent::TraceParent,
 };
 
-/// Histogram of seconds until the response begins, by method, route and status.
-pub const REQUEST_DURATION: &str = "hub_http_request_duration_seconds";
-
-/// Counter of answered requests, by method, route and status.
-pub const REQUESTS: &str = "hub_http_requests_total";
+pub use crate::meters::{REQUEST_DURATION, REQUESTS};
 
 /// Longest request id that is kept from a request, in characters.
 const REQUEST_ID_CHARACTERS_MAX: usize = 128;
@@ -69,6 +67,17 @@ pub struct RequestId(pub Arc<str>);
 impl Layers {
     /// Wraps a finished router: all routes merged and all state given. Sets its fallbacks.
     pub fn wrap(self, router: Router) -> Router {
+        self.wrap_with(router, Meters::default())
+    }
+
+    /// The same behind a shortcut, whose answers are finished and counted like those of the routes.
+    pub fn wrap_behind(self, shortcut: Shortcut, router: Router) -> Router {
+        let meters = Meters::default();
+        let router = self.wrap_with(router, meters.clone());
+        Router::new().fallback_service(Front { shortcut, meters, router })
+    }
+
+    fn wrap_with(self, router: Router, meters: Meters) -> Router {
         let bounds = Bounds {
             timeout: self.request_timeout,
             body: BodyLimit(self.body_bytes_max),
@@ -80,7 +89,7 @@ impl Layers {
             .layer(DefaultBodyLimit::max(self.body_bytes_max))
             .layer(from_fn_with_state(bounds, bound))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn(observe))
+            .layer(from_fn_with_state(meters, observe))
     }
 }
 
@@ -117,7 +126,7 @@ fn panicked(payload: Box<dyn Any + Send>) -> Response {
     Problem::internal().into_response()
 }
 
-async fn observe(mut request: Request, next: Next) -> Response {
+async fn observe(State(meters): State<Meters>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -128,21 +137,15 @@ async fn observe(mut request: Request, next: Next) -> Response {
 
     let mut response = next.run(request).instrument(span.clone()).await;
 
-    let seconds = began.elapsed().as_secs_f64();
-    finish_headers(response.headers_mut(), &id);
-    record(&span, &response, seconds);
-    let labels = [
-        ("method", method.to_owned()),
-        ("route", label().to_owned()),
-        ("status", response.status().as_str().to_owned()),
-    ];
-    metrics::counter!(REQUESTS, &labels).increment(1);
-    metrics::histogram!(REQUEST_DURATION, &labels).record(seconds);
+    let duration = began.elapsed();
+    finish_headers(response.headers_mut(), headers::ascii(&id.0));
+    record(&span, &response, duration.as_secs_f64());
+    meters.record(method, label(), response.status().as_u16(), duration);
     response
 }
 
 /// Methods are the caller's words; only known ones become labels.
-fn method_label(method: &Method) -> &'static str {
+pub(crate) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -156,12 +159,23 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 fn request_id(headers: &HeaderMap) -> RequestId {
-    let valid = |text: &&str| {
-        (1..=REQUEST_ID_CHARACTERS_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-    };
-    let kept = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(valid);
-    RequestId(kept.map_or_else(|| Uuid::now_v7().to_string().into(), Arc::from))
+    let kept = headers.get(&REQUEST_ID).filter(|value| is_request_id(value)).and_then(|value| value.to_str().ok());
+    let mut buffer = Uuid::encode_buffer();
+    RequestId(kept.unwrap_or_else(|| Uuid::now_v7().hyphenated().encode_lower(&mut buffer)).into())
+}
+
+/// The same, for whoever needs it as a header only.
+pub(crate) fn request_id_value(headers: &HeaderMap) -> HeaderValue {
+    headers
+        .get(&REQUEST_ID)
+        .filter(|value| is_request_id(value))
+        .cloned()
+        .unwrap_or_else(|| headers::ascii(Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())))
+}
+
+fn is_request_id(value: &HeaderValue) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=REQUEST_ID_CHARACTERS_MAX).contains(&value.len()) && value.as_bytes().iter().all(plain)
 }
 
 /// Route and ids only: no path with its ids in it, no query, no body, no key.
@@ -193,8 +207,8 @@ fn record(span: &Span, response: &Response, seconds: f64) {
     }
 }
 
-fn finish_headers(headers: &mut HeaderMap, id: &RequestId) {
-    headers.insert(REQUEST_ID, headers::ascii(&id.0));
+pub(crate) fn finish_headers(headers: &mut HeaderMap, id: HeaderValue) {
+    headers.insert(REQUEST_ID, id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }

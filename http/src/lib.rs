@@ -16,10 +16,12 @@ pub mod fingerprint;
 pub mod headers;
 pub mod health;
 pub mod layers;
+mod meters;
 pub mod openapi;
 pub mod page;
 pub mod params;
 pub mod problem;
+pub mod shortcut;
 #[cfg(test)]
 mod testing;
 pub mod traceparent;
@@ -35,3 +37,4 @@ pub use layers::Layers;
 pub use page::{CursorKey, NoFilter, Page, PageQuery};
 pub use params::{Path, Query};
 pub use problem::{Problem, RefusalKind};
+pub use shortcut::{ShortAnswer, Shortcut};

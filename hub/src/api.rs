@@ -1,9 +1,12 @@
 //! The HTTP interface of one process: the routes of its role, their document, health and problem pages.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use aide::{axum::ApiRouter, openapi::OpenApi};
-use axum::Router;
+use axum::{
+    Router,
+    serve::{Listener, ListenerExt as _},
+};
 use hub_commands::Commands;
 use hub_http::{
     Layers,
@@ -12,6 +15,7 @@ use hub_http::{
 };
 use hub_read_api::Queries;
 use sqlx::PgPool;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::problem_pages;
 
@@ -43,6 +47,7 @@ command. Every error is `application/problem+json` with a stable `code`, explain
 pub fn router(commands: Option<Commands>, queries: Option<Queries>, health: Health) -> (Router, OpenApi) {
     let about =
         About { title: "Service Hub", version: env!("CARGO_PKG_VERSION"), description: DESCRIPTION, tags: TAGS };
+    let shortcut = queries.as_ref().map(Queries::shortcut);
     let (router, document) = openapi::document(about, || {
         let mut routes = ApiRouter::new().merge(health::routes(health));
         if let Some(commands) = commands {
@@ -54,7 +59,20 @@ pub fn router(commands: Option<Commands>, queries: Option<Queries>, health: Heal
         routes
     });
     let router = openapi::serve(router, &document).merge(problem_pages::routes());
-    (Layers::default().wrap(router), document)
+    let layers = Layers::default();
+    let router = match shortcut {
+        Some(shortcut) => layers.wrap_behind(shortcut, router),
+        None => layers.wrap(router),
+    };
+    (router, document)
+}
+
+/// The listener with connections that send small answers at once.
+pub fn prompt(listener: TcpListener) -> impl Listener<Io = TcpStream, Addr = SocketAddr> {
+    listener.tap_io(|connection| {
+        // Without it an answer is only later.
+        connection.set_nodelay(true).ok();
+    })
 }
 
 /// What makes a process ready: PostgreSQL must answer; NATS may be away.

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
 
 /// How long a request waits for a connection before it is told that the database is not there.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a connection is kept that nobody uses.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
+
+/// A connection that was used so lately is taken for alive.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// A pool of at most `size` connections; one is opened at once, to see that it works.
 ///
@@ -19,10 +22,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(600);
 pub async fn open(url: &str, size: u32) -> anyhow::Result<PgPool> {
     let options: PgConnectOptions = url.parse().context("the database URL cannot be read")?;
     let place = format!("{}:{}", options.get_host(), options.get_port());
-    PgPoolOptions::new()
-        .max_connections(size)
-        .acquire_timeout(ACQUIRE_LIMIT)
-        .idle_timeout(IDLE_LIMIT)
+    bounded(size)
         .connect_with(options.application_name("hub"))
         .await
         .with_context(|| format!("cannot connect to PostgreSQL at {place}"))
@@ -37,9 +37,22 @@ pub fn for_queries(pool: &PgPool) -> PgPool {
     let options = PgConnectOptions::clone(&pool.connect_options())
         .application_name("hub-queries")
         .options([("statement_timeout", QUERY_LIMIT_MS), ("default_transaction_read_only", "on")]);
+    bounded(pool.options().get_max_connections()).connect_lazy_with(options)
+}
+
+/// Connections are looked at before they are used only when nobody has used them for a moment: a round trip less each time.
+fn bounded(size: u32) -> PgPoolOptions {
     PgPoolOptions::new()
-        .max_connections(pool.options().get_max_connections())
+        .max_connections(size)
         .acquire_timeout(ACQUIRE_LIMIT)
         .idle_timeout(IDLE_LIMIT)
-        .connect_lazy_with(options)
+        .test_before_acquire(false)
+        .before_acquire(|connection, of| {
+            Box::pin(async move {
+                if of.idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
 }

@@ -128,6 +128,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         Queries::new(hub_read_api::Settings {
             pool: pool::for_queries(&pool),
             tail,
+            positions: positions.clone(),
             authenticator,
             cursor_key: cursor_key(&secret_key),
             streams_max: STREAMS_MAX_DEFAULT,
@@ -136,7 +137,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     });
 
     let (router, _) = api::router(commands, queries, api::health(&pool, nats.as_ref()));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let serving = axum::serve(api::prompt(listener), router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let telemetry = telemetry::serve_metrics(metrics_listener, metrics, shutdown.clone());
     ready(bound);
     let requests = async { tokio::try_join!(async { serving.await.context("the API listener failed") }, telemetry) };

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use hub_event_store::event::Recorded;
 use sqlx::{Executor, PgConnection, PgPool, Postgres, Row};
 
 use crate::partitions::Partitions;
@@ -53,9 +52,6 @@ pub(crate) const DROP_OTHERS: &str = "DELETE FROM projection_checkpoints WHERE p
 /// The position of one projection: that of the share that is furthest behind.
 pub(crate) const POSITION: &str = "SELECT min(position) FROM projection_checkpoints WHERE projection = $1";
 
-/// How far each share of a projection has got.
-pub(crate) const REACHED: &str = "SELECT partitions, position FROM projection_checkpoints WHERE projection = $1";
-
 /// So often the locks are taken while shares are split under them.
 const LOCK_ATTEMPT_COUNT_MAX: u32 = 100;
 
@@ -83,30 +79,6 @@ pub(crate) struct Locked {
     pub(crate) running: bool,
 }
 
-/// How far each part of a projection has got.
-#[derive(Debug, Clone)]
-pub(crate) struct Reached {
-    shares: Vec<(Partitions, i64)>,
-}
-
-impl Reached {
-    /// Everything up to and with this position is in the read model.
-    pub(crate) fn lowest(&self) -> i64 {
-        self.shares.iter().map(|(_, position)| *position).min().unwrap_or(0)
-    }
-
-    /// Nothing after this position is in the read model.
-    pub(crate) fn highest(&self) -> i64 {
-        self.shares.iter().map(|(_, position)| *position).max().unwrap_or(0)
-    }
-
-    /// Whether the event was taken in.
-    pub(crate) fn covers(&self, event: &Recorded) -> bool {
-        event.position <= self.lowest()
-            || self.shares.iter().any(|(partitions, position)| event.position <= *position && partitions.contain(event))
-    }
-}
-
 /// Gives back the leases of workers that died without doing so, instead of waiting until they run out; for whoever knows that no
 /// other process works on this database.
 ///
@@ -127,16 +99,6 @@ pub async fn position<'e>(
 ) -> Result<i64, sqlx::Error> {
     let position: Option<i64> = sqlx::query_scalar(POSITION).bind(projection).fetch_one(executor).await?;
     Ok(position.unwrap_or(0))
-}
-
-/// How far each share of a projection has got; for whoever compares the read model, which has more of some tenants than of others.
-pub(crate) async fn reached<'e>(
-    executor: impl Executor<'e, Database = Postgres>,
-    projection: &str,
-) -> Result<Reached, sqlx::Error> {
-    let rows: Vec<(Vec<i16>, i64)> = sqlx::query_as(REACHED).bind(projection).fetch_all(executor).await?;
-    let shares = rows.into_iter().map(|(numbers, position)| (Partitions::from_numbers(&numbers), position));
-    Ok(Reached { shares: shares.collect() })
 }
 
 pub(crate) async fn ensure<'e>(

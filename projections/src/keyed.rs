@@ -9,29 +9,41 @@ use sqlx::{PgConnection, Row as _, types::Json};
 
 use crate::{
     live::{LiveRows, LiveTable},
+    memory::{MemoryTable, Rows},
     model::{OnPoison, ReadModel},
-    projection::{ApplyError, Difference, Projection, Target},
+    projection::{ApplyError, Difference, Indexes, Projection, Target},
 };
 
-/// Puts a rebuilt table in the place of the live one.
-pub(crate) const SWAP: &str = "SELECT swap_read_model($1, $2)";
+/// Makes a table like the live one, without indexes.
+pub(crate) const COPY: &str = "SELECT copy_read_model($1, $2)";
+
+/// Gives a table the live one's primary key, or its other indexes.
+pub(crate) const INDEX: &str = "SELECT index_read_model($1, $2, $3)";
+
+/// Puts a table in the place of the live one, which is kept under another name.
+pub(crate) const SWITCH: &str = "SELECT switch_read_model($1, $2, $3)";
 
 /// A read model that the runner can run.
 pub struct KeyedProjection<M> {
     live: TableSql,
     shadow: TableSql,
+    retired: TableSql,
     expected: TableSql,
+    create_expected: Vec<String>,
+    index_expected: String,
+    insert: String,
     differences: String,
-    count: String,
     model: PhantomData<fn() -> M>,
 }
 
 /// The statements for one table; made of constants of the read model only.
 struct TableSql {
+    table: String,
     read: String,
     write: String,
     delete: String,
-    create: Vec<String>,
+    count: String,
+    drop: String,
 }
 
 impl<M: ReadModel> KeyedProjection<M> {
@@ -39,22 +51,25 @@ impl<M: ReadModel> KeyedProjection<M> {
     #[must_use]
     pub fn new() -> Self {
         let live = M::TABLE;
-        let [shadow, expected] = [shadow_of(live), expected_of(live)];
+        let expected = format!("{live}_expected");
         let columns = columns::<M>();
-        let drop = |table: &str| format!("DROP TABLE IF EXISTS {table}");
-        let create_shadow = vec![drop(&shadow), format!("CREATE TABLE {shadow} (LIKE {live} INCLUDING ALL)")];
-        // Generated columns and further indexes say nothing that the rows do not say.
-        let create_expected = vec![
-            drop(&format!("pg_temp.{expected}")),
-            format!("CREATE TEMPORARY TABLE {expected} AS SELECT {} FROM {live} WITH NO DATA", listed(&columns)),
-            format!("ALTER TABLE {expected} ADD PRIMARY KEY ({})", listed(M::KEY)),
-        ];
+        let list = listed(&columns);
+        let of = |table: &str| TableSql::new::<M>(table, &columns);
         Self {
-            live: TableSql::new::<M>(live, &columns, Vec::new()),
-            shadow: TableSql::new::<M>(&shadow, &columns, create_shadow),
-            expected: TableSql::new::<M>(&expected, &columns, create_expected),
+            live: of(live),
+            shadow: of(&format!("{live}_shadow")),
+            retired: of(&format!("{live}_retired")),
+            expected: of(&expected),
+            // Generated columns and further indexes say nothing that the rows do not say.
+            create_expected: vec![
+                format!("DROP TABLE IF EXISTS pg_temp.{expected}"),
+                format!("CREATE TEMPORARY TABLE {expected} AS SELECT {list} FROM {live} WITH NO DATA"),
+            ],
+            index_expected: format!("ALTER TABLE pg_temp.{expected} ADD PRIMARY KEY ({})", listed(M::KEY)),
+            insert: format!(
+                "INSERT INTO {{table}} ({list}) SELECT {list} FROM jsonb_populate_recordset(NULL::{live}, $1)"
+            ),
             differences: differences_sql::<M>(&expected, &columns),
-            count: format!("SELECT count(*) FROM {live}"),
             model: PhantomData,
         }
     }
@@ -63,6 +78,7 @@ impl<M: ReadModel> KeyedProjection<M> {
         match target {
             Target::Live => &self.live,
             Target::Shadow => &self.shadow,
+            Target::Retired => &self.retired,
             Target::Expected => &self.expected,
         }
     }
@@ -201,23 +217,66 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
         Box::pin(self.take_in(connection, target, events))
     }
 
+    fn concerns_type(&self, event_type: &str) -> bool {
+        M::concerns(event_type)
+    }
+
+    fn in_memory(&self) -> Box<dyn MemoryTable> {
+        Box::new(Rows::<M>::new(self.insert.clone()))
+    }
+
+    fn table_of(&self, target: Target) -> &str {
+        &self.sql(target).table
+    }
+
     fn create<'a>(
         &'a self,
         connection: &'a mut PgConnection,
         target: Target,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            for statement in &self.sql(target).create {
-                sqlx::query(statement).execute(&mut *connection).await?;
+            if target == Target::Expected {
+                for statement in &self.create_expected {
+                    sqlx::query(statement).execute(&mut *connection).await?;
+                }
+                return Ok(());
             }
+            sqlx::query(&self.sql(target).drop).execute(&mut *connection).await?;
+            sqlx::query(COPY).bind(M::TABLE).bind(self.table_of(target)).execute(connection).await?;
             Ok(())
         })
     }
 
-    fn swap<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    fn index<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+        indexes: Indexes,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            sqlx::query(SWAP).bind(M::TABLE).bind(shadow_of(M::TABLE)).execute(connection).await?;
-            Ok(())
+            let primary = indexes == Indexes::Primary;
+            let index = match target {
+                Target::Expected if primary => sqlx::query(&self.index_expected),
+                Target::Expected => return Ok(()),
+                _ => sqlx::query(INDEX).bind(M::TABLE).bind(self.table_of(target)).bind(primary),
+            };
+            index.execute(connection).await.map(|_| ())
+        })
+    }
+
+    fn discard<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        assert_ne!(target, Target::Live, "the live table is never dropped");
+        Box::pin(async move { sqlx::query(&self.sql(target).drop).execute(connection).await.map(|_| ()) })
+    }
+
+    fn swap<'a>(&'a self, connection: &'a mut PgConnection, target: Target) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            let switch = sqlx::query(SWITCH).bind(M::TABLE).bind(self.table_of(target)).bind(&self.retired.table);
+            switch.execute(connection).await.map(|_| ())
         })
     }
 
@@ -240,8 +299,12 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
         })
     }
 
-    fn row_count<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<i64, sqlx::Error>> {
-        Box::pin(sqlx::query_scalar(&self.count).fetch_one(connection))
+    fn row_count<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+    ) -> BoxFuture<'a, Result<i64, sqlx::Error>> {
+        Box::pin(sqlx::query_scalar(&self.sql(target).count).fetch_one(connection))
     }
 
     fn live(&self) -> Option<Box<dyn LiveTable>> {
@@ -249,7 +312,9 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
     }
 
     fn queries(&self) -> Vec<String> {
-        vec![self.live.read.clone(), self.live.write.clone(), self.live.delete.clone(), self.count.clone()]
+        let live = &self.live;
+        let insert = self.insert.replace("{table}", M::TABLE);
+        vec![live.read.clone(), live.write.clone(), live.delete.clone(), live.count.clone(), insert]
     }
 }
 
@@ -265,14 +330,6 @@ fn columns<M: ReadModel>() -> Vec<String> {
     columns
 }
 
-fn shadow_of(table: &str) -> String {
-    format!("{table}_shadow")
-}
-
-fn expected_of(table: &str) -> String {
-    format!("{table}_expected")
-}
-
 /// Quoted, since a plain name may still be a word of SQL.
 fn listed(columns: &[impl AsRef<str>]) -> String {
     columns.iter().map(|column| format!("\"{}\"", column.as_ref())).collect::<Vec<_>>().join(", ")
@@ -284,7 +341,7 @@ fn joined_by<M: ReadModel>(left: &str, right: &str) -> String {
 }
 
 impl TableSql {
-    fn new<M: ReadModel>(table: &str, columns: &[String], create: Vec<String>) -> Self {
+    fn new<M: ReadModel>(table: &str, columns: &[String]) -> Self {
         let live = M::TABLE;
         let key = listed(M::KEY);
         let list = listed(columns);
@@ -295,6 +352,7 @@ impl TableSql {
             kept.iter().map(|column| format!("\"{column}\" = EXCLUDED.\"{column}\"")).collect::<Vec<_>>().join(", ");
         let resolve = if kept.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}") };
         Self {
+            table: table.to_owned(),
             read: format!(
                 "SELECT to_jsonb(r) FROM (SELECT {qualified} FROM jsonb_populate_recordset(NULL::{live}, $1) k \
                  JOIN {table} t ON {by_key}) r"
@@ -304,7 +362,8 @@ impl TableSql {
                  ON CONFLICT ({key}) DO {resolve}"
             ),
             delete: format!("DELETE FROM {table} t USING jsonb_populate_recordset(NULL::{live}, $1) k WHERE {by_key}"),
-            create,
+            count: format!("SELECT count(*) FROM {table}"),
+            drop: format!("DROP TABLE IF EXISTS {table}"),
         }
     }
 }

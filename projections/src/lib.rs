@@ -5,15 +5,18 @@
 //! beyond its own tables.
 
 pub mod checkpoint;
+mod copy;
 mod delivery;
 mod incoming;
 pub mod keyed;
 pub mod live;
+pub mod memory;
 pub mod model;
-mod parked;
+pub mod parked;
 pub mod partitions;
 pub mod positions;
 pub mod projection;
+mod reached;
 pub mod rebuild;
 pub mod runner;
 mod share;
@@ -68,13 +71,27 @@ pub const QUERIES: &[&str] = &[
     checkpoint::REPLACE,
     checkpoint::DROP_OTHERS,
     checkpoint::POSITION,
-    checkpoint::REACHED,
-    keyed::SWAP,
+    keyed::COPY,
+    keyed::INDEX,
+    keyed::SWITCH,
+    memory::COLUMNS,
     parked::STREAMS,
     parked::POSITIONS,
     parked::COUNT,
     parked::PARK,
+    parked::DISCARDED,
+    parked::CLEAR_DISCARDED,
     parked::CLEAR,
+    parked::repair::OF_STREAM,
+    parked::repair::STREAMS,
+    parked::repair::EVENTS,
+    parked::repair::REMOVE,
+    parked::repair::EXPLAIN,
+    parked::repair::WAKE,
+    parked::repair::TAKE,
+    parked::repair::DISCARD,
+    parked::repair::LIST_DISCARDED,
+    reached::REACHED,
     rebuild::LOCK,
     share::VERSION,
     share::ACQUIRE,
@@ -85,7 +102,22 @@ pub const QUERIES: &[&str] = &[
     share::SPLIT,
     share::REMOVE,
     share::JOIN,
+    rebuild::VERSION,
+    rebuild::state::FORGET,
+    rebuild::state::BEGIN,
+    rebuild::state::PROGRESS,
+    rebuild::state::READY,
+    rebuild::state::FAILED,
+    rebuild::state::MOVE,
+    rebuild::state::RETIRE,
+    rebuild::state::RETIRE_PARKED,
+    rebuild::state::PARK,
+    rebuild::state::PARKED,
+    rebuild::state::FIND,
+    rebuild::state::LIST,
     status::STATUS,
+    status::LAG,
+    status::DISCARDED,
     status::PARKED,
 ];
 
@@ -95,6 +127,12 @@ pub fn describe_metrics() {
     metrics::describe_gauge!("hub_projection_lag_events", "Events in the log that a projection has not taken in yet.");
     metrics::describe_gauge!("hub_projection_position", "The position that a projection has got to.");
     metrics::describe_gauge!("hub_projection_partitions", "Partitions of a projection that this process works on.");
+    metrics::describe_gauge!("hub_projection_rebuild_events_per_second", "How fast a candidate is being built.");
+    metrics::describe_gauge!(
+        "hub_projection_rebuild_seconds_to_go",
+        "How long a candidate still takes at its rate so far."
+    );
+    metrics::describe_gauge!("hub_projection_rebuild_position", "The position that a candidate has got to.");
     metrics::describe_gauge!("hub_projection_parked_events", "Events that a projection has set aside.");
     metrics::describe_histogram!("hub_projection_batch_duration_seconds", "How long a projection took for one batch.");
     metrics::describe_counter!(

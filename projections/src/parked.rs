@@ -1,9 +1,11 @@
-//! Events that a projection could not take in: kept aside with their stream, shown, and taken in again by a rebuild.
+//! Events that a projection could not take in: kept aside with their stream, shown, and taken in again by a rebuild or one by one.
+
+pub mod repair;
 
 use std::collections::{HashMap, HashSet};
 
 use hub_event_store::event::Recorded;
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 /// The streams that a projection has parked, each with the position from which on.
@@ -22,6 +24,13 @@ pub(crate) const PARK: &str = "INSERT INTO parked_events (projection, position, 
      FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::text[]) AS e (position, tenant_id, aggregate_type, aggregate_id, error) \
      ON CONFLICT (projection, position) DO NOTHING";
 
+/// The positions of the events that a projection leaves out for good.
+pub(crate) const DISCARDED: &str = "SELECT position FROM discarded_events WHERE projection = $1";
+
+/// What was discarded is parked no more.
+pub(crate) const CLEAR_DISCARDED: &str = "DELETE FROM parked_events p USING discarded_events d \
+     WHERE p.projection = $1 AND (d.projection, d.position) = (p.projection, p.position)";
+
 /// Forgets what was parked.
 pub(crate) const CLEAR: &str = "DELETE FROM parked_events WHERE projection = $1";
 
@@ -29,9 +38,10 @@ pub(crate) const CLEAR: &str = "DELETE FROM parked_events WHERE projection = $1"
 const ERROR_LENGTH_MAX: usize = 1_000;
 
 /// An event that was parked, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct ParkedEvent {
     pub(crate) position: i64,
+    #[sqlx(flatten)]
     stream: StreamKey,
     error: String,
 }
@@ -43,7 +53,7 @@ impl ParkedEvent {
 }
 
 /// One stream, as a parked one is known.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, sqlx::FromRow)]
 struct StreamKey {
     tenant_id: Uuid,
     aggregate_type: String,
@@ -61,7 +71,7 @@ impl StreamKey {
 }
 
 /// The streams that wait, each with the position and the error of the event they wait behind.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Parking {
     streams: HashMap<StreamKey, (i64, Option<String>)>,
 }
@@ -80,6 +90,16 @@ impl Parking {
             streams.insert(stream, (row.try_get("position")?, None));
         }
         Ok(Self { streams })
+    }
+
+    /// The streams of these events.
+    pub(crate) fn of(events: &[ParkedEvent]) -> Self {
+        let mut streams: HashMap<StreamKey, (i64, Option<String>)> = HashMap::new();
+        for event in events {
+            let first = streams.entry(event.stream.clone()).or_insert((event.position, None));
+            first.0 = first.0.min(event.position);
+        }
+        Self { streams }
     }
 
     /// From this event on its stream waits.
@@ -112,16 +132,25 @@ pub(crate) async fn insert(
     if events.is_empty() {
         return Ok(());
     }
-    sqlx::query(PARK)
-        .bind(projection)
+    bind(sqlx::query(PARK).bind(projection), events).execute(connection).await.map(|_| ())
+}
+
+/// Binds the events as five arrays: position, tenant, aggregate type, aggregate, error.
+pub(crate) fn bind<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    events: &[ParkedEvent],
+) -> Query<'q, Postgres, PgArguments> {
+    query
         .bind(events.iter().map(|event| event.position).collect::<Vec<_>>())
         .bind(events.iter().map(|event| event.stream.tenant_id).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.stream.aggregate_type.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.stream.aggregate_type.clone()).collect::<Vec<_>>())
         .bind(events.iter().map(|event| event.stream.aggregate_id).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.error.as_str()).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    Ok(())
+        .bind(events.iter().map(|event| event.error.clone()).collect::<Vec<_>>())
+}
+
+/// The positions of the events that are left out for good.
+pub(crate) async fn discarded(connection: &mut PgConnection, projection: &str) -> Result<HashSet<i64>, sqlx::Error> {
+    Ok(sqlx::query_scalar(DISCARDED).bind(projection).fetch_all(connection).await?.into_iter().collect())
 }
 
 /// The positions of all parked events.
@@ -134,8 +163,15 @@ pub(crate) async fn count(pool: &PgPool, projection: &str) -> Result<i64, sqlx::
     sqlx::query_scalar(COUNT).bind(projection).fetch_one(pool).await
 }
 
-/// Forgets what was parked, because everything was read anew.
-pub(crate) async fn clear(connection: &mut PgConnection, projection: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(CLEAR).bind(projection).execute(connection).await?;
-    Ok(())
+/// Another table is live, in which these are parked. What was discarded meanwhile is not.
+pub(crate) async fn replace(
+    connection: &mut PgConnection,
+    projection: &str,
+    events: &[ParkedEvent],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(CLEAR).bind(projection).execute(&mut *connection).await?;
+    for events in events.chunks(1_000) {
+        insert(connection, projection, events).await?;
+    }
+    sqlx::query(CLEAR_DISCARDED).bind(projection).execute(connection).await.map(|_| ())
 }

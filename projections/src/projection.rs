@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use hub_event_store::event::Recorded;
 use sqlx::PgConnection;
 
-use crate::{live::LiveTable, model::OnPoison};
+use crate::{live::LiveTable, memory::MemoryTable, model::OnPoison};
 
 /// Where rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +17,19 @@ pub enum Target {
     Live,
     /// The table of a rebuild, beside the live one.
     Shadow,
+    /// The table that was live before, kept for a rollback.
+    Retired,
     /// The temporary table of a verification.
     Expected,
+}
+
+/// Which indexes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Indexes {
+    /// The primary key.
+    Primary,
+    /// All others.
+    Secondary,
 }
 
 /// Something that follows the log and keeps one table.
@@ -52,12 +63,37 @@ pub trait Projection: fmt::Debug + Send + Sync + 'static {
         events: &'a [Arc<Recorded>],
     ) -> BoxFuture<'a, Result<(), ApplyError>>;
 
-    /// Makes the empty table `target`, in place of one that an earlier attempt may have left.
+    /// Whether events of this type, in their present shape, may concern it.
+    fn concerns_type(&self, event_type: &str) -> bool;
+
+    /// Its table in memory, with no rows.
+    fn in_memory(&self) -> Box<dyn MemoryTable>;
+
+    /// The name of `target`.
+    fn table_of(&self, target: Target) -> &str;
+
+    /// Makes the empty table `target`, in place of one that an earlier attempt may have left; it has no indexes yet.
     fn create<'a>(&'a self, connection: &'a mut PgConnection, target: Target)
     -> BoxFuture<'a, Result<(), sqlx::Error>>;
 
-    /// Puts the shadow table in the place of the live one, within the transaction of `connection`.
-    fn swap<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+    /// Gives `target` the indexes of the live table; `apply` needs the primary key.
+    fn index<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+        indexes: Indexes,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+
+    /// Drops the shadow or the retired table, if there is one.
+    fn discard<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+
+    /// Puts `target`, the shadow or the retired table, in the place of the live one, which becomes the retired one, within the
+    /// transaction of `connection`.
+    fn swap<'a>(&'a self, connection: &'a mut PgConnection, target: Target) -> BoxFuture<'a, Result<(), sqlx::Error>>;
 
     /// At most `limit` rows in which the live table and the expected one differ.
     fn differences<'a>(
@@ -66,8 +102,12 @@ pub trait Projection: fmt::Debug + Send + Sync + 'static {
         limit: i64,
     ) -> BoxFuture<'a, Result<Vec<Difference>, sqlx::Error>>;
 
-    /// How many rows the live table has.
-    fn row_count<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<i64, sqlx::Error>>;
+    /// How many rows `target` has.
+    fn row_count<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        target: Target,
+    ) -> BoxFuture<'a, Result<i64, sqlx::Error>>;
 
     /// Its live table for one worker that alone writes it, if it has a faster way than `apply`.
     fn live(&self) -> Option<Box<dyn LiveTable>> {

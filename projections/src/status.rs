@@ -7,7 +7,10 @@ use hub_event_store::log::Log;
 use serde::Serialize;
 use sqlx::{PgPool, Row};
 
-use crate::projection::Projection;
+use crate::{
+    projection::{Projection, Target},
+    rebuild::state::{self, Build},
+};
 
 /// The checkpoint of one projection and what it has parked.
 pub(crate) const STATUS: &str = "SELECT max(c.version) AS version, min(c.position) AS position, \
@@ -15,6 +18,13 @@ pub(crate) const STATUS: &str = "SELECT max(c.version) AS version, min(c.positio
      max(c.updated_at) AS updated_at, bool_and(c.lease_owner IS NOT NULL AND c.lease_until >= now()) AS held, \
      (SELECT count(*) FROM parked_events p WHERE p.projection = c.projection) AS parked \
      FROM projection_checkpoints c WHERE c.projection = $1 GROUP BY c.projection";
+
+/// How long the first event that is missing has been in the log, by the clock of the process that appended it, in seconds.
+pub(crate) const LAG: &str =
+    "SELECT extract(epoch FROM now() - e.occurred_at)::float8 FROM events e WHERE e.position = $1";
+
+/// How many events a projection leaves out for good.
+pub(crate) const DISCARDED: &str = "SELECT count(*) FROM discarded_events WHERE projection = $1";
 
 /// The parked events of one projection.
 pub(crate) const PARKED: &str = "SELECT position, tenant_id, aggregate_type, aggregate_id, error, parked_at FROM parked_events \
@@ -35,15 +45,21 @@ pub struct ProjectionStatus {
     pub head: i64,
     /// How many events are missing.
     pub lag: i64,
+    /// How long the first of them has been in the log; 0 when none is missing.
+    pub lag_seconds: f64,
     pub state: State,
     /// Why it stopped.
     pub last_error: Option<String>,
     /// How many events are parked.
     pub parked: i64,
+    /// How many events are left out for good.
+    pub discarded: i64,
     /// How many rows the table has.
     pub rows: i64,
     /// When the checkpoint last changed.
     pub updated_at: Option<DateTime<Utc>>,
+    /// The tables beside the live one: a candidate, a retired one.
+    pub builds: Vec<Build>,
 }
 
 /// Whether a projection moves.
@@ -78,7 +94,7 @@ pub async fn list(pool: &PgPool, projections: &[Arc<dyn Projection>]) -> Result<
     let mut connection = pool.acquire().await?;
     let mut statuses = Vec::with_capacity(projections.len());
     for projection in projections {
-        let rows = projection.row_count(&mut connection).await?;
+        let rows = projection.row_count(&mut connection, Target::Live).await?;
         let mut status = ProjectionStatus {
             name: projection.name(),
             table: projection.table(),
@@ -87,11 +103,14 @@ pub async fn list(pool: &PgPool, projections: &[Arc<dyn Projection>]) -> Result<
             position: 0,
             head,
             lag: head,
+            lag_seconds: 0.0,
             state: State::Waiting,
             last_error: None,
             parked: 0,
+            discarded: sqlx::query_scalar(DISCARDED).bind(projection.name()).fetch_one(&mut *connection).await?,
             rows,
             updated_at: None,
+            builds: state::list(&mut connection, projection.name()).await?,
         };
         if let Some(row) = sqlx::query(STATUS).bind(projection.name()).fetch_optional(&mut *connection).await? {
             let stopped = row.try_get::<String, _>("status")? == "stopped";
@@ -107,6 +126,8 @@ pub async fn list(pool: &PgPool, projections: &[Arc<dyn Projection>]) -> Result<
             status.parked = row.try_get("parked")?;
             status.updated_at = row.try_get("updated_at")?;
         }
+        let missing = sqlx::query_scalar(LAG).bind(status.position + 1).fetch_optional(&mut *connection).await?;
+        status.lag_seconds = missing.map_or(0.0, |seconds: f64| seconds.max(0.0));
         statuses.push(status);
     }
     Ok(statuses)

@@ -1,17 +1,18 @@
 //! Comparing a read model with the log: everything is folded anew beside it and the two tables are compared.
+//!
+//! The fold holds no snapshot, so it does not keep PostgreSQL from clearing away what is updated meanwhile. Only the last few events
+//! and the comparison itself happen in one snapshot of table, checkpoint and parked events.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use hub_event_store::{log::Log, upcast::Upcasters};
+use hub_event_store::upcast::Upcasters;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::{
-    checkpoint,
-    delivery::{Delivery, DeliveryError},
-    incoming,
-    parked::{self, Parking},
+    parked,
     projection::{Difference, Projection, Target},
-    rebuild::PAGE_SIZE,
+    reached::Reached,
+    rebuild::{MEMORY_MAX, Progress, RebuildError, table::Filling},
 };
 
 /// One view of table, checkpoint and parked events.
@@ -20,6 +21,9 @@ pub(crate) const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE RE
 /// At most so many differences are told.
 pub const DIFFERENCE_COUNT_MAX: i64 = 100;
 
+/// The fold begins anew so often when events are parked or taken in after all while it is under way.
+const ATTEMPT_COUNT_MAX: u32 = 5;
+
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified {
@@ -27,6 +31,8 @@ pub struct Verified {
     pub position: i64,
     /// So many events are parked, and left out of the comparison.
     pub parked: usize,
+    /// So many events were left out of the read model for good, and so of the comparison.
+    pub discarded: usize,
     /// The first differences; none is how it should be.
     pub differences: Vec<Difference>,
 }
@@ -38,8 +44,28 @@ pub enum VerifyError {
     Unknown(String),
     #[error("the event at position {position} was taken in once and cannot be any more: {reason}")]
     Poison { position: i64, reason: String },
+    #[error("the parked events of {0} change too often to be compared")]
+    Unsteady(&'static str),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+/// Events that are not in the read model though its checkpoint is behind them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Omitted {
+    parked: HashSet<i64>,
+    discarded: HashSet<i64>,
+}
+
+impl Omitted {
+    async fn read(connection: &mut PgConnection, name: &str) -> Result<Self, sqlx::Error> {
+        let parked = parked::positions(connection, name).await?;
+        Ok(Self { parked, discarded: parked::discarded(connection, name).await? })
+    }
+
+    fn positions(&self) -> HashSet<i64> {
+        self.parked.union(&self.discarded).copied().collect()
+    }
 }
 
 /// Compares the read model of `name` with the fold of the log up to its checkpoint; changes nothing.
@@ -52,49 +78,68 @@ pub async fn verify(
     upcasters: &Upcasters,
     projections: &[Arc<dyn Projection>],
     name: &str,
-    progress: &(dyn Fn(i64, i64) + Send + Sync),
+    progress: Progress<'_>,
 ) -> Result<Verified, VerifyError> {
     let projection = projections.iter().find(|projection| projection.name() == name);
-    let projection = projection.ok_or_else(|| VerifyError::Unknown(name.to_owned()))?.as_ref();
+    let projection = projection.ok_or_else(|| VerifyError::Unknown(name.to_owned()))?;
     // A connection of its own, so that its temporary table is gone with it.
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
-    let mut transaction = connection.begin().await?;
-    sqlx::query(SNAPSHOT).execute(&mut *transaction).await?;
-    let reached = checkpoint::reached(&mut *transaction, name).await?;
-    let position = reached.highest();
-    let parked = parked::positions(&mut transaction, name).await?;
-    projection.create(&mut transaction, Target::Expected).await?;
-
-    let log = Log::new(pool.clone());
-    let mut done = 0;
-    while done < position {
-        let mut page = incoming::page(&log, upcasters, done, PAGE_SIZE.min(position - done)).await?;
-        let Some(last) = page.last().map(incoming::Incoming::position) else {
-            return Err(sqlx::Error::Protocol(format!("the log ends at {done}, before the checkpoint")).into());
-        };
-        page.retain(|incoming| !parked.contains(&incoming.position()) && reached.covers(&incoming.event));
-        let mut parking = Parking::default();
-        let mut delivery = Delivery { projection, target: Target::Expected, parking: &mut parking };
-        let newly_parked = delivery.deliver(&mut transaction, &page, None).await.map_err(VerifyError::of)?;
-        if let Some(event) = newly_parked.first() {
-            let reason = event.error().to_owned();
-            return Err(VerifyError::Poison { position: event.position, reason });
+    for _ in 0..ATTEMPT_COUNT_MAX {
+        if let Some(verified) = compare(pool, upcasters, projection, &mut connection, progress).await? {
+            drop(connection.close().await);
+            return Ok(verified);
         }
-        done = last;
-        progress(done, position);
     }
-    let differences = projection.differences(&mut transaction, DIFFERENCE_COUNT_MAX).await?;
-    transaction.rollback().await?;
-    drop(connection.close().await);
-    Ok(Verified { position, parked: parked.len(), differences })
+    Err(VerifyError::Unsteady(projection.name()))
 }
 
-impl VerifyError {
-    fn of(error: DeliveryError) -> Self {
+/// `None` when what was left out at the beginning is not what is left out at the end.
+async fn compare(
+    pool: &PgPool,
+    upcasters: &Upcasters,
+    projection: &Arc<dyn Projection>,
+    connection: &mut PgConnection,
+    progress: Progress<'_>,
+) -> Result<Option<Verified>, VerifyError> {
+    let name = projection.name();
+    let start = Reached::read(connection, name).await?.lowest();
+    let omitted = Omitted::read(connection, name).await?;
+    let (skipped, target) = (omitted.positions(), Target::Expected);
+    let begun = Filling::begin(pool, upcasters, projection, target, skipped, MEMORY_MAX, connection);
+    let mut filling = begun.await?;
+    filling.read(connection, start, &mut |position| progress(position, start)).await?;
+    filling.finish(connection, &mut |position| progress(position, start)).await?;
+
+    let mut snapshot = connection.begin().await?;
+    sqlx::query(SNAPSHOT).execute(&mut *snapshot).await?;
+    let reached = Reached::read(&mut snapshot, name).await?;
+    let omitted_now = Omitted::read(&mut snapshot, name).await?;
+    let before = |positions: &HashSet<i64>| -> HashSet<i64> {
+        positions.iter().copied().filter(|position| *position <= start).collect()
+    };
+    if before(&omitted.positions()) != before(&omitted_now.positions()) || reached.lowest() < start {
+        snapshot.rollback().await?;
+        return Ok(None);
+    }
+    filling.go_on_within(&reached, omitted_now.positions());
+    while filling.step(&mut snapshot, reached.highest()).await? {
+        progress(filling.position, reached.highest());
+    }
+    if let Some(event) = filling.parked.first() {
+        return Err(VerifyError::Poison { position: event.position, reason: event.error().to_owned() });
+    }
+    let differences = projection.differences(&mut snapshot, DIFFERENCE_COUNT_MAX).await?;
+    snapshot.rollback().await?;
+    let (parked, discarded) = (omitted_now.parked.len(), omitted_now.discarded.len());
+    Ok(Some(Verified { position: reached.lowest(), parked, discarded, differences }))
+}
+
+impl From<RebuildError> for VerifyError {
+    fn from(error: RebuildError) -> Self {
         match error {
-            DeliveryError::Poison { position, reason } => Self::Poison { position, reason },
-            DeliveryError::Database(error) => Self::Database(error),
-            DeliveryError::Fenced => Self::Database(sqlx::Error::Protocol("a comparison has no fence".to_owned())),
+            RebuildError::Poison { position, reason } => Self::Poison { position, reason },
+            RebuildError::Database(error) => Self::Database(error),
+            error => Self::Database(sqlx::Error::Protocol(error.to_string())),
         }
     }
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     event_type::EventTypeFilter,
     failure::failed,
+    rows::known_or_filled,
     state::Queries,
     statement::{Statement, statement},
 };
@@ -169,7 +170,6 @@ async fn of_tenant(
 ) -> Result<Page<EntryAnswer>, Problem> {
     let search = Search { statement: &OF_TENANT, scope: Some(tenant), tenant_id: None, filter: &query.filter };
     let (rows, position) = search.read(&queries, &caller, consistency, &query).await?;
-    queries.known_or_filled(tenant, &rows).await?;
     let page = query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row| row.position);
     Ok(page.map(|row| row.answer(false)).at(position))
 }
@@ -220,7 +220,7 @@ impl Search<'_> {
         let exact = EventTypeFilter::exact(event_type.as_ref());
         let prefix = EventTypeFilter::prefix(event_type.as_ref());
         let words = filter.q.as_deref().map(words).transpose()?;
-        let position = queries.reach_projection(AuditEntries::NAME, consistency).await?;
+        let mut reading = queries.reach_projection(AuditEntries::NAME, consistency).await?;
         let text = self.statement.with([
             self.tenant_id.is_some(),
             before.is_some(),
@@ -247,10 +247,13 @@ impl Search<'_> {
             .bind(filter.aggregate_id)
             .bind(filter.correlation_id)
             .bind(words)
-            .fetch_all(&queries.pool)
+            .fetch_all(&mut *reading.connection)
             .await
             .map_err(failed)?;
-        Ok((rows, position))
+        if let Some(tenant) = self.scope {
+            known_or_filled(tenant, &rows, &mut reading.connection).await?;
+        }
+        Ok((rows, reading.position))
     }
 }
 

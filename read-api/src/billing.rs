@@ -21,12 +21,12 @@ use hub_projections::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, types::Json as JsonColumn};
+use sqlx::{Connection as _, FromRow, types::Json as JsonColumn};
 use uuid::Uuid;
 
 use crate::{
     failure::failed,
-    rows::rows_of,
+    rows::{known_or_filled, rows_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -131,7 +131,7 @@ async fn read(
     State(queries): State<Queries>,
 ) -> Result<StatementPage, Problem> {
     let after: Option<ChargePlace> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let position = queries.reach_projection(Charges::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(Charges::NAME, consistency).await?;
     let StatementFilter { from, to, currency, subscription_id, order } = &query.filter;
     let statement = match order.unwrap_or_default() {
         StatementOrder::Newest => &NEWEST,
@@ -142,7 +142,7 @@ async fn read(
     let (page_text, totals_text) = (statement.with([one, two, three, four, after.is_some()]), TOTALS.with(filters));
     let (starts_at, subscription, number) = after.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
 
-    let mut snapshot = queries.pool.begin_with(SNAPSHOT).await.map_err(failed)?;
+    let mut snapshot = reading.connection.begin_with(SNAPSHOT).await.map_err(failed)?;
     let rows: Vec<JsonColumn<ChargeRow>> = rows_of(&page_text)
         .bind(tenant.id())
         .bind(query.fetch_limit())
@@ -167,11 +167,11 @@ async fn read(
         .map_err(failed)?;
     snapshot.commit().await.map_err(failed)?;
 
-    queries.known_or_filled(tenant, &rows).await?;
+    known_or_filled(tenant, &rows, &mut reading.connection).await?;
     let rows = rows.into_iter().map(|JsonColumn(row)| row).collect();
     let place = |row: &ChargeRow| -> ChargePlace { (row.starts_at, row.subscription_id, row.period_number.into()) };
     let page = query.page(&queries.cursor_key, &caller, Some(tenant), rows, place);
-    Ok(StatementPage::new(page.at(position), totals))
+    Ok(StatementPage::new(page.at(reading.position), totals))
 }
 
 /// A page with totals beside its items.

@@ -35,6 +35,7 @@ use uuid::Uuid;
 
 use crate::{
     events::{TAG, position_of},
+    heads::tenant_head,
     reach::Source,
     recorded::{EventAnswer, Wanted, Window},
     state::Queries,
@@ -82,8 +83,9 @@ pub(crate) async fn stream(
     State(queries): State<Queries>,
 ) -> Result<EventStream, Problem> {
     let permit = queries.streams.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
-    queries.reach(Source::Log, consistency).await?;
-    let head = queries.tenant_head(tenant).await?;
+    let mut reading = queries.reach(Source::Log, consistency).await?;
+    let head = tenant_head(tenant, &mut reading.connection).await?;
+    drop(reading);
     let after = match (last_event_id, query.after) {
         (Some(position), _) if position > head => {
             return Err(Problem::invalid_event_id(format!("the log of the tenant ends at {head}")));

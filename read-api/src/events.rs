@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     event_stream,
     event_type::EventTypeFilter,
+    heads::tenant_head,
     reach::Source,
     recorded::{EventAnswer, Wanted, Window},
     state::Queries,
@@ -68,14 +69,14 @@ async fn list(
 ) -> Result<Detail<EventPage>, Problem> {
     let limit = limit_of(query.limit.as_deref())?;
     let event_type = query.event_type.as_deref().map(EventTypeFilter::parse).transpose()?;
-    queries.reach(Source::Log, consistency).await?;
-    let head = queries.tenant_head(tenant).await?;
+    let mut reading = queries.reach(Source::Log, consistency).await?;
+    let head = tenant_head(tenant, &mut reading.connection).await?;
     let after = position_of(query.after.unwrap_or(0), head)?;
 
     let until = head.min(after.saturating_add(WINDOW_SIZE));
     let window = Window { tenant_id: tenant.id(), after, until };
     let wanted = Wanted { event_type, aggregate_id: query.aggregate_id };
-    let items = window.answer(&queries.pool, &wanted, limit).await?;
+    let items = window.answer(&mut reading.connection, &wanted, limit).await?;
 
     let last = items.last().map_or(after, |event| event.position);
     let full = i64::try_from(items.len()).is_ok_and(|count| count >= limit);

@@ -11,12 +11,12 @@ use std::{
 
 use hub_event_store::tail::Tail;
 use hub_http::{Problem, TenantScope};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{failure::failed, state::Queries};
+use crate::failure::failed;
 
 /// The position of a tenant's last event, counted in the tenant's own positions.
 pub(crate) const TENANT_HEAD: &str = "SELECT position FROM tenant_heads WHERE tenant_id = $1";
@@ -30,13 +30,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Without any sign of growth the heads are looked up this often; also after a look that failed.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-impl Queries {
-    /// The position of the tenant's last event; 404 `not_found` for a tenant that nothing ever happened to.
-    pub(crate) async fn tenant_head(&self, tenant: TenantScope) -> Result<i64, Problem> {
-        let head =
-            sqlx::query_scalar(TENANT_HEAD).bind(tenant.id()).fetch_optional(&self.pool).await.map_err(failed)?;
-        head.ok_or_else(Problem::not_found)
-    }
+/// The position of the tenant's last event; 404 `not_found` for a tenant that nothing ever happened to.
+pub(crate) async fn tenant_head(tenant: TenantScope, connection: &mut PgConnection) -> Result<i64, Problem> {
+    let head = sqlx::query_scalar(TENANT_HEAD).bind(tenant.id()).fetch_optional(connection).await.map_err(failed)?;
+    head.ok_or_else(Problem::not_found)
 }
 
 /// Tells streams that their tenant's log has grown; cheap to clone.

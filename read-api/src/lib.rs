@@ -1,11 +1,14 @@
 //! The query API: lists, details, sums and the log itself, answered from read models and never written to.
 //!
-//! Each context is a module. What they share: `reach` waits for the consistency token, `failure` says what callers are told when
+//! Each context is a module. What they share: `reach` waits for the consistency token, `answers` keeps what was answered, `failure` says what callers are told when
 //! PostgreSQL does not answer, `statement` puts conditions together, `rows` reads rows.
 
 mod analytics;
+mod answers;
 mod audit;
 mod billing;
+mod changes;
+mod checkpoints;
 mod event_stream;
 mod event_type;
 mod events;
@@ -23,6 +26,7 @@ mod tenant;
 mod webhook;
 
 use aide::axum::ApiRouter;
+use axum::middleware::from_fn_with_state;
 
 pub use crate::{
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
@@ -43,6 +47,8 @@ pub const QUERIES: &[&str] = &[
     billing::NEWEST.whole,
     billing::OLDEST.whole,
     billing::TOTALS.whole,
+    changes::CHANGED,
+    checkpoints::CHECKPOINTS,
     heads::TENANT_HEAD,
     heads::TENANT_HEADS,
     reach::CHECKPOINT,
@@ -62,17 +68,19 @@ pub const QUERIES: &[&str] = &[
 
 /// Every route of the query API.
 pub fn routes(queries: Queries) -> ApiRouter {
+    // The log is not kept: its positions are the tenant's own, and a stream has no end.
+    let kept = |routes: ApiRouter<Queries>| routes.route_layer(from_fn_with_state(queries.clone(), answers::keep));
     ApiRouter::new()
-        .merge(analytics::routes())
-        .merge(audit::routes())
-        .merge(billing::routes())
+        .merge(kept(analytics::routes()))
+        .merge(kept(audit::routes()))
+        .merge(kept(billing::routes()))
         .merge(events::routes())
-        .merge(role::routes())
-        .merge(service_instance::routes())
-        .merge(subscription::routes())
-        .merge(tenant::routes())
-        .merge(webhook::routes())
-        .with_state(queries)
+        .merge(kept(role::routes()))
+        .merge(kept(service_instance::routes()))
+        .merge(kept(subscription::routes()))
+        .merge(kept(tenant::routes()))
+        .merge(kept(webhook::routes()))
+        .with_state(queries.clone())
 }
 
 #[cfg(test)]
@@ -82,6 +90,7 @@ mod tests {
         Authenticator, CursorKey,
         openapi::{About, complaints, document},
     };
+    use hub_projections::positions::Positions;
     use sqlx::PgPool;
     use tokio_util::sync::CancellationToken;
 
@@ -92,6 +101,7 @@ mod tests {
         let settings = Settings {
             pool: PgPool::connect_lazy("postgres://localhost/nowhere").unwrap(),
             tail: Tail::default(),
+            positions: Positions::default(),
             authenticator: Authenticator::default(),
             cursor_key: CursorKey::new([1; 32]),
             streams_max: STREAMS_MAX_DEFAULT,

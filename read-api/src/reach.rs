@@ -1,26 +1,29 @@
 //! Waiting until a read model, or the log itself, has got to what the caller has already seen.
 //!
-//! The position is read before the rows, so the rows are at least as new as the position that is answered.
+//! Who waits is woken in time by the board of the projections of this process, or by the one task that looks at the checkpoints of
+//! those that run elsewhere. What is answered comes from PostgreSQL all the same: the position first, then the rows, both on one
+//! connection. So the rows are at least as new as the position, even when PostgreSQL crashes and a read model loses its last moments,
+//! because the connection is lost with them.
 
 use std::time::Duration;
 
 use hub_http::{Problem, ReadConsistency, ReadPosition};
-use sqlx::PgPool;
-use tokio::time::{Instant, sleep};
+use sqlx::{PgConnection, Postgres, pool::PoolConnection};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{failure::failed, state::Queries};
 
-/// How far a projection has got.
-pub(crate) const CHECKPOINT: &str = "SELECT position FROM projection_checkpoints WHERE projection = $1";
+/// How far a projection has got: as far as the share of it that is furthest behind; null when it has never run.
+pub(crate) const CHECKPOINT: &str = "SELECT min(position) FROM projection_checkpoints WHERE projection = $1";
 
 /// The position of the last event.
 pub(crate) const LOG_HEAD: &str = "SELECT position FROM log_head";
 
-/// The first look after the position was not yet there; each further one waits twice as long.
-const DELAY_MIN: Duration = Duration::from_millis(5);
+/// The board has so long to speak before the checkpoint in PostgreSQL is looked at too.
+const BOARD_ALONE: Duration = Duration::from_millis(5);
 
-/// The longest time between two looks.
-const DELAY_MAX: Duration = Duration::from_millis(100);
+/// At least so much time between two looks of one query at PostgreSQL.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What a query reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,43 +35,115 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    async fn position(self, pool: &PgPool) -> Result<i64, sqlx::Error> {
+    async fn position(self, connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
         match self {
             Self::Projection(name) => {
-                let position = sqlx::query_scalar(CHECKPOINT).bind(name).fetch_optional(pool).await?;
+                let position: Option<i64> = sqlx::query_scalar(CHECKPOINT).bind(name).fetch_one(connection).await?;
                 Ok(position.unwrap_or(0))
             }
-            Self::Log => sqlx::query_scalar(LOG_HEAD).fetch_one(pool).await,
+            Self::Log => sqlx::query_scalar(LOG_HEAD).fetch_one(connection).await,
         }
     }
 }
 
+/// A source that has got far enough, and the connection to read it on.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// What is read on the connection is at least as new.
+    pub(crate) position: ReadPosition,
+    /// To be given back as soon as the rows are there.
+    pub(crate) connection: PoolConnection<Postgres>,
+}
+
 impl Queries {
-    /// The position that `source` has got to, once it is at least what the caller asks for; 503 `projection_behind` when that takes
-    /// longer than the caller waits.
-    pub(crate) async fn reach(&self, source: Source, wanted: ReadConsistency) -> Result<ReadPosition, Problem> {
-        let end = Instant::now() + wanted.wait;
-        let mut delay = DELAY_MIN;
+    /// Begins to read `source`, once it has got to what the caller asks for; 503 `projection_behind` when that takes longer than the
+    /// caller waits.
+    pub(crate) async fn reach(&self, source: Source, wanted: ReadConsistency) -> Result<Reading, Problem> {
+        let wait = self.wait(source, wanted).await;
         loop {
-            let position = source.position(&self.pool).await.map_err(failed)?;
-            if wanted.at_least.is_none_or(|at_least| position >= at_least) {
-                return Ok(ReadPosition(position));
+            let mut connection = self.pool.acquire().await.map_err(failed)?;
+            let position = source.position(&mut connection).await.map_err(failed)?;
+            if wait.reached(position) {
+                return Ok(Reading { position: ReadPosition(position), connection });
             }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.shutdown.is_cancelled() {
-                return Err(Problem::projection_behind(position));
-            }
-            sleep(delay.min(left)).await;
-            delay = (delay * 2).min(DELAY_MAX);
+            drop(connection);
+            wait.again(position).await?;
         }
     }
 
-    /// The position of the read model of a projection, as `reach` has it.
+    /// The same for the read model of a projection.
     pub(crate) async fn reach_projection(
         &self,
         name: &'static str,
         wanted: ReadConsistency,
-    ) -> Result<ReadPosition, Problem> {
+    ) -> Result<Reading, Problem> {
         self.reach(Source::Projection(name), wanted).await
+    }
+
+    /// Begins to wait for what the caller asks for; the first look at PostgreSQL is due when this returns.
+    pub(crate) async fn wait(&self, source: Source, wanted: ReadConsistency) -> Wait<'_> {
+        let wait = Wait { queries: self, source, at_least: wanted.at_least, end: Instant::now() + wanted.wait };
+        if let (Some(at_least), Source::Projection(name)) = (wanted.at_least, source) {
+            wait.for_board(name, at_least).await;
+        }
+        wait
+    }
+}
+
+/// A query that looks at its source until it has got far enough.
+#[derive(Debug)]
+pub(crate) struct Wait<'a> {
+    queries: &'a Queries,
+    source: Source,
+    at_least: Option<i64>,
+    end: Instant,
+}
+
+impl Wait<'_> {
+    /// Whether a source at `position` has got far enough.
+    pub(crate) fn reached(&self, position: i64) -> bool {
+        self.at_least.is_none_or(|at_least| position >= at_least)
+    }
+
+    /// Returns when it is worth to look again after `position` was seen; 503 `projection_behind` when the time is over.
+    pub(crate) async fn again(&self, position: i64) -> Result<(), Problem> {
+        if Instant::now() >= self.end || self.queries.shutdown.is_cancelled() {
+            return Err(Problem::projection_behind(position));
+        }
+        let next = self.end.min(Instant::now() + PAUSE);
+        tokio::select! {
+            () = async { tokio::join!(self.for_source(), sleep_until(next)); } => {}
+            () = sleep_until(self.end) => {}
+            () = self.queries.shutdown.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    /// Waits for a projection that runs in this process and has not got there, but not for long: it may have moved elsewhere.
+    async fn for_board(&self, name: &'static str, at_least: i64) {
+        let mut board = self.queries.positions.follow(name);
+        let known = *board.borrow();
+        if known > 0 && known < at_least {
+            let end = self.end.min(Instant::now() + BOARD_ALONE);
+            // Whatever comes of it, the next look tells.
+            drop(timeout_at(end, board.wait_for(|position| *position >= at_least)).await);
+        }
+    }
+
+    async fn for_source(&self) {
+        let at_least = self.at_least.unwrap_or(0);
+        match self.source {
+            Source::Projection(name) => {
+                let mut board = self.queries.positions.follow(name);
+                let mut checkpoint = self.queries.checkpoints.follow(name);
+                // What the board says may not be in PostgreSQL yet, and the checkpoint may have gone back in a crash.
+                let news = *board.borrow() < at_least;
+                tokio::select! {
+                    reached = board.wait_for(|position| *position >= at_least), if news => drop(reached),
+                    reached = checkpoint.wait_for(|position| *position >= at_least) => drop(reached),
+                }
+            }
+            Source::Log => drop(self.queries.tail.follow().wait_for(|position| *position >= at_least).await),
+        }
     }
 }

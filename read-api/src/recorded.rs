@@ -6,7 +6,7 @@ use hub_http::Problem;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
-use sqlx::{FromRow, PgPool, Row, postgres::PgRow};
+use sqlx::{Executor, FromRow, PgConnection, Postgres, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
@@ -108,7 +108,7 @@ impl Window {
     /// At most `limit` of the wanted events, in order.
     pub(crate) async fn read(
         self,
-        pool: &PgPool,
+        executor: impl Executor<'_, Database = Postgres>,
         wanted: &Wanted,
         limit: i64,
     ) -> Result<Vec<EventAnswer>, sqlx::Error> {
@@ -123,13 +123,18 @@ impl Window {
             .bind(exact)
             .bind(prefix)
             .bind(wanted.aggregate_id)
-            .fetch_all(pool)
+            .fetch_all(executor)
             .await
     }
 
     /// The same for handlers.
-    pub(crate) async fn answer(self, pool: &PgPool, wanted: &Wanted, limit: i64) -> Result<Vec<EventAnswer>, Problem> {
-        self.read(pool, wanted, limit).await.map_err(failed)
+    pub(crate) async fn answer(
+        self,
+        connection: &mut PgConnection,
+        wanted: &Wanted,
+        limit: i64,
+    ) -> Result<Vec<EventAnswer>, Problem> {
+        self.read(connection, wanted, limit).await.map_err(failed)
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
-    rows::{Wanted, fetch, name_of, rows_of},
+    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -39,7 +39,7 @@ pub(crate) const LIST: Statement = statement!(
 );
 
 /// One role.
-pub(crate) const DETAIL: &str = "SELECT to_jsonb(t) FROM roles t WHERE t.tenant_id = $1 AND t.id = $2";
+pub(crate) const DETAIL: &str = detail!("roles");
 
 pub(crate) fn routes() -> ApiRouter<Queries> {
     ApiRouter::new()
@@ -73,7 +73,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<RoleRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let position = queries.reach_projection(Roles::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(Roles::NAME, consistency).await?;
     let RoleFilter { status, system, key, principal } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some(), system.is_some(), key.is_some(), principal.is_some()]);
     let rows = rows_of(&text)
@@ -84,9 +84,9 @@ async fn list(
         .bind(system)
         .bind(key.as_deref())
         .bind(principal.as_deref());
-    let rows = fetch(rows, &queries.pool).await?;
-    queries.known_or_filled(tenant, &rows).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &RoleRow| row.id).at(position))
+    let rows = fetch(rows, &mut reading.connection).await?;
+    known_or_filled(tenant, &rows, &mut reading.connection).await?;
+    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &RoleRow| row.id).at(reading.position))
 }
 
 async fn detail(

@@ -1,13 +1,12 @@
 //! What lists and details of rows share: reading rows as JSON, and telling an empty list from an unknown tenant.
 
-use hub_http::{Detail, IfNoneMatch, Problem, ReadConsistency, TenantScope};
+use hub_http::{Detail, IfNoneMatch, Problem, ReadConsistency, ReadPosition, TenantScope};
 use hub_projections::model::ReadModel;
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{PgPool, Postgres, postgres::PgArguments, query::QueryScalar, types::Json};
-
+use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryScalar, types::Json};
 use uuid::Uuid;
 
-use crate::{failure::failed, state::Queries};
+use crate::{failure::failed, heads::tenant_head, reach::Source, state::Queries};
 
 /// Which row a detail is, and what the caller asks of it.
 #[derive(Debug)]
@@ -29,19 +28,36 @@ pub(crate) fn rows_of<R: DeserializeOwned + Send + Unpin + 'static>(text: &str) 
 /// The rows of a statement, in its order.
 pub(crate) async fn fetch<R: DeserializeOwned + Send + Unpin + 'static>(
     query: RowQuery<'_, R>,
-    pool: &PgPool,
+    connection: &mut PgConnection,
 ) -> Result<Vec<R>, Problem> {
-    let rows = query.fetch_all(pool).await.map_err(failed)?;
+    let rows = query.fetch_all(connection).await.map_err(failed)?;
     Ok(rows.into_iter().map(|Json(row)| row).collect())
 }
 
-/// The one row of a statement; 404 `not_found` when there is none, whoever it may belong to.
-pub(crate) async fn fetch_one<R: DeserializeOwned + Send + Unpin + 'static>(
-    query: RowQuery<'_, R>,
-    pool: &PgPool,
-) -> Result<R, Problem> {
-    let row = query.fetch_optional(pool).await.map_err(failed)?;
-    row.map(|Json(row)| row).ok_or_else(Problem::not_found)
+/// One row of a table by tenant and id, null when there is none, with the checkpoint of its projection, `$3`, at the same moment.
+macro_rules! detail {
+    ($table:literal) => {
+        concat!(
+            "SELECT (SELECT min(c.position) FROM projection_checkpoints c WHERE c.projection = $3), \
+             (SELECT to_jsonb(t) FROM ",
+            $table,
+            " t WHERE t.tenant_id = $1 AND t.id = $2)"
+        )
+    };
+}
+pub(crate) use detail;
+
+/// Refuses with 404 `not_found` when a list is empty because there is no such tenant. The log knows every tenant from its first
+/// event on, so this is right even while read models are behind; and it costs nothing where there are rows.
+pub(crate) async fn known_or_filled<T>(
+    tenant: TenantScope,
+    rows: &[T],
+    connection: &mut PgConnection,
+) -> Result<(), Problem> {
+    if rows.is_empty() {
+        tenant_head(tenant, connection).await?;
+    }
+    Ok(())
 }
 
 /// The name of an enum's variant as it is stored; for enums that serde writes as text.
@@ -63,19 +79,20 @@ impl Queries {
     where
         M::Row: Unpin,
     {
-        let position = self.reach_projection(M::NAME, wanted.consistency).await?;
-        let row: M::Row = fetch_one(rows_of(text).bind(wanted.tenant.id()).bind(wanted.id), &self.pool).await?;
+        let wait = self.wait(Source::Projection(M::NAME), wanted.consistency).await;
+        let (position, row) = loop {
+            let query = sqlx::query_as(text).bind(wanted.tenant.id()).bind(wanted.id).bind(M::NAME);
+            let (position, row): (Option<i64>, Option<Json<M::Row>>) =
+                query.fetch_one(&self.pool).await.map_err(failed)?;
+            let position = position.unwrap_or(0);
+            if wait.reached(position) {
+                break (ReadPosition(position), row);
+            }
+            wait.again(position).await?;
+        };
+        let Json(row) = row.ok_or_else(Problem::not_found)?;
         let sequence = sequence(&row);
         Ok(Detail::new(row, sequence, position).unless(wanted.known))
-    }
-
-    /// Refuses with 404 `not_found` when a list is empty because there is no such tenant. The log knows every tenant from its first
-    /// event on, so this is right even while read models are behind; and it costs nothing where there are rows.
-    pub(crate) async fn known_or_filled<T>(&self, tenant: TenantScope, rows: &[T]) -> Result<(), Problem> {
-        if rows.is_empty() {
-            self.tenant_head(tenant).await?;
-        }
-        Ok(())
     }
 }
 

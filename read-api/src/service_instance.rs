@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    rows::{Wanted, fetch, name_of, rows_of},
+    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -39,7 +39,7 @@ pub(crate) const LIST: Statement = statement!(
 );
 
 /// One service instance.
-pub(crate) const DETAIL: &str = "SELECT to_jsonb(t) FROM service_instances t WHERE t.tenant_id = $1 AND t.id = $2";
+pub(crate) const DETAIL: &str = detail!("service_instances");
 
 pub(crate) fn routes() -> ApiRouter<Queries> {
     ApiRouter::new()
@@ -93,7 +93,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<ServiceInstanceRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let position = queries.reach_projection(ServiceInstances::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(ServiceInstances::NAME, consistency).await?;
     let ServiceInstanceFilter { service, status, health, subscription_id } = &query.filter;
     let text =
         LIST.with([after.is_some(), service.is_some(), status.is_some(), health.is_some(), subscription_id.is_some()]);
@@ -105,9 +105,11 @@ async fn list(
         .bind(name_of(status.as_ref()))
         .bind(name_of(health.as_ref()))
         .bind(subscription_id);
-    let rows = fetch(rows, &queries.pool).await?;
-    queries.known_or_filled(tenant, &rows).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &ServiceInstanceRow| row.id).at(position))
+    let rows = fetch(rows, &mut reading.connection).await?;
+    known_or_filled(tenant, &rows, &mut reading.connection).await?;
+    Ok(query
+        .page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &ServiceInstanceRow| row.id)
+        .at(reading.position))
 }
 
 async fn detail(

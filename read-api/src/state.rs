@@ -5,11 +5,12 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_event_store::tail::Tail;
 use hub_http::{Authenticator, CursorKey};
+use hub_projections::positions::Positions;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::heads::TenantHeads;
+use crate::{answers::Answers, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads};
 
 /// Event streams that one process serves at once when nothing else is said.
 pub const STREAMS_MAX_DEFAULT: usize = 2_000;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub pool: PgPool,
     /// The end of the log, kept up to date by somebody else.
     pub tail: Tail,
+    /// How far the projections of this process have got; empty when none run here.
+    pub positions: Positions,
     /// The bearer keys that are accepted.
     pub authenticator: Authenticator,
     /// What cursors are sealed with.
@@ -45,6 +48,10 @@ pub struct Queries {
     pub(crate) cursor_key: CursorKey,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) heads: TenantHeads,
+    pub(crate) tail: Tail,
+    pub(crate) positions: Positions,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) answers: Answers,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -52,9 +59,14 @@ impl Queries {
     /// The query API on these settings.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { pool, tail, authenticator, cursor_key, streams_max, shutdown } = settings;
+        let Settings { pool, tail, positions, authenticator, cursor_key, streams_max, shutdown } = settings;
+        let changes = Changes::new(pool.clone(), tail.clone(), shutdown.clone());
         Self {
-            heads: TenantHeads::new(pool.clone(), tail, shutdown.clone()),
+            answers: Answers::new(authenticator.clone(), changes),
+            heads: TenantHeads::new(pool.clone(), tail.clone(), shutdown.clone()),
+            checkpoints: Checkpoints::new(pool.clone(), shutdown.clone()),
+            tail,
+            positions,
             pool,
             authenticator,
             cursor_key,

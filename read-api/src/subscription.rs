@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    rows::{Wanted, fetch, name_of, rows_of},
+    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -33,7 +33,7 @@ pub(crate) const LIST: Statement = statement!(
 );
 
 /// One subscription.
-pub(crate) const DETAIL: &str = "SELECT to_jsonb(t) FROM subscriptions t WHERE t.tenant_id = $1 AND t.id = $2";
+pub(crate) const DETAIL: &str = detail!("subscriptions");
 
 pub(crate) fn routes() -> ApiRouter<Queries> {
     ApiRouter::new()
@@ -74,7 +74,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<SubscriptionRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let position = queries.reach_projection(Subscriptions::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(Subscriptions::NAME, consistency).await?;
     let SubscriptionFilter { stage, plan } = &query.filter;
     let text = LIST.with([after.is_some(), stage.is_some(), plan.is_some()]);
     let rows = rows_of(&text)
@@ -83,9 +83,11 @@ async fn list(
         .bind(after)
         .bind(name_of(stage.as_ref()))
         .bind(plan.as_deref());
-    let rows = fetch(rows, &queries.pool).await?;
-    queries.known_or_filled(tenant, &rows).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &SubscriptionRow| row.id).at(position))
+    let rows = fetch(rows, &mut reading.connection).await?;
+    known_or_filled(tenant, &rows, &mut reading.connection).await?;
+    Ok(query
+        .page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &SubscriptionRow| row.id)
+        .at(reading.position))
 }
 
 async fn detail(

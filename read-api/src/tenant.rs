@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    rows::{Wanted, fetch, name_of, rows_of},
+    rows::{Wanted, detail, fetch, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -33,7 +33,7 @@ pub(crate) const LIST: Statement = statement!(
 );
 
 /// One tenant.
-pub(crate) const DETAIL: &str = "SELECT to_jsonb(t) FROM tenants t WHERE t.tenant_id = $1 AND t.id = $2";
+pub(crate) const DETAIL: &str = detail!("tenants");
 
 pub(crate) fn routes() -> ApiRouter<Queries> {
     ApiRouter::new()
@@ -70,7 +70,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<TenantRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, None)?;
-    let position = queries.reach_projection(Tenants::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(Tenants::NAME, consistency).await?;
     let TenantFilter { status, tier, region, slug } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some(), tier.is_some(), region.is_some(), slug.is_some()]);
     let rows = rows_of(&text)
@@ -80,8 +80,8 @@ async fn list(
         .bind(name_of(tier.as_ref()))
         .bind(region.as_deref())
         .bind(slug.as_deref());
-    let rows = fetch(rows, &queries.pool).await?;
-    Ok(query.page(&queries.cursor_key, &caller, None, rows, |row: &TenantRow| row.id).at(position))
+    let rows = fetch(rows, &mut reading.connection).await?;
+    Ok(query.page(&queries.cursor_key, &caller, None, rows, |row: &TenantRow| row.id).at(reading.position))
 }
 
 async fn detail(

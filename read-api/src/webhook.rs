@@ -17,7 +17,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
-    rows::{Wanted, fetch, name_of, rows_of},
+    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -33,7 +33,7 @@ pub(crate) const LIST: Statement = statement!(
 );
 
 /// One webhook.
-pub(crate) const DETAIL: &str = "SELECT to_jsonb(t) FROM webhooks t WHERE t.tenant_id = $1 AND t.id = $2";
+pub(crate) const DETAIL: &str = detail!("webhooks");
 
 pub(crate) fn routes() -> ApiRouter<Queries> {
     ApiRouter::new()
@@ -61,13 +61,13 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<WebhookRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let position = queries.reach_projection(Webhooks::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(Webhooks::NAME, consistency).await?;
     let WebhookFilter { status } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some()]);
     let rows = rows_of(&text).bind(tenant.id()).bind(query.fetch_limit()).bind(after).bind(name_of(status.as_ref()));
-    let rows = fetch(rows, &queries.pool).await?;
-    queries.known_or_filled(tenant, &rows).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &WebhookRow| row.id).at(position))
+    let rows = fetch(rows, &mut reading.connection).await?;
+    known_or_filled(tenant, &rows, &mut reading.connection).await?;
+    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &WebhookRow| row.id).at(reading.position))
 }
 
 async fn detail(

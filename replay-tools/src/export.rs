@@ -1,10 +1,12 @@
-//! Writing the log out as NDJSON: one event a line, in order, a page in memory at a time.
+//! Writing the log out as NDJSON: one event a line, in order, a few pages in memory at a time.
+
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
 use hub_event_store::{
     event::Recorded,
     log::{Log, PAGE_SIZE},
+    scan::{Scan, Wanted},
 };
 use serde::Serialize;
 use sqlx::PgPool;
@@ -48,13 +50,19 @@ struct Line<'a> {
     leaf_hash: String,
 }
 
+/// Whether `*` at the end of `wanted` stands for any end of the type.
+fn matches(wanted: &str, event_type: &str) -> bool {
+    wanted.strip_suffix('*').map_or(event_type == wanted, |prefix| event_type.starts_with(prefix))
+}
+
 impl Filter {
+    fn wanted(&self) -> Option<Wanted> {
+        let wanted = self.event_type.clone()?;
+        Some(Arc::new(move |event_type| matches(&wanted, event_type)))
+    }
+
     fn admits(&self, event: &Recorded) -> bool {
-        let of_type = self.event_type.as_deref().is_none_or(|wanted| match wanted.strip_suffix('*') {
-            Some(prefix) => event.event_type.starts_with(prefix),
-            None => event.event_type == wanted,
-        });
-        of_type
+        self.event_type.as_deref().is_none_or(|wanted| matches(wanted, &event.event_type))
             && self.from.is_none_or(|from| event.occurred_at >= from)
             && self.to.is_none_or(|to| event.occurred_at < to)
     }
@@ -87,10 +95,12 @@ pub async fn export(
             progress(last.position, head);
         }
     } else {
-        let mut events = Box::pin(log.read(0, head));
-        while let Some(event) = events.try_next().await? {
-            written += write(&event, filter, &mut output).await?;
-            progress(event.position, head);
+        let mut scan = Scan::start(pool, 0, head, filter.wanted());
+        while let Some(page) = scan.next().await? {
+            for event in &page.events {
+                written += write(event, filter, &mut output).await?;
+            }
+            progress(page.until, head);
         }
     }
     output.flush().await?;

@@ -25,6 +25,8 @@ pub struct ReadModelReport {
     pub trouble: Option<String>,
     /// How many events are parked, which are left out of the comparison and count as wrong.
     pub parked_count: usize,
+    /// How many events somebody left out of the read model for good, with a reason; they are left out of the comparison.
+    pub discarded_count: usize,
     /// The first differences.
     pub differences: Vec<RowDifference>,
 }
@@ -70,19 +72,23 @@ pub async fn verify_read_models(
             head: status.head,
             trouble: trouble_of(&status),
             parked_count: 0,
+            discarded_count: 0,
             differences: Vec::new(),
         };
         match verify::verify(pool, upcasters, projections, name, &of_this).await {
             Ok(verified) => {
                 report.position = verified.position;
                 report.parked_count = verified.parked;
+                report.discarded_count = verified.discarded;
                 let differences = verified.differences.into_iter();
                 report.differences = differences
                     .map(|row| RowDifference { key: row.key, found: row.found, expected: row.expected })
                     .collect();
             }
             // The others are still worth knowing.
-            Err(error @ verify::VerifyError::Poison { .. }) => report.trouble = Some(error.to_string()),
+            Err(error @ (verify::VerifyError::Poison { .. } | verify::VerifyError::Unsteady(_))) => {
+                report.trouble = Some(error.to_string())
+            }
             Err(error) => return Err(error),
         }
         reports.push(report);

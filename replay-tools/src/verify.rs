@@ -1,12 +1,11 @@
 //! Proving the log against itself: positions, sequences, heads, outcomes and leaf hashes.
 //!
 //! The heads are read in one snapshot and the log is then read up to the head of that snapshot, so commands may go on meanwhile.
-//! Memory: one number per stream and per tenant, and one page of events.
+//! Memory: one number per stream and per tenant, and some pages of events.
 
 use std::collections::HashMap;
 
-use futures::TryStreamExt;
-use hub_event_store::{event::Recorded, log::Log};
+use hub_event_store::{event::Recorded, scan::Scan};
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
@@ -89,11 +88,13 @@ pub async fn verify_log(pool: &PgPool, mut progress: impl FnMut(i64, i64)) -> Re
     let mut tenants: HashMap<Uuid, i64> = HashMap::new();
     let mut streams: HashMap<StreamKey, i64> = HashMap::new();
     let mut last = 0;
-    let mut events = Box::pin(Log::new(pool.clone()).read(0, heads.log));
-    while let Some(event) = events.try_next().await? {
-        report.event_count += 1;
-        check_event(&event, &mut last, &mut tenants, &mut streams, &mut report);
-        progress(event.position, heads.log);
+    let mut scan = Scan::of_damaged(pool, 0, heads.log);
+    while let Some(page) = scan.next().await? {
+        for event in &page.events {
+            report.event_count += 1;
+            check_event(event, &mut last, &mut tenants, &mut streams, &mut report);
+        }
+        progress(page.until, heads.log);
     }
     if last != heads.log {
         report.found(0, format!("the log ends at position {last}, its head says {}", heads.log));

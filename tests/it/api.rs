@@ -39,6 +39,7 @@ fn api(pool: &PgPool) -> (Router, OpenApi) {
         random: Arc::new(|| [9; 32]),
     });
     let queries = Queries::new(hub_read_api::Settings {
+        positions: hub_projections::positions::Positions::default(),
         pool: pool.clone(),
         tail,
         authenticator,

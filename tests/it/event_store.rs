@@ -1,5 +1,9 @@
 //! The guarantees of the event store, each with a test that tries to break it.
 
+mod chain;
+mod diary;
+mod snapshot;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};

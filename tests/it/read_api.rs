@@ -8,6 +8,7 @@ mod billing;
 mod callers;
 mod consistency;
 mod events;
+mod kept;
 mod lists;
 mod stream;
 
@@ -29,11 +30,15 @@ use hub_event_store::{
     upcast::Upcasters,
 };
 use hub_http::{Authenticator, BearerKey, Caller, ConsistencyToken, CursorKey, Scope, health::Health};
-use hub_projections::runner::{Runner, Settings as Pace};
+use hub_projections::{
+    positions::Positions,
+    runner::{Runner, Settings as Pace},
+};
 use hub_read_api::{Queries, Settings};
 use hub_tests::kit::{Database, TestClock, eventually};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -77,6 +82,8 @@ struct Api {
     clock: TestClock,
     router: Router,
     document: Value,
+    /// What the queries are told of projections in their process.
+    positions: Positions,
     shutdown: CancellationToken,
     /// The position of the last event that the test appended.
     head: AtomicI64,
@@ -108,15 +115,20 @@ impl Api {
         let (pool, tail, ended) = (database.pool.clone(), store.tail().clone(), shutdown.clone());
         tokio::spawn(async move { tail.run(pool, ended).await });
         let pool = read_only(&database.url, Duration::from_secs(20)).await;
-        let (router, document) = build(pool, store.tail().clone(), streams_max, shutdown.clone());
+        let positions = Positions::default();
+        let (router, document) = build(pool, store.tail().clone(), positions.clone(), streams_max, shutdown.clone());
         let end = shutdown.clone().drop_guard();
-        Self { database, store, clock, router, document, shutdown, head: AtomicI64::new(0), _end: end }
+        Self { database, store, clock, router, document, positions, shutdown, head: AtomicI64::new(0), _end: end }
     }
 
     fn run_projections(&self) {
+        self.run_projections_until(self.shutdown.clone());
+    }
+
+    fn run_projections_until(&self, end: CancellationToken) -> JoinHandle<()> {
         let (pool, tail) = (self.database.pool.clone(), self.store.tail().clone());
         let runner = Runner::new(pool, None, tail, Upcasters::default(), hub_projections::all()).with_settings(PROMPT);
-        tokio::spawn(runner.run(self.shutdown.clone()));
+        tokio::spawn(runner.run(end))
     }
 
     /// Appends events to one stream and answers the position of the last one.
@@ -227,14 +239,20 @@ async fn read_only(url: &str, limit: Duration) -> PgPool {
         .unwrap()
 }
 
-fn build(pool: PgPool, tail: Tail, streams_max: usize, shutdown: CancellationToken) -> (Router, Value) {
+fn build(
+    pool: PgPool,
+    tail: Tail,
+    positions: Positions,
+    streams_max: usize,
+    shutdown: CancellationToken,
+) -> (Router, Value) {
     let caller = |who: Who, principal: &str, scope| who.key().stored(Caller { principal: principal.to_owned(), scope });
     let authenticator = Authenticator::new([
         caller(Who::Platform, "key:administrator", Scope::Platform),
         caller(Who::Acme, "key:acme", Scope::Tenant(ACME)),
         caller(Who::Other, "key:other", Scope::Tenant(OTHER)),
     ]);
-    let settings = Settings { pool, tail, authenticator, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
+    let settings = Settings { pool, tail, positions, authenticator, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
     let health = Health::new([], Duration::from_secs(1));
     let (router, document) = hub::api::router(None, Some(Queries::new(settings)), health);
     (router, serde_json::to_value(document).unwrap())

@@ -4,6 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream::{self, stream::Config};
 use chrono::{DateTime, Utc};
+use futures::StreamExt as _;
+use hub::clock::{Clock, system_clock};
 use hub_event_store::{
     append::Append,
     event::{Metadata, NewEvent, Recorded, StreamId},
@@ -38,9 +40,17 @@ pub(crate) struct Published {
 pub(crate) async fn published(client: &async_nats::Client) -> Vec<Published> {
     let Ok(mut stream) = jetstream::new(client.clone()).get_stream("HUB_EVENTS").await else { return Vec::new() };
     let state = stream.info().await.unwrap().state.clone();
+    let sequences = state.first_sequence.max(1)..=state.last_sequence;
+    let stream = &stream;
+    let mut messages =
+        futures::stream::iter(sequences).map(async |sequence| stream.get_raw_message(sequence).await).buffered(64);
     let mut published = Vec::new();
-    for sequence in state.first_sequence.max(1)..=state.last_sequence {
-        let message = stream.get_raw_message(sequence).await.unwrap();
+    while let Some(message) = messages.next().await {
+        // Deleted ones and those of somebody else's are left out.
+        let Ok(message) = message else { continue };
+        if message.headers.get("Hub-Position").is_none() {
+            continue;
+        }
         let header = |name: &str| message.headers.get(name).unwrap().as_str().to_owned();
         published.push(Published {
             subject: message.subject.to_string(),
@@ -54,13 +64,28 @@ pub(crate) async fn published(client: &async_nats::Client) -> Vec<Published> {
     published
 }
 
-/// Waits until the stream holds the events up to `head` and nothing twice.
+/// Waits until the stream ends with the event at `head`, and answers everything that it holds.
 pub(crate) async fn published_up_to(client: &async_nats::Client, head: i64) -> Vec<Published> {
+    let jetstream = jetstream::new(client.clone());
     eventually(LIMIT, async || {
-        let published = published(client).await;
-        published.iter().any(|message| message.position == head).then_some(published)
+        let stream = jetstream.get_stream("HUB_EVENTS").await.ok()?;
+        let last = stream.get_raw_message(stream.cached_info().state.last_sequence).await.ok()?;
+        (last.headers.get("Hub-Position")?.as_str() == head.to_string()).then_some(())
     })
-    .await
+    .await;
+    published(client).await
+}
+
+/// Asserts that the stream holds each event of `places` once and in order, each tied to the one before it in its partition.
+fn assert_whole(published: &[Published], places: std::ops::RangeInclusive<i64>) {
+    assert_eq!(positions(published), places.collect::<Vec<_>>());
+    let mut previous: HashMap<usize, i64> = HashMap::new();
+    for message in published {
+        let partition = partition_of(message.event.tenant_id);
+        if let Some(before) = previous.insert(partition, message.position) {
+            assert_eq!(message.previous, before, "at {}", message.position);
+        }
+    }
 }
 
 fn positions(published: &[Published]) -> Vec<i64> {
@@ -89,10 +114,19 @@ impl Working {
 }
 
 impl Office {
+    /// An office whose events are too old for a stream to be filled with again.
     async fn open() -> Self {
+        Self::open_at(TestClock::default().clock()).await
+    }
+
+    /// An office of today.
+    async fn open_now() -> Self {
+        Self::open_at(system_clock()).await
+    }
+
+    async fn open_at(clock: Clock) -> Self {
         let database = Database::new().await;
         let tail = Tail::default();
-        let clock = TestClock::default().clock();
         let store = EventStore::start(database.pool.clone(), tail.clone(), Upcasters::default(), clock);
         Self { database, tail, store, nats: Nats::start().await }
     }
@@ -113,6 +147,10 @@ impl Office {
 
     /// Appends `commands` commands of three events, each for the next of seven tenants; answers the head.
     async fn post(&self, commands: usize) -> i64 {
+        self.post_each(commands, r#"{ "to":  "Ada" }"#).await
+    }
+
+    async fn post_each(&self, commands: usize, payload: &str) -> i64 {
         let before = self.head().await;
         let appends = (0..commands).map(|number| {
             let command_id = Uuid::now_v7();
@@ -125,7 +163,7 @@ impl Office {
                 event_id: Uuid::now_v7(),
                 event_type: format!("letter.{tag}"),
                 event_version: 1,
-                payload: RawValue::from_string(r#"{ "to":  "Ada" }"#.to_owned()).unwrap(),
+                payload: RawValue::from_string(payload.to_owned()).unwrap(),
             };
             let metadata = Metadata {
                 actor: "user:test".to_owned(),
@@ -161,6 +199,20 @@ impl Office {
 
     async fn cursor_reaches(&self, position: i64) {
         eventually(LIMIT, async || (self.cursor().await == position).then_some(())).await;
+    }
+
+    async fn jetstream(&self) -> jetstream::Context {
+        jetstream::new(self.nats.client().await)
+    }
+
+    /// Waits until the stream has given out `sequence`.
+    async fn stream_reaches(&self, sequence: u64) {
+        let jetstream = self.jetstream().await;
+        eventually(LIMIT, async || {
+            let stream = jetstream.get_stream("HUB_EVENTS").await.ok()?;
+            (stream.cached_info().state.last_sequence >= sequence).then_some(())
+        })
+        .await;
     }
 
     /// The server process that holds the relay's lock, if one does.
@@ -214,13 +266,13 @@ fn a_tenant_stays_in_its_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_goes_on_where_it_stopped() {
+async fn what_the_stream_would_not_keep_is_not_published_again() {
     let office = Office::open().await;
     let working = office.work().await;
     let first = office.post(5).await;
     office.cursor_reaches(first).await;
     working.stop().await;
-    // What was published before is not even sent again: the stream forgets it, and does not get it back.
+    // The events are older than what the stream keeps: it forgets them, and does not get them back.
     let client = office.nats.client().await;
     jetstream::new(client.clone()).get_stream("HUB_EVENTS").await.unwrap().purge().await.unwrap();
     let second = office.post(5).await;
@@ -329,7 +381,7 @@ async fn without_nats_it_says_so_and_leaves_the_lock_to_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_got_lost_is_made_again_before_anything_happens() {
-    let mut office = Office::open().await;
+    let mut office = Office::open_now().await;
     let working = office.work().await;
     let head = office.post(5).await;
     office.cursor_reaches(head).await;
@@ -337,10 +389,216 @@ async fn a_stream_that_got_lost_is_made_again_before_anything_happens() {
     // It is noticed, and the lock is left to a relay that may have a better connection.
     eventually(LIMIT, async || office.leader().await.is_none().then_some(())).await;
     office.nats.restart().await;
-    let jetstream = jetstream::new(office.nats.client().await);
-    eventually(LIMIT, async || jetstream.get_stream("HUB_EVENTS").await.ok()).await;
+    // Everything is there again, though nothing was appended.
+    let client = office.nats.client().await;
+    assert_whole(&published_up_to(&client, head).await, 1..=head);
     let after = office.post(1).await;
-    let published = published_up_to(&office.nats.client().await, after).await;
-    assert_eq!(positions(&published), (head + 1..=after).collect::<Vec<_>>());
+    assert_whole(&published_up_to(&client, after).await, 1..=after);
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_killed_in_the_middle_of_its_work_leaves_what_the_next_continues() {
+    let office = Office::open().await;
+    let head = office.post(2_000).await;
+    for sequence in [1, 1_000, 2_500, 4_000] {
+        let killed = office.work().await;
+        office.stream_reaches(sequence).await;
+        killed.task.abort();
+        assert!(killed.task.await.unwrap_err().is_cancelled());
+    }
+    let working = office.work().await;
+    assert_whole(&published_up_to(&office.nats.client().await, head).await, 1..=head);
+    office.cursor_reaches(head).await;
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_relays_that_both_believe_to_lead_never_interleave() {
+    let office = Office::open().await;
+    let head = office.post(1_500).await;
+    let relays = [office.relay().await, office.relay().await, office.relay().await];
+    let leading = async |relay: &Relay| loop {
+        // Not `run`, which waits between two attempts: the lock is taken the moment that another has lost it.
+        drop(relay.lead().await);
+        tokio::task::yield_now().await;
+    };
+    let taking_locks_away = async {
+        for _ in 0..6 {
+            let leader = eventually(LIMIT, async || office.leader().await).await;
+            sqlx::query("SELECT pg_terminate_backend($1)").bind(leader).execute(office.pool()).await.unwrap();
+            eventually(LIMIT, async || (office.leader().await != Some(leader)).then_some(())).await;
+        }
+        published_up_to(&office.nats.client().await, head).await
+    };
+    let published = tokio::select! {
+        published = taking_locks_away => published,
+        () = leading(&relays[0]) => unreachable!("it leads for ever"),
+        () = leading(&relays[1]) => unreachable!("it leads for ever"),
+        () = leading(&relays[2]) => unreachable!("it leads for ever"),
+    };
+    assert_whole(&published, 1..=head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_somebody_else_in_between_make_no_gap() {
+    let office = Office::open().await;
+    let head = office.post(2_000).await;
+    let working = office.work().await;
+    office.stream_reaches(1).await;
+    let stranger = office.nats.client().await;
+    let jetstream = jetstream::new(stranger.clone());
+    for number in 0..20_u64 {
+        // Some with a name, some without.
+        let mut headers = async_nats::HeaderMap::new();
+        if number % 2 == 0 {
+            headers.insert("Nats-Msg-Id", Uuid::now_v7().to_string());
+        }
+        let stray = jetstream.publish_with_headers("hub.events.0.rubbish", headers, "no event".into());
+        let sequence = stray.await.unwrap().await.unwrap().sequence;
+        let all = u64::try_from(head).unwrap() + number + 1;
+        office.stream_reaches(all.min(sequence + 100)).await;
+    }
+    office.cursor_reaches(head).await;
+    assert_whole(&published(&stranger).await, 1..=head);
+    // Also when the stranger has the last word.
+    jetstream.publish("hub.events.0.rubbish", "no event".into()).await.unwrap().await.unwrap();
+    let head = office.post(10).await;
+    assert_whole(&published_up_to(&stranger, head).await, 1..=head);
+    working.stop().await;
+    jetstream.publish("hub.events.0.rubbish", "no event".into()).await.unwrap().await.unwrap();
+    let head = office.post(10).await;
+    let working = office.work().await;
+    assert_whole(&published_up_to(&stranger, head).await, 1..=head);
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_purged_at_any_time_is_filled_again() {
+    let office = Office::open_now().await;
+    let client = office.nats.client().await;
+    let jetstream = jetstream::new(client.clone());
+    let working = office.work().await;
+    let head = office.post(200).await;
+    office.cursor_reaches(head).await;
+    // While it leads and nothing happens; the server still remembers the names of what it no longer has.
+    jetstream.get_stream("HUB_EVENTS").await.unwrap().purge().await.unwrap();
+    assert_whole(&published_up_to(&client, head).await, 1..=head);
+    working.stop().await;
+    // While nobody leads.
+    jetstream.get_stream("HUB_EVENTS").await.unwrap().purge().await.unwrap();
+    let head = office.post(200).await;
+    let working = office.work().await;
+    assert_whole(&published_up_to(&client, head).await, 1..=head);
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_has_lost_its_end_gets_it_back() {
+    let office = Office::open().await;
+    let client = office.nats.client().await;
+    let working = office.work().await;
+    let head = office.post(20).await;
+    office.cursor_reaches(head).await;
+    working.stop().await;
+    let stream = office.jetstream().await.get_stream("HUB_EVENTS").await.unwrap();
+    for sequence in 41..=60 {
+        assert!(stream.delete_message(sequence).await.unwrap());
+    }
+    let working = office.work().await;
+    assert_whole(&published_up_to(&client, head).await, 1..=head);
+    let head = office.post(1).await;
+    assert_whole(&published_up_to(&client, head).await, 1..=head);
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_deleted_while_it_is_filled_is_made_and_filled_again() {
+    let office = Office::open_now().await;
+    let head = office.post(2_000).await;
+    let working = office.work().await;
+    office.stream_reaches(500).await;
+    assert!(office.jetstream().await.delete_stream("HUB_EVENTS").await.unwrap().success);
+    let client = office.nats.client().await;
+    assert_whole(&published_up_to(&client, head).await, 1..=head);
+    // And while nothing happens.
+    office.jetstream().await.delete_stream("HUB_EVENTS").await.unwrap();
+    assert_whole(&published_up_to(&client, head).await, 1..=head);
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_restarted_while_messages_are_on_their_way_gets_each_once() {
+    let mut office = Office::open().await;
+    let head = office.post(1_500).await;
+    let working = office.work().await;
+    for sequence in [500, 2_500] {
+        office.stream_reaches(sequence).await;
+        office.nats.restart().await;
+    }
+    assert_whole(&published_up_to(&office.nats.client().await, head).await, 1..=head);
+    working.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_holds_what_the_log_does_not_is_refused_and_left_alone() {
+    let (mine, theirs) = (Office::open_now().await, Office::open_now().await);
+    let working = mine.work().await;
+    let head = mine.post(5).await;
+    mine.cursor_reaches(head).await;
+    working.stop().await;
+    let client = mine.nats.client().await;
+    let relay = Relay::new(theirs.pool().clone(), client.clone(), theirs.tail.clone());
+    // As after a failover to a server that has not got everything, then as another installation's.
+    for commands in [1, 20] {
+        let their_head = theirs.post(commands).await;
+        let refused = tokio::time::timeout(LIMIT, relay.lead()).await.unwrap().unwrap_err();
+        let RelayError::Diverged { event_id, position, head: told } = &refused else { panic!("{refused:?}") };
+        assert_eq!((*position, *told), (head, their_head));
+        let last = mine.store.log().page(head - 1, 1).await.unwrap();
+        assert_eq!(*event_id, last[0].event_id);
+        assert_whole(&published(&client).await, 1..=head);
+        assert_eq!(theirs.cursor().await, 0);
+    }
+    // Once somebody has decided, everything is there.
+    mine.jetstream().await.delete_stream("HUB_EVENTS").await.unwrap();
+    let leading = async {
+        relay.lead().await.unwrap();
+        unreachable!("it leads for ever");
+    };
+    let published = tokio::select! {
+        () = leading => unreachable!("it leads for ever"),
+        published = published_up_to(&client, theirs.head().await) => published,
+    };
+    assert_whole(&published, 1..=theirs.head().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_too_large_for_nats_goes_without_its_payload() {
+    let office = Office::open().await;
+    let working = office.work().await;
+    office.post(1).await;
+    // The server takes a megabyte, headers included.
+    let large = format!(r#"{{ "text": "{}" }}"#, "x".repeat(1_024 * 1_024));
+    office.post_each(1, &large).await;
+    let fitting = format!(r#"{{ "text": "{}" }}"#, "x".repeat(1_020 * 1_024));
+    office.post_each(1, &fitting).await;
+    let head = office.post(1).await;
+    let client = office.nats.client().await;
+    let published = published_up_to(&client, head).await;
+    assert_whole(&published, 1..=head);
+    let log = office.store.log().page(0, head).await.unwrap();
+    for (message, event) in published.iter().zip(&log) {
+        let omitted = (4..=6).contains(&event.position);
+        assert_eq!(message.event.event_id, event.event_id);
+        assert_eq!(message.event.payload.get() == "null", omitted);
+        // Nobody who compares takes it for the event.
+        assert_eq!(message.event.computed_leaf_hash().as_slice() == event.leaf_hash, !omitted);
+    }
+    let stream = office.jetstream().await.get_stream("HUB_EVENTS").await.unwrap();
+    let headers = stream.get_raw_message(4).await.unwrap().headers;
+    let bytes: usize = headers.get("Hub-Payload-Omitted").unwrap().as_str().parse().unwrap();
+    assert!(bytes > large.len());
+    assert!(stream.get_raw_message(7).await.unwrap().headers.get("Hub-Payload-Omitted").is_none());
     working.stop().await;
 }

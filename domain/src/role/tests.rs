@@ -160,6 +160,25 @@ fn golden_files_stay_readable() {
 }
 
 #[test]
+fn the_state_is_kept_in_the_shape_of_its_version() {
+    golden::check_state(&[
+        ("absent", state(vec![])),
+        (
+            "active",
+            state(vec![
+                created(),
+                Event::PermissionGranted { permission: permission(1, "read") },
+                Event::ParentAdded { parent: role_id(2) },
+                assigned(1, "user:ada", 1, Some(9)),
+                assigned(2, "user:bob", 1, None),
+            ]),
+        ),
+        ("system", state(vec![system(SystemRole::Admin)])),
+        ("archived", state(vec![created(), Event::Archived {}])),
+    ]);
+}
+
+#[test]
 fn every_refusal_has_a_listed_code_of_its_kind() {
     for error in [
         Error::NotFound,

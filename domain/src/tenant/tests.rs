@@ -87,6 +87,17 @@ fn golden_files_stay_readable() {
 }
 
 #[test]
+fn the_state_is_kept_in_the_shape_of_its_version() {
+    golden::check_state(&[
+        ("absent", state(vec![])),
+        ("pending", state(vec![registered()])),
+        ("active", state(with_domain(true))),
+        ("suspended", state(suspended(&[SuspensionReason::Payment]))),
+        ("archived", state([active(), vec![Event::Archived {}]].concat())),
+    ]);
+}
+
+#[test]
 fn every_refusal_has_a_listed_code() {
     let listed: Vec<_> = CODES.iter().map(|code| code.code).collect();
     for error in [

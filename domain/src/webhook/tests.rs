@@ -109,6 +109,16 @@ fn golden_files_stay_readable() {
 }
 
 #[test]
+fn the_state_is_kept_in_the_shape_of_its_version() {
+    golden::check_state(&[
+        ("absent", state(vec![])),
+        ("active", state([active(), vec![rotated(2)]].concat())),
+        ("paused", state(paused())),
+        ("deleted", state(deleted())),
+    ]);
+}
+
+#[test]
 fn every_refusal_is_listed_with_its_kind() {
     for error in [Error::NotFound, Error::AlreadyRegistered, Error::Deleted] {
         assert!(CODES.iter().any(|code| code.code == error.code() && code.kind == error.kind()), "{}", error.code());

@@ -1,16 +1,53 @@
 //! A batch in the form that the SQL function takes, and its verdicts in the form that callers take.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    append::{APPEND, Accepted, Append, Direction, Rejection},
-    event::{Leaf, leaf_hash, optional_json},
+    append::{APPEND, Accepted, Append, AppendError, Direction, Rejection},
+    event::{Leaf, NewEvent, leaf_hash, optional_json},
 };
 
 use super::Answer;
+
+/// A command as it goes to PostgreSQL: with its time, and with what its events have in common and what covers each of them.
+pub(super) struct Sealed {
+    pub(super) append: Append,
+    at: DateTime<Utc>,
+    metadata: String,
+    hashes: Vec<[u8; 32]>,
+}
+
+impl Sealed {
+    /// Computed by whoever sends the command, so that the writer has little to do between two batches.
+    pub(super) fn new(append: Append, at: DateTime<Utc>) -> Result<Self, AppendError> {
+        let metadata = match append.events.is_empty() {
+            true => String::new(),
+            false => serde_json::to_string(&append.metadata).map_err(|e| AppendError::Invalid(e.to_string()))?,
+        };
+        let first = append.expected_sequence.unwrap_or(0);
+        let hash = |(index, event): (i64, &NewEvent)| {
+            leaf_hash(&Leaf {
+                event_id: event.event_id,
+                tenant_id: append.stream.tenant_id,
+                aggregate_type: append.stream.aggregate_type,
+                aggregate_id: append.stream.aggregate_id,
+                sequence: first + index,
+                event_type: &event.event_type,
+                event_version: event.event_version,
+                occurred_at: at,
+                payload: event.payload.get(),
+                metadata: &metadata,
+            })
+        };
+        let hashes = (1..).zip(&append.events).map(hash).collect();
+        Ok(Self { append, at, metadata, hashes })
+    }
+}
 
 /// The batch as the arrays that the SQL function takes.
 #[derive(Default)]
@@ -21,18 +58,25 @@ pub(super) struct Columns<'a> {
     kind: Vec<&'a str>,
     aggregate: Vec<Uuid>,
     expected: Vec<Option<i64>>,
+    follows: Vec<i32>,
     count: Vec<i32>,
+    before: Vec<i64>,
+    tenant_before: Vec<i64>,
     outcome: Vec<Option<&'a str>>,
     at: Vec<DateTime<Utc>>,
     event_command: Vec<i32>,
     event_index: Vec<i32>,
+    event_tenant: Vec<Uuid>,
+    event_kind: Vec<&'a str>,
+    event_aggregate: Vec<Uuid>,
+    event_sequence: Vec<i64>,
     event_id: Vec<Uuid>,
     event_type: Vec<&'a str>,
     event_version: Vec<i32>,
     event_payload: Vec<&'a str>,
-    event_metadata: Vec<String>,
+    event_metadata: Vec<&'a str>,
     event_at: Vec<DateTime<Utc>>,
-    event_hash: Vec<Vec<u8>>,
+    event_hash: Vec<&'a [u8]>,
     claim_command: Vec<i32>,
     claim_realm: Vec<Uuid>,
     claim_scope: Vec<&'a str>,
@@ -52,25 +96,36 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(appends: &'a [Append], now: DateTime<Utc>) -> Self {
+    /// Of these commands, each with the place of the one that it follows.
+    pub(super) fn of(commands: impl Iterator<Item = (&'a Sealed, i32)>) -> Self {
         let mut columns = Self::default();
-        for (place, append) in (1..).zip(appends) {
-            columns.push(place, append, now);
+        let mut before = 0;
+        let mut tenants: HashMap<Uuid, i64> = HashMap::new();
+        for (place, (sealed, follows)) in (1..).zip(commands) {
+            columns.follows.push(follows);
+            let count = i32::try_from(sealed.append.events.len()).expect("a command's events are bounded");
+            let tenant_before = tenants.entry(sealed.append.stream.tenant_id).or_default();
+            columns.count.push(count);
+            columns.before.push(before);
+            columns.tenant_before.push(*tenant_before);
+            before += i64::from(count);
+            *tenant_before += i64::from(count);
+            columns.push(place, sealed);
         }
         columns
     }
 
-    fn push(&mut self, place: i32, append: &'a Append, now: DateTime<Utc>) {
+    fn push(&mut self, place: i32, sealed: &'a Sealed) {
+        let append = &sealed.append;
         self.id.push(append.metadata.command_id);
         self.fingerprint.push(&append.fingerprint);
         self.tenant.push(append.stream.tenant_id);
         self.kind.push(append.stream.aggregate_type);
         self.aggregate.push(append.stream.aggregate_id);
         self.expected.push(append.expected_sequence);
-        self.count.push(i32::try_from(append.events.len()).expect("a command's events are bounded"));
         self.outcome.push(append.outcome.as_deref().map(RawValue::get));
-        self.at.push(now);
-        self.push_events(place, append, now);
+        self.at.push(sealed.at);
+        self.push_events(place, sealed);
         for claim in &append.claims {
             self.claim_command.push(place);
             self.claim_realm.push(claim.realm_id);
@@ -95,34 +150,23 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn push_events(&mut self, place: i32, append: &'a Append, now: DateTime<Utc>) {
-        if append.events.is_empty() {
-            return;
-        }
-        let metadata = serde_json::to_string(&append.metadata).expect("metadata is plain data");
-        let expected = append.expected_sequence.expect("an append with events names the sequence it expects");
-        for (index, event) in (1..).zip(&append.events) {
-            let hash = leaf_hash(&Leaf {
-                event_id: event.event_id,
-                tenant_id: append.stream.tenant_id,
-                aggregate_type: append.stream.aggregate_type,
-                aggregate_id: append.stream.aggregate_id,
-                sequence: expected + i64::from(index),
-                event_type: &event.event_type,
-                event_version: event.event_version,
-                occurred_at: now,
-                payload: event.payload.get(),
-                metadata: &metadata,
-            });
+    fn push_events(&mut self, place: i32, sealed: &'a Sealed) {
+        let append = &sealed.append;
+        let first = append.expected_sequence.unwrap_or(0);
+        for ((index, event), hash) in (1..).zip(&append.events).zip(&sealed.hashes) {
             self.event_command.push(place);
             self.event_index.push(index);
+            self.event_tenant.push(append.stream.tenant_id);
+            self.event_kind.push(append.stream.aggregate_type);
+            self.event_aggregate.push(append.stream.aggregate_id);
+            self.event_sequence.push(first + i64::from(index));
             self.event_id.push(event.event_id);
             self.event_type.push(&event.event_type);
             self.event_version.push(event.event_version);
             self.event_payload.push(event.payload.get());
-            self.event_metadata.push(metadata.clone());
-            self.event_at.push(now);
-            self.event_hash.push(hash.to_vec());
+            self.event_metadata.push(&sealed.metadata);
+            self.event_at.push(sealed.at);
+            self.event_hash.push(hash);
         }
     }
 
@@ -134,11 +178,18 @@ impl<'a> Columns<'a> {
             .bind(&self.kind)
             .bind(&self.aggregate)
             .bind(&self.expected)
+            .bind(&self.follows)
             .bind(&self.count)
+            .bind(&self.before)
+            .bind(&self.tenant_before)
             .bind(&self.outcome)
             .bind(&self.at)
             .bind(&self.event_command)
             .bind(&self.event_index)
+            .bind(&self.event_tenant)
+            .bind(&self.event_kind)
+            .bind(&self.event_aggregate)
+            .bind(&self.event_sequence)
             .bind(&self.event_id)
             .bind(&self.event_type)
             .bind(&self.event_version)

@@ -2,6 +2,7 @@
 
 mod demo;
 mod events;
+mod import;
 mod progress;
 mod projections;
 mod replay;
@@ -43,6 +44,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Write the log out
     Events(events::Arguments),
+    /// Bring events in from somewhere else
+    Import(import::Arguments),
     /// Look at the read models, or build one anew
     Projections(projections::Arguments),
     /// Prove the log and the read models
@@ -79,6 +82,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
             match program.verb {
                 Verb::Demo(arguments) => demo::run(config, arguments).await,
                 Verb::Events(arguments) => events::run(&config, arguments).await,
+                Verb::Import(arguments) => import::run(&config, arguments).await,
                 Verb::Projections(arguments) => projections::run(&config, arguments).await,
                 Verb::Replay(arguments) => replay::run(&config, arguments).await,
                 Verb::Serve(_) => serve::run(config).await,

@@ -1,13 +1,17 @@
-//! `hub projections`: the read models as they stand, and building one anew.
+//! `hub projections`: the read models as they stand, building them anew beside the live ones, and what they could not take in.
 
-use std::{fmt::Write as _, process::ExitCode};
+mod builds;
+mod parked;
+mod table;
+
+use std::process::ExitCode;
 
 use anyhow::bail;
-use hub_projections::{checkpoint, rebuild::rebuild, status};
+use hub_projections::{checkpoint, status};
 use sqlx::PgPool;
 
-use super::{print, progress, with_database};
-use crate::{config::Config, serve::upcasters};
+use super::{print, with_database};
+use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -19,6 +23,31 @@ pub(super) struct Arguments {
 enum What {
     /// Show each read model: how far it is, how many rows it has, what is parked
     List,
+    /// Show each read model and the tables beside it: candidates with their progress, retired ones
+    Status,
+    /// Build a candidate beside the live table and keep it until it is promoted; replaces an earlier candidate
+    Build {
+        /// The read model's name, as `list` shows it
+        name: String,
+    },
+    /// Bring the candidate up to date and put it in the place of the live table, which is kept for a rollback
+    Promote {
+        /// The read model's name, as `list` shows it
+        name: String,
+    },
+    /// Bring the retired table up to date and put it back in the place of the live one
+    Rollback {
+        /// The read model's name, as `list` shows it
+        name: String,
+    },
+    /// Drop the candidate, or the retired table
+    Drop {
+        /// The read model's name, as `list` shows it
+        name: String,
+        /// Drop the retired table; there is no way back after that
+        #[arg(long)]
+        retired: bool,
+    },
     /// Build a read model anew from the log beside the live one, then put it in its place
     Rebuild {
         /// The read model's name, as `list` shows it
@@ -29,50 +58,29 @@ enum What {
         /// The read model's name, as `list` shows it
         name: String,
     },
+    /// Events that a read model could not take in
+    Parked(parked::Arguments),
 }
 
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let answer = with_database(config, async |pool| match arguments.what {
-        What::List => Ok(table(&status::list(&pool, &hub_projections::all()).await?)?),
-        What::Rebuild { name } => build(&pool, &name).await,
+        What::List => Ok(table::list(&statuses(&pool).await?)?),
+        What::Status => Ok(table::status(&statuses(&pool).await?)?),
+        What::Build { name } => builds::build(&pool, &name).await,
+        What::Promote { name } => builds::promote(&pool, &name).await,
+        What::Rollback { name } => builds::rollback(&pool, &name).await,
+        What::Drop { name, retired } => builds::discard(&pool, &name, retired).await,
+        What::Rebuild { name } => builds::rebuild(&pool, &name).await,
         What::Resume { name } if checkpoint::resume(&pool, &name).await? => {
             Ok(format!("{name} goes on where it stopped\n"))
         }
         What::Resume { name } => bail!("no read model {name} has stopped"),
+        What::Parked(arguments) => parked::run(&pool, arguments).await,
     });
     print(&answer.await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn build(pool: &PgPool, name: &str) -> anyhow::Result<String> {
-    let bar = progress::events(name);
-    let show = |done, all| progress::show(&bar, done, all);
-    let rebuilt = rebuild(pool, &upcasters(), &hub_projections::all(), name, &show).await;
-    bar.finish_and_clear();
-    let rebuilt = rebuilt?;
-    Ok(format!("{name} is built anew up to position {}, {} events parked\n", rebuilt.position, rebuilt.parked))
-}
-
-fn table(statuses: &[status::ProjectionStatus]) -> Result<String, std::fmt::Error> {
-    let mut text = format!(
-        "{:<20} {:>7} {:>10} {:>8} {:>9} {:>7}  {}\n",
-        "name", "version", "position", "lag", "rows", "parked", "state"
-    );
-    for one in statuses {
-        let version = one.version.map_or("-".to_owned(), |version| version.to_string());
-        let state = format!("{:?}", one.state).to_lowercase();
-        writeln!(
-            text,
-            "{:<20} {:>7} {:>10} {:>8} {:>9} {:>7}  {}{}",
-            one.name,
-            version,
-            one.position,
-            one.lag,
-            one.rows,
-            one.parked,
-            state,
-            one.last_error.as_ref().map_or(String::new(), |error| format!(": {error}"))
-        )?;
-    }
-    Ok(text)
+async fn statuses(pool: &PgPool) -> Result<Vec<status::ProjectionStatus>, sqlx::Error> {
+    status::list(pool, &hub_projections::all()).await
 }

@@ -92,6 +92,9 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
         if model.parked_count > 0 {
             writeln!(text, "  {} events are parked", model.parked_count)?;
         }
+        if model.discarded_count > 0 {
+            writeln!(text, "  {} events were left out for good: hub projections parked list", model.discarded_count)?;
+        }
         for row in &model.differences {
             let shown = |row: &Option<serde_json::Value>| row.as_ref().map_or("no row".to_owned(), ToString::to_string);
             writeln!(text, "  {}\n    found    {}\n    expected {}", row.key, shown(&row.found), shown(&row.expected))?;

@@ -17,6 +17,7 @@ use super::{TAG, days::Days};
 use crate::{
     event_type::EventTypeFilter,
     failure::failed,
+    rows::known_or_filled,
     state::Queries,
     statement::{Statement, statement},
 };
@@ -95,7 +96,6 @@ pub(crate) async fn of_tenant(
         event_type: event_type.as_deref(),
     };
     let (rows, position) = count.read(&queries, &caller, consistency, &query).await?;
-    queries.known_or_filled(tenant, &rows).await?;
     Ok(page(&query, &queries, &caller, Some(tenant), rows).at(position))
 }
 
@@ -149,7 +149,7 @@ impl Count<'_> {
         let event_type = self.event_type.map(EventTypeFilter::parse).transpose()?;
         let exact = EventTypeFilter::exact(event_type.as_ref());
         let prefix = EventTypeFilter::prefix(event_type.as_ref());
-        let position = queries.reach_projection(EventCounts::NAME, consistency).await?;
+        let mut reading = queries.reach_projection(EventCounts::NAME, consistency).await?;
         let text = self.statement.with([self.tenant_id.is_some(), exact.is_some(), prefix.is_some(), after.is_some()]);
         let (after_day, after_type) = after.unzip();
         let rows = sqlx::query_as(&text)
@@ -161,10 +161,13 @@ impl Count<'_> {
             .bind(prefix)
             .bind(after_day)
             .bind(after_type)
-            .fetch_all(&queries.pool)
+            .fetch_all(&mut *reading.connection)
             .await
             .map_err(failed)?;
-        Ok((rows, position))
+        if let Some(tenant) = self.scope {
+            known_or_filled(tenant, &rows, &mut reading.connection).await?;
+        }
+        Ok((rows, reading.position))
     }
 }
 

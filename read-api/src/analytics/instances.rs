@@ -13,6 +13,7 @@ use sqlx::FromRow;
 use super::TAG;
 use crate::{
     failure::failed,
+    rows::known_or_filled,
     state::Queries,
     statement::{Statement, statement},
 };
@@ -70,7 +71,7 @@ async fn count(
     query: &PageQuery,
 ) -> Result<Page<ServiceInstanceCount>, Problem> {
     let after: Option<(String, String, String)> = query.open(&queries.cursor_key, caller, scope)?;
-    let position = queries.reach_projection(ServiceInstances::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(ServiceInstances::NAME, consistency).await?;
     let text = statement.with([after.is_some()]);
     let (service, status, health) = after.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
     let rows: Vec<ServiceInstanceCount> = sqlx::query_as(&text)
@@ -79,15 +80,15 @@ async fn count(
         .bind(service)
         .bind(status)
         .bind(health)
-        .fetch_all(&queries.pool)
+        .fetch_all(&mut *reading.connection)
         .await
         .map_err(failed)?;
     if let Some(tenant) = scope {
-        queries.known_or_filled(tenant, &rows).await?;
+        known_or_filled(tenant, &rows, &mut reading.connection).await?;
     }
     let place =
         |row: &ServiceInstanceCount| (row.service.clone(), row.status.clone(), row.health.clone().unwrap_or_default());
-    Ok(query.page(&queries.cursor_key, caller, scope, rows, place).at(position))
+    Ok(query.page(&queries.cursor_key, caller, scope, rows, place).at(reading.position))
 }
 
 pub(crate) fn describe_of_tenant(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::{TAG, days::Days};
-use crate::{failure::failed, state::Queries};
+use crate::{failure::failed, rows::known_or_filled, state::Queries};
 
 /// Every day of the range for every currency that has moved until its end; `$1` is the tenant, or null for all of them together.
 macro_rules! revenue {
@@ -123,7 +123,7 @@ async fn revenue(
     let RevenueFilter { from, to, currency } = &query.filter;
     let days = Days::new(*from, *to)?;
     let after: Option<(String, NaiveDate)> = query.open(&queries.cursor_key, caller, scope)?;
-    let position = queries.reach_projection(MrrMovements::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(MrrMovements::NAME, consistency).await?;
     let (after_currency, after_day) = after.unzip();
     let rows: Vec<RevenueDay> = sqlx::query_as(text)
         .bind(scope.map(|tenant| tenant.id()))
@@ -133,14 +133,14 @@ async fn revenue(
         .bind(after_currency)
         .bind(after_day)
         .bind(query.fetch_limit())
-        .fetch_all(&queries.pool)
+        .fetch_all(&mut *reading.connection)
         .await
         .map_err(failed)?;
     if let Some(tenant) = scope {
-        queries.known_or_filled(tenant, &rows).await?;
+        known_or_filled(tenant, &rows, &mut reading.connection).await?;
     }
     let place = |row: &RevenueDay| (row.currency.clone(), row.day);
-    Ok(query.page(&queries.cursor_key, caller, scope, rows, place).at(position))
+    Ok(query.page(&queries.cursor_key, caller, scope, rows, place).at(reading.position))
 }
 
 pub(crate) fn describe_of_tenant(operation: TransformOperation<'_>) -> TransformOperation<'_> {

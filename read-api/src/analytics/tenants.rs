@@ -37,10 +37,10 @@ pub(crate) async fn count(
     consistency: ReadConsistency,
     State(queries): State<Queries>,
 ) -> Result<Detail<TenantCounts>, Problem> {
-    let position = queries.reach_projection(Tenants::NAME, consistency).await?;
-    let items: Vec<TenantCount> = sqlx::query_as(COUNT).fetch_all(&queries.pool).await.map_err(failed)?;
+    let mut reading = queries.reach_projection(Tenants::NAME, consistency).await?;
+    let items: Vec<TenantCount> = sqlx::query_as(COUNT).fetch_all(&mut *reading.connection).await.map_err(failed)?;
     let total = items.iter().map(|item| item.count).sum();
-    Ok(Detail::unversioned(TenantCounts { items, total }, position))
+    Ok(Detail::unversioned(TenantCounts { items, total }, reading.position))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use hub_event_store::tail::Tail;
 use hub_http::ConsistencyToken;
+use hub_projections::positions::Positions;
 use hub_tests::kit::{OwnPostgres, eventually};
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +61,7 @@ async fn the_log_needs_no_read_model() {
 async fn a_database_that_is_away_is_said_so_and_comes_back_by_itself() {
     let mut postgres = OwnPostgres::start().await;
     let pool = read_only(&postgres.url, Duration::from_secs(2)).await;
-    let (router, _) = build(pool, Tail::default(), 10, CancellationToken::new());
+    let (router, _) = build(pool, Tail::default(), Positions::default(), 10, CancellationToken::new());
     let ask = async |uri: &str| read(send(&router, Who::Platform, uri, &[]).await).await;
     eventually(LIMIT, async || (ask("/v1/tenants").await.status == 200).then_some(())).await;
     postgres.stop().await;

@@ -233,7 +233,7 @@ pub fn free_port() -> u16 {
 }
 
 /// The program with nothing in its environment that could change what it does.
-fn command(working_directory: &Path) -> Command {
+pub(super) fn command(working_directory: &Path) -> Command {
     let mut command = Command::new(program("hub_under_test"));
     command.current_dir(working_directory);
     for (name, _) in std::env::vars() {

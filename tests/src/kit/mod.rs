@@ -8,7 +8,9 @@ mod environment;
 mod eventually;
 mod hub_process;
 mod nats;
+mod nats_proxy;
 mod postgres;
+mod serve_process;
 pub mod servers;
 mod test_clock;
 
@@ -17,5 +19,7 @@ pub use environment::{directory, program, workspace};
 pub use eventually::eventually;
 pub use hub_process::{HubProcess, Outcome, free_port, run_hub};
 pub use nats::Nats;
+pub use nats_proxy::{Mischief, NatsProxy};
 pub use postgres::OwnPostgres;
+pub use serve_process::ServeProcess;
 pub use test_clock::TestClock;

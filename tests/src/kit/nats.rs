@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hub::config::{Config, Flags};
 use hub::embedded::{self, Binaries, Directory, Place};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,29 @@ impl Nats {
         if let Some(server) = self.server.take() {
             server.stop(&CancellationToken::new()).await;
         }
+    }
+
+    /// Holds it in the middle of whatever it does: connections stay open and nothing is answered until [`Nats::thaw`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let text =
+            std::fs::read_to_string(self.place.data("nats.pid")).expect("nats-server has written its process id");
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw).expect("it is a process id");
+        kill_process(pid, signal).expect("nats-server runs");
     }
 
     /// Starts it again on the same port with the same data, after stopping it when it runs.

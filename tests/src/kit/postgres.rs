@@ -62,6 +62,12 @@ impl OwnPostgres {
         }
     }
 
+    /// Ends it as `pg_ctl stop -m immediate` does: nothing is finished and nothing written; the next start recovers from its log.
+    pub fn crash(&mut self) {
+        // Dropping it sends that signal.
+        drop(self.server.take());
+    }
+
     /// Starts it again on the same port with the same data, after stopping it when it runs.
     ///
     /// # Panics

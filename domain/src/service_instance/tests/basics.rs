@@ -13,6 +13,22 @@ fn golden_files_stay_readable() {
 }
 
 #[test]
+fn the_state_is_kept_in_the_shape_of_its_version() {
+    golden::check_state(&[
+        ("absent", state(vec![])),
+        ("provisioning", state(provisioning())),
+        ("failed", state(failed(true))),
+        ("ready", state(ready())),
+        ("configuring", state(configuring())),
+        ("suspending", state(suspending())),
+        ("suspended", state(suspended())),
+        ("resuming", state(resuming())),
+        ("ending", state(ending_suspended())),
+        ("ended", state(ended())),
+    ]);
+}
+
+#[test]
 fn every_refusal_is_listed_with_its_kind() {
     for error in [
         Error::NotFound,

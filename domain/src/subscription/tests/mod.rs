@@ -180,6 +180,19 @@ fn golden_files_stay_readable() {
 }
 
 #[test]
+fn the_state_is_kept_in_the_shape_of_its_version() {
+    golden::check_state(&[
+        ("absent", state(vec![])),
+        ("trialing", state(trialing())),
+        ("active", state(active())),
+        ("plan_change_scheduled", state(active_and([change_plan(pro(), Timing::PeriodEnd, "2026-02-10")]))),
+        ("past_due", state(past_due())),
+        ("paused", state(paused())),
+        ("cancelled", state(cancelled())),
+    ]);
+}
+
+#[test]
 fn every_refusal_has_a_listed_code() {
     let now = on("2026-02-28");
     let currency = "EUR".parse().unwrap();
