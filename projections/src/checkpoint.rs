@@ -101,8 +101,12 @@ pub async fn position<'e>(
     Ok(position.unwrap_or(0))
 }
 
-pub(crate) async fn ensure(pool: &PgPool, projection: &str, version: i32) -> Result<(), sqlx::Error> {
-    sqlx::query(ENSURE).bind(projection).bind(version).execute(pool).await?;
+pub(crate) async fn ensure<'e>(
+    executor: impl Executor<'e, Database = Postgres>,
+    projection: &str,
+    version: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(ENSURE).bind(projection).bind(version).execute(executor).await?;
     Ok(())
 }
 

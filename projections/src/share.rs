@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Executor, PgConnection, PgPool, Postgres, Row, postgres::PgRow};
+use sqlx::{Connection, Executor, PgConnection, PgPool, Postgres, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{checkpoint, partitions::Partitions};
@@ -13,6 +13,9 @@ use crate::{checkpoint, partitions::Partitions};
 /// The version that a projection's table was built with, unless it is stopped.
 pub(crate) const VERSION: &str =
     "SELECT max(version) FROM projection_checkpoints WHERE projection = $1 AND status = 'running'";
+
+/// The transaction is on the disk when it is committed.
+pub(crate) const DURABLE: &str = "SET LOCAL synchronous_commit TO on";
 
 /// Takes a share that is free, or held by this worker already: of its own the first, of others' the largest.
 pub(crate) const ACQUIRE: &str = "UPDATE projection_checkpoints c \
@@ -115,20 +118,22 @@ impl Survey {
 }
 
 /// The version that the table was built with; `None` while the projection is stopped.
-pub(crate) async fn version(pool: &PgPool, projection: &str) -> Result<Option<i32>, sqlx::Error> {
-    sqlx::query_scalar(VERSION).bind(projection).fetch_one(pool).await
+pub(crate) async fn version(connection: &mut PgConnection, projection: &str) -> Result<Option<i32>, sqlx::Error> {
+    sqlx::query_scalar(VERSION).bind(projection).fetch_one(connection).await
 }
 
 impl Holder {
     /// Takes a share besides `held`, if one is free: at once when this worker has `room`, otherwise only one that nobody has wanted
-    /// for as long as a lease.
+    /// for as long as a lease. Whatever the connection's commits are like, this one is durable: an epoch is never given twice.
     pub(crate) async fn acquire(
         &self,
-        pool: &PgPool,
+        connection: &mut PgConnection,
         version: i32,
         held: i16,
         room: bool,
     ) -> Result<Option<Share>, sqlx::Error> {
+        let mut transaction = connection.begin().await?;
+        sqlx::query(DURABLE).execute(&mut *transaction).await?;
         let row = sqlx::query(ACQUIRE)
             .bind(self.projection)
             .bind(self.worker_id)
@@ -136,8 +141,9 @@ impl Holder {
             .bind(version)
             .bind(held)
             .bind(room)
-            .fetch_optional(pool)
+            .fetch_optional(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         row.as_ref().map(Share::from_row).transpose()
     }
 

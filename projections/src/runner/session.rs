@@ -58,7 +58,7 @@ enum Wake {
 pub(super) struct Session<'a> {
     pub(super) worker: &'a Worker,
     /// Of its own, and not waiting for the disk.
-    pub(super) connection: PgConnection,
+    pub(super) connection: &'a mut PgConnection,
     pub(super) share: Share,
     /// Every event up to and with this one is taken in or passed over; at least the share's own position.
     pub(super) position: i64,
@@ -85,7 +85,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) async fn begin(
         worker: &'a Worker,
-        connection: PgConnection,
+        connection: &'a mut PgConnection,
         share: Share,
         teller: Teller,
     ) -> Result<Self, Interruption> {
@@ -285,7 +285,7 @@ impl<'a> Session<'a> {
         };
         let projection = self.worker.projection.as_ref();
         let mut delivery = Delivery { projection, target: Target::Live, parking: &mut self.parking };
-        let parked = delivery.deliver(&mut self.connection, batch, Some(live)).await?;
+        let parked = delivery.deliver(self.connection, batch, Some(live)).await?;
         self.moved_to(batch.last().map_or(self.position, Incoming::position));
         if !parked.is_empty() {
             self.worker.show_parked().await?;
@@ -309,7 +309,7 @@ impl<'a> Session<'a> {
     pub(super) async fn settle(&mut self) -> Result<(), Interruption> {
         if self.position > self.share.position {
             let (name, fence) = (self.worker.name(), self.fence());
-            let moving = checkpoint::advance(&mut self.connection, name, fence, self.position);
+            let moving = checkpoint::advance(self.connection, name, fence, self.position);
             if !tokio::time::timeout(BATCH_TIMEOUT, moving).await.map_err(|_| Interruption::TooSlow)?? {
                 return Err(Interruption::ShareLost);
             }
@@ -326,7 +326,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         for share in [Some(&self.share), self.waiting.as_ref()].into_iter().flatten() {
-            if !self.worker.holder.renew(&mut self.connection, share).await? {
+            if !self.worker.holder.renew(self.connection, share).await? {
                 return Err(Interruption::ShareLost);
             }
         }

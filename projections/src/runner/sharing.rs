@@ -10,7 +10,7 @@ impl Session<'_> {
     /// Looks at the others, and gives away or takes up partitions.
     pub(super) async fn share_out(&mut self, shutdown: &CancellationToken) -> Result<(), Interruption> {
         let worker = self.worker;
-        let survey = worker.holder.survey(&mut self.connection, self.share.name).await?;
+        let survey = worker.holder.survey(&mut *self.connection, self.share.name).await?;
         let held = self.share.partitions.count();
         if survey.asks_for(held) {
             return self.give_away(survey.fair()).await;
@@ -18,7 +18,7 @@ impl Session<'_> {
         if survey.free {
             let version = worker.projection.version();
             let room = held < survey.fair();
-            let other = worker.holder.acquire(&worker.pool, version, self.share.name, room).await?;
+            let other = worker.holder.acquire(self.connection, version, self.share.name, room).await?;
             if let Some(other) = other {
                 return self.take_up(other, shutdown).await;
             }

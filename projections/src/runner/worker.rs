@@ -84,10 +84,15 @@ impl Worker {
     /// Works until `shutdown`; whatever happens, it tries again. At the end others can take over at once.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let mut backoff = BACKOFF_MIN;
+        let mut connection = None;
         while !shutdown.is_cancelled() {
             let started_at = Instant::now();
-            let outcome = self.work(&shutdown).await;
+            let outcome = self.work(&mut connection, &shutdown).await;
             self.show_partitions(0);
+            // Only what ended between two statements is used again.
+            if !matches!(outcome, Ok(()) | Err(Interruption::ShareLost | Interruption::Stopped(_))) {
+                connection = None;
+            }
             let delay = match outcome {
                 Ok(()) => self.settings.poll_interval,
                 Err(error @ (Interruption::ShareLost | Interruption::Outdated)) => {
@@ -119,22 +124,33 @@ impl Worker {
     }
 
     /// Takes a share if it can, and works as long as it holds it.
-    async fn work(&self, shutdown: &CancellationToken) -> Result<(), Interruption> {
+    async fn work(
+        &self,
+        connection: &mut Option<PgConnection>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Interruption> {
         let (name, version) = (self.name(), self.projection.version());
         // Before anything is read: what is read later is no older than what this may tell.
         let teller = self.positions.teller(name);
-        checkpoint::ensure(&self.pool, name, version).await?;
-        match share::version(&self.pool, name).await? {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => {
+                let options = self.pool.connect_options().as_ref().clone().options(COMMITS);
+                connection.insert(bounded(PgConnection::connect_with(&options)).await?)
+            }
+        };
+        checkpoint::ensure(&mut *connection, name, version).await?;
+        match share::version(connection, name).await? {
             Some(built) if built < version => return self.rebuild(built, shutdown).await,
             Some(built) if built == version => {}
             // Stopped, or a newer program has taken over.
             Some(_) | None => return Ok(()),
         }
-        self.holder.survey(&self.pool, NO_SHARE).await?;
-        let share = self.holder.acquire(&self.pool, version, NO_SHARE, true).await?;
+        if !self.holder.survey(&mut *connection, NO_SHARE).await?.free {
+            return Ok(());
+        }
+        let share = self.holder.acquire(connection, version, NO_SHARE, true).await?;
         let Some(share) = share else { return Ok(()) };
-        let options = self.pool.connect_options().as_ref().clone().options(COMMITS);
-        let connection = bounded(PgConnection::connect_with(&options)).await?;
         self.show_parked().await?;
         tracing::debug!(projection = name, ?share, "the projection runs here");
         Session::begin(self, connection, share, teller).await?.run(shutdown).await
