@@ -317,13 +317,15 @@ where
                 Err(ExecuteError::Append(AppendError::Rejected(
                     Rejection::SequenceConflict { .. } | Rejection::GuardMoved { .. } | Rejection::CounterMoved { .. },
                 ))) => tokio::time::sleep((ATTEMPT_DELAY * attempt).min(ATTEMPT_DELAY_MAX)).await,
-                // A refusal may rest on a copy that another process has made stale, or on what will not come to be: look again
-                // before saying no.
-                Err(ExecuteError::Refused(_) | ExecuteError::VersionConflict { .. })
-                    if attempt == 0 || base.line.is_some() =>
-                {
+                Err(no @ (ExecuteError::Refused(_) | ExecuteError::VersionConflict { .. })) => {
+                    // Refused by its own effect, when the same command came through another process meanwhile.
                     if let Some(first) = self.first_outcome(order).await? {
                         return Ok(first);
+                    }
+                    // It may rest on a copy that another process has made stale, or on what will not come to be: look again
+                    // before saying no.
+                    if attempt > 0 && base.line.is_none() {
+                        return Err(no);
                     }
                     settle_first = true;
                 }

@@ -22,7 +22,6 @@ fn errand(ledger: Uuid, random: &mut Random, command: Command) -> Errand {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "after a lost race the repository refuses without asking whether the command has happened"]
 async fn neither_copy_is_refused_because_of_what_the_other_has_done() {
     let (_, mut random) = Random::of_run();
     let database = Database::new().await;
