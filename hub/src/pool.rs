@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
 
 /// How long a request waits for a connection before it is told that the database is not there.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a connection is kept that nobody uses.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
-
-/// A connection that was used so lately is taken for alive.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// A pool of at most `size` connections; one is opened at once, to see that it works.
 ///
@@ -40,19 +37,7 @@ pub fn for_queries(pool: &PgPool) -> PgPool {
     bounded(pool.options().get_max_connections()).connect_lazy_with(options)
 }
 
-/// Connections are looked at before they are used only when nobody has used them for a moment: a round trip less each time.
+/// Each connection is looked at before it is used, within the limit: one that hangs would hold its request up otherwise.
 fn bounded(size: u32) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .max_connections(size)
-        .acquire_timeout(ACQUIRE_LIMIT)
-        .idle_timeout(IDLE_LIMIT)
-        .test_before_acquire(false)
-        .before_acquire(|connection, of| {
-            Box::pin(async move {
-                if of.idle_for > TRUSTED_FOR {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
+    PgPoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_LIMIT).idle_timeout(IDLE_LIMIT)
 }

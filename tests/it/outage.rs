@@ -343,7 +343,7 @@ async fn a_postgresql_that_hangs_holds_nobody_up() {
     let names_during: Vec<String> = (0..10).map(|number| format!("during-{number}")).collect();
     let (commands, query, live, ready) = tokio::join!(
         join_all(names_during.iter().map(|name| serve.rename(&tenant, name))),
-        serve.get(&tenant),
+        serve.get("/v1/tenants?limit=7"), // Nobody has asked this, so no answer is kept.
         serve.get("/health/live"),
         serve.get("/health/ready"),
     );
