@@ -1,6 +1,6 @@
 //! Reading long parts of the log at the speed of PostgreSQL: binary `COPY`, range after range, while the caller works on the last one.
 //!
-//! Each range is a statement of its own, so no snapshot is held for long. Memory: [`CONNECTION_COUNT`] times [`PAGES_AHEAD`] pages
+//! Each range is a statement of its own, so no snapshot is held for long. Memory: `CONNECTION_COUNT` times `PAGES_AHEAD` pages
 //! and the one that the caller holds. The connections are the scan's own; they end with it.
 
 mod decode;

@@ -3,7 +3,7 @@
 //! The checkpoint of a projection is one row, or several when workers share its partitions; the projection as a whole stands where the
 //! last of them stands. A worker holds a lease by PostgreSQL's clock. Each change of hands raises the epoch, and every move names the
 //! epoch and the position it starts from, so a worker that lost its lease without noticing moves nothing. How shares change hands is
-//! in [`crate::share`].
+//! in `share`.
 
 use std::time::Duration;
 
