@@ -11,6 +11,7 @@ mod gate;
 pub mod import;
 pub mod log;
 pub mod partition;
+mod quiet;
 pub mod relay;
 pub mod repository;
 pub mod scan;

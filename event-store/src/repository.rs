@@ -18,6 +18,7 @@ use crate::{
     append::{Accepted, Append, AppendError, Claim, CounterChange, Direction, Guard, Rejection},
     event::{Metadata, Recorded, StreamId, encode},
     log::{PAGE_SIZE, fetch},
+    quiet::Resting,
     snapshot::{self, Found, Snapshots},
     store::{EventStore, checked, unavailable},
     writer::Verdict,
@@ -175,6 +176,22 @@ where
         }
     }
 
+    /// The aggregate with at least its first `sequence` events, which the caller knows to be committed.
+    ///
+    /// # Errors
+    /// When the store does not answer or the stream cannot be read.
+    pub async fn load_up_to(
+        &self,
+        tenant_id: Uuid,
+        aggregate_id: Uuid,
+        sequence: i64,
+    ) -> Result<Arc<Loaded<A>>, ExecuteError<A::Error>> {
+        match self.shared.states.get(&(tenant_id, aggregate_id)) {
+            Some(loaded) if loaded.sequence >= sequence => Ok(loaded),
+            _ => self.load_latest(tenant_id, aggregate_id).await,
+        }
+    }
+
     /// The aggregate with every event that is committed now.
     ///
     /// # Errors
@@ -281,14 +298,21 @@ where
     {
         let key = (tenant_id, aggregate_id);
         let lane = self.shared.lanes.of(&key);
+        let stream = StreamId::of::<A>(tenant_id, aggregate_id);
+        let quiet = self.shared.store.quiet();
+        let mut resting = Resting::default();
         let mut settle_first = false;
         for attempt in 0..ATTEMPT_COUNT_MAX {
             let alone = attempt >= ALONE_FROM;
             let turn = lane.turn.lock().await;
+            if resting.is_empty() {
+                quiet.pass(&stream).await;
+            }
             if alone || settle_first {
                 lane.settled(&key).await;
             }
             let prepared = prepare(attempt).await?;
+            let guarded: Vec<StreamId> = prepared.guards.iter().map(|guard| guard.stream.clone()).collect();
             let base = self.base(lane, key, attempt).await?;
             let answer = match self.enqueue(lane, key, &base, order, prepared).await {
                 Ok(Some(verdict)) => {
@@ -315,8 +339,15 @@ where
                     self.shared.states.forget(&key);
                 }
                 Err(ExecuteError::Append(AppendError::Rejected(
-                    Rejection::SequenceConflict { .. } | Rejection::GuardMoved { .. } | Rejection::CounterMoved { .. },
-                ))) => tokio::time::sleep((ATTEMPT_DELAY * attempt).min(ATTEMPT_DELAY_MAX)).await,
+                    lost @ (Rejection::SequenceConflict { .. }
+                    | Rejection::GuardMoved { .. }
+                    | Rejection::CounterMoved { .. }),
+                ))) => {
+                    if matches!(lost, Rejection::GuardMoved { .. }) && attempt > 0 && resting.is_empty() {
+                        resting = quiet.ask(&guarded).await;
+                    }
+                    tokio::time::sleep((ATTEMPT_DELAY * attempt).min(ATTEMPT_DELAY_MAX)).await;
+                }
                 Err(no @ (ExecuteError::Refused(_) | ExecuteError::VersionConflict { .. })) => {
                     // Refused by its own effect, when the same command came through another process meanwhile.
                     if let Some(first) = self.first_outcome(order).await? {

@@ -11,6 +11,7 @@ use crate::{
     event::optional_json,
     gate::Gate,
     log::{Log, fetch},
+    quiet::Quiet,
     tail::Tail,
     upcast::Upcasters,
     writer::{Slot, Writer, writer_options},
@@ -30,6 +31,7 @@ struct Inner {
     upcasters: Upcasters,
     clock: Clock,
     reading: Gate,
+    quiet: Quiet,
 }
 
 impl EventStore {
@@ -38,7 +40,18 @@ impl EventStore {
     pub fn start(pool: PgPool, tail: Tail, upcasters: Upcasters, clock: Clock) -> Self {
         let writer = Writer::start(writer_options(&pool.connect_options()), clock.clone(), tail.clone());
         let log = Log::new(pool.clone());
-        Self { inner: Arc::new(Inner { pool, log, writer, tail, upcasters, clock, reading: Gate::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                pool,
+                log,
+                writer,
+                tail,
+                upcasters,
+                clock,
+                reading: Gate::default(),
+                quiet: Quiet::default(),
+            }),
+        }
     }
 
     /// Appends one command's events together with all its conditions and its outcome, or nothing.
@@ -56,6 +69,11 @@ impl EventStore {
     /// `Overloaded` when there is none.
     pub(crate) fn reserve(&self) -> Result<Slot<'_>, AppendError> {
         self.inner.writer.reserve()
+    }
+
+    /// Where those who depend on a stream ask it to rest.
+    pub(crate) fn quiet(&self) -> &Quiet {
+        &self.inner.quiet
     }
 
     /// What the command led to when it first came, if it has.

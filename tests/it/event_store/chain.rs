@@ -11,7 +11,8 @@ use std::{
 
 use futures::future::join_all;
 use hub_event_store::{
-    append::{Append, AppendError, Direction, Rejection},
+    append::{Append, AppendError, Direction, Guard, Rejection},
+    event::StreamId,
     repository::{ExecuteError, Order, Prepared, Repository},
     tail::Tail,
     upcast::Upcasters,
@@ -205,6 +206,47 @@ async fn callers_that_go_away_leave_nobody_waiting_and_nothing_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_s_event_in_the_place_of_one_that_failed_does_not_let_its_followers_through() {
+    let database = Database::new().await;
+    let (one, two) = (diaries(store(&database.pool)), diaries(store(&database.pool)));
+    write(&one, Uuid::from_u128(9), &order(), line("@ada#")).await.unwrap();
+    for repository in [&one, &two] {
+        write(repository, ID, &order(), line("x")).await.unwrap();
+    }
+    one.load_latest(TENANT, ID).await.unwrap();
+    // While the log is locked: a command that will be refused, in the next batch one that rests on it, and another process's command.
+    let mut lock = database.pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(7236831001)").execute(&mut *lock).await.unwrap();
+    let waiting = async |count: i64| {
+        hub_tests::kit::eventually(Duration::from_secs(20), async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database \
+                 WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted",
+            )
+            .fetch_one(&database.pool)
+            .await
+            .unwrap();
+            (waiting == count).then_some(())
+        })
+        .await;
+    };
+    let (first, second, third) = (order(), order(), order());
+    let commands = async { tokio::join!(write(&one, ID, &first, line("@ada#")), write(&one, ID, &second, line("y#"))) };
+    let stranger = async {
+        waiting(1).await;
+        let unlock = async {
+            waiting(2).await;
+            lock.commit().await.unwrap();
+        };
+        tokio::join!(write(&two, ID, &third, line("z")), unlock).0
+    };
+    let ((refused, rested), strange) = soon(async { tokio::join!(commands, stranger) }).await;
+    assert!(matches!(refused, Err(ExecuteError::Append(AppendError::Rejected(Rejection::NameTaken { .. })))));
+    assert_eq!((strange.unwrap().sequence, rested.unwrap().sequence), (3, 4));
+    assert_eq!(assert_right(&database.pool).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_processes_on_the_same_streams_never_decide_upon_a_state_that_was_not() {
     let database = Database::new().await;
     let processes = [diaries(store(&database.pool)), diaries(store(&database.pool))];
@@ -227,6 +269,44 @@ async fn two_processes_on_the_same_streams_never_decide_upon_a_state_that_was_no
     });
     let accepted: usize = soon(join_all(tasks)).await.into_iter().map(Result::unwrap).sum();
     assert_eq!(assert_right(&database.pool).await, accepted + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_never_rests_does_not_starve_those_who_guard_it() {
+    let database = Database::new().await;
+    let repository = diaries(store(&database.pool));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let hot: Vec<_> = (0..12).map(|_| tokio::spawn(write_until(repository.clone(), ID, stop.clone()))).collect();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let guarded = (0..8_u128).map(|task| {
+        let (repository, attempts) = (repository.clone(), attempts.clone());
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                let prepare = |attempt| {
+                    let (repository, attempts) = (&repository, &attempts);
+                    async move {
+                        attempts.fetch_max(usize::try_from(attempt).unwrap() + 1, Ordering::Relaxed);
+                        let guarded = match attempt {
+                            0 => repository.load(TENANT, ID).await?,
+                            _ => repository.load_latest(TENANT, ID).await?,
+                        };
+                        let guard = Guard { stream: StreamId::of::<Diary>(TENANT, ID), sequence: guarded.sequence };
+                        Ok(Prepared { guards: vec![guard], ..Prepared::new(line("x")) })
+                    }
+                };
+                repository.execute(TENANT, Uuid::from_u128(100 + task), &order(), prepare).await.unwrap();
+            }
+        })
+    });
+    for task in soon(join_all(guarded)).await {
+        task.unwrap();
+    }
+    stop.cancel();
+    let written: usize = soon(join_all(hot)).await.into_iter().map(|counts| counts.unwrap().0).sum();
+    assert_eq!(assert_right(&database.pool).await, written + 80);
+    assert!(written > 80, "the hot stream came to rest: {written}");
+    let attempts = attempts.load(Ordering::Relaxed);
+    assert!(attempts <= 15, "one had to be decided {attempts} times");
 }
 
 #[tokio::test(flavor = "multi_thread")]

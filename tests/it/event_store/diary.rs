@@ -1,5 +1,7 @@
 //! An aggregate whose events tell upon which state they were decided.
 
+use std::collections::HashMap;
+
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use hub_event_store::{
     append::Accepted,
@@ -22,11 +24,11 @@ pub(super) struct Diary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub(super) enum Event {
-    /// The line's number as the decision saw it.
-    Written { number: u64, text: String },
+    /// The line's number, and the digest of all before it, as the decision saw them.
+    Written { number: u64, after: u64, text: String },
 }
 
-/// A text that begins with `@` takes this name in the tenant; no diary has more lines than `lines_max`.
+/// A text that begins with `@` takes this name in the tenant, one with a `#` moves a counter of the tenant; no diary has more lines than `lines_max`.
 #[derive(Debug, Clone)]
 pub(super) struct Write {
     pub(super) text: String,
@@ -58,11 +60,11 @@ impl Aggregate for Diary {
         if self.lines >= write.lines_max {
             return Err(Full);
         }
-        sink.write(Event::Written { number: self.lines + 1, text: write.text }, self).await;
+        sink.write(Event::Written { number: self.lines + 1, after: self.digest, text: write.text }, self).await;
         Ok(())
     }
 
-    fn apply(&mut self, Event::Written { number, text }: Event) {
+    fn apply(&mut self, Event::Written { number, text, .. }: Event) {
         self.lines += 1;
         let bytes = text.bytes().map(u64::from).sum::<u64>();
         self.digest = self.digest.wrapping_mul(31).wrapping_add(number).wrapping_add(bytes);
@@ -73,6 +75,9 @@ pub(super) fn effects(tenant_id: Uuid, _: &Diary, Event::Written { text, .. }: &
     let mut effects = Effects::default();
     if let Some(name) = text.strip_prefix('@') {
         effects.take(tenant_id, "diary_name", name.to_owned());
+    }
+    if text.contains('#') {
+        effects.counters.push(("diary_lines", 1));
     }
     effects
 }
@@ -98,15 +103,15 @@ pub(super) async fn write(
 pub(super) async fn assert_right(pool: &PgPool) -> usize {
     let events = whole_log(pool).await;
     super::assert_contiguous(&events);
-    let mut sequences = std::collections::HashMap::new();
+    let mut diaries: HashMap<Uuid, (i64, Diary)> = HashMap::new();
     for event in &events {
-        let last = sequences.entry(event.aggregate_id).or_insert(0);
-        *last += 1;
-        assert_eq!(event.sequence, *last);
-        if event.aggregate_type == Diary::TYPE {
-            let Event::Written { number, .. } = event.decode().unwrap();
-            assert_eq!(i64::try_from(number), Ok(event.sequence), "decided upon another state");
-        }
+        let (sequence, diary) = diaries.entry(event.aggregate_id).or_default();
+        *sequence += 1;
+        assert_eq!(event.sequence, *sequence);
+        let line: Event = event.decode().unwrap();
+        let Event::Written { number, after, .. } = &line;
+        assert_eq!((*number, *after), (diary.lines + 1, diary.digest), "decided upon another state");
+        diary.apply(line);
     }
     events.len()
 }
