@@ -1,5 +1,7 @@
 //! Audit: one row an event, with who, when, what and in which conversation, searchable by the words in it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use hub_event_store::event::Recorded;
 use schemars::JsonSchema;
@@ -58,6 +60,8 @@ impl ReadModel for AuditEntries {
     const NAME: &'static str = "audit_entries";
     const TABLE: &'static str = "audit_entries";
     const KEY: &'static [&'static str] = &["tenant_id", "position"];
+    const APPENDS_ONLY: bool = true;
+    const LINGER: Duration = Duration::from_millis(25);
 
     fn concerns(_event_type: &str) -> bool {
         true

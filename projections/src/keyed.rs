@@ -1,6 +1,6 @@
 //! A projection made from a read model: collect the keys, read those rows in one statement, fold in memory, write in one statement.
 
-use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
+use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use hub_event_store::event::Recorded;
@@ -94,10 +94,12 @@ impl<M: ReadModel> KeyedProjection<M> {
         if batch.rows.is_empty() {
             return Ok(());
         }
-        let keys: Vec<&M::Key> = batch.rows.keys().collect();
-        let stored: Vec<Json<M::Row>> =
-            sqlx::query_scalar(&sql.read).bind(Json(&keys)).fetch_all(&mut *connection).await?;
-        batch.load(stored.into_iter().map(|row| row.0));
+        if !M::APPENDS_ONLY {
+            let keys: Vec<&M::Key> = batch.rows.keys().collect();
+            let stored: Vec<Json<M::Row>> =
+                sqlx::query_scalar(&sql.read).bind(Json(&keys)).fetch_all(&mut *connection).await?;
+            batch.load(stored.into_iter().map(|row| row.0));
+        }
         batch.fold(events)?;
 
         let (written, deleted) = batch.changes();
@@ -219,6 +221,14 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
 
     fn concerns_type(&self, event_type: &str) -> bool {
         M::concerns(event_type)
+    }
+
+    fn appends_only(&self) -> bool {
+        M::APPENDS_ONLY
+    }
+
+    fn linger(&self) -> Duration {
+        M::LINGER
     }
 
     fn in_memory(&self) -> Box<dyn MemoryTable> {

@@ -126,7 +126,9 @@ impl<M: ReadModel> LiveRows<M> {
             for key in &keys {
                 if !changes.contains_key(key) {
                     let before = self.memory.get(key).unwrap_or_else(|| {
-                        unknown.push(key.clone());
+                        if !M::APPENDS_ONLY {
+                            unknown.push(key.clone());
+                        }
                         None
                     });
                     changes.insert(key.clone(), Change { after: before.clone(), before });
@@ -183,7 +185,7 @@ impl<M: ReadModel> LiveRows<M> {
             let query = if deleted.is_empty() { query } else { query.bind(Json(&deleted)) };
             query.fetch_one(&mut *connection).await? == 1
         };
-        if moved {
+        if moved && !M::APPENDS_ONLY {
             let mut sizes = written.iter().map(|row| row.get().len());
             for (key, change) in changed {
                 let bytes = if change.after.is_some() { sizes.next().unwrap_or(0) } else { 0 };

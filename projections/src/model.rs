@@ -2,7 +2,7 @@
 //!
 //! A fold has no clock, no IO and no other row, so a table built anew equals the one that grew event by event.
 
-use std::{fmt, hash::Hash};
+use std::{fmt, hash::Hash, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use hub_event_store::event::{DecodeError, Recorded};
@@ -30,6 +30,12 @@ pub trait ReadModel: Send + Sync + 'static {
     const VERSION: i32 = 1;
     /// What happens to an event that cannot be taken in.
     const ON_POISON: OnPoison = OnPoison::Park;
+    /// Whether no event has to do with a row that an earlier event made; then rows are written without being read, and need not be kept
+    /// in memory.
+    const APPENDS_ONLY: bool = false;
+    /// After an event the live table waits so long for more, to write many rows at once; for tables that are dear to write and that
+    /// nobody looks at in the next moment.
+    const LINGER: Duration = Duration::ZERO;
 
     /// Whether events of this type change any row; all others are passed over.
     fn concerns(event_type: &str) -> bool;

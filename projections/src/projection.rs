@@ -2,7 +2,7 @@
 //!
 //! [`crate::keyed::KeyedProjection`] makes one from a read model. What needs more than keyed rows may implement this trait itself.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use hub_event_store::event::Recorded;
@@ -65,6 +65,12 @@ pub trait Projection: fmt::Debug + Send + Sync + 'static {
 
     /// Whether events of this type, in their present shape, may concern it.
     fn concerns_type(&self, event_type: &str) -> bool;
+
+    /// Whether no event has to do with a row that an earlier event made.
+    fn appends_only(&self) -> bool;
+
+    /// How long the live table waits for more events, to write many rows at once.
+    fn linger(&self) -> Duration;
 
     /// Its table in memory, with no rows.
     fn in_memory(&self) -> Box<dyn MemoryTable>;

@@ -214,7 +214,8 @@ impl Depot {
     }
 
     pub(crate) async fn verify(&self, projections: &[Arc<dyn Projection>]) -> Verified {
-        verify(self.pool(), &Upcasters::default(), projections, "parcels", &|_, _| {}).await.unwrap()
+        let name = projections[0].name();
+        verify(self.pool(), &Upcasters::default(), projections, name, &|_, _| {}).await.unwrap()
     }
 
     pub(crate) async fn differences(&self, projections: &[Arc<dyn Projection>]) -> Vec<Difference> {

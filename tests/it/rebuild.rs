@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hub_event_store::{scan::Scan, upcast::Upcasters};
 use hub_projections::{
+    audit::AuditEntries,
+    keyed::KeyedProjection,
     projection::Projection,
     rebuild::{RebuildError, Rebuilt, build, build_within, discard, promote, rebuild, rollback},
 };
@@ -304,6 +306,22 @@ async fn what_does_not_fit_into_memory_is_built_as_well() {
     let different = "SELECT count(*) FROM (TABLE parcels EXCEPT TABLE parcels_retired) one";
     let different: i64 = sqlx::query_scalar(different).fetch_one(depot.pool()).await.unwrap();
     assert_eq!(different, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_never_change_leave_the_memory_while_it_is_built() {
+    let depot = Depot::new().await;
+    let projections: Vec<Arc<dyn Projection>> = vec![Arc::new(KeyedProjection::<AuditEntries>::new())];
+    // More than one page of a scan.
+    depot.fill(2_100).await;
+    let head = depot.send(5, &[("sent", "last")]).await;
+    let name = projections[0].name();
+    let built = build_within(0, depot.pool(), &Upcasters::default(), &projections, name, NOTHING).await.unwrap();
+    assert_eq!((built.position, built.parked), (head, 0));
+    promote(depot.pool(), &Upcasters::default(), &projections, name, NOTHING).await.unwrap();
+    let rows = "SELECT count(*) FROM audit_entries WHERE position BETWEEN 1 AND $1";
+    assert_eq!(sqlx::query_scalar::<_, i64>(rows).bind(head).fetch_one(depot.pool()).await.unwrap(), head);
+    assert_eq!(depot.differences(&projections).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

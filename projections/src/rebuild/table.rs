@@ -1,4 +1,5 @@
-//! Filling a table that is not live: in memory as long as it fits, then row by row in PostgreSQL.
+//! Filling a table that is not live: in memory as long as it fits, then row by row in PostgreSQL. Rows that no later event changes
+//! need not stay in memory and always fit.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -33,6 +34,8 @@ pub(crate) struct Filling {
     /// Where the rows are, until they are written.
     memory: Option<Folding>,
     memory_max: usize,
+    /// So many rows have left the memory.
+    written: i64,
     /// Every event up to and with this one is in the table, or parked, or left out.
     pub(crate) position: i64,
     parking: Parking,
@@ -82,6 +85,7 @@ impl Filling {
             target,
             memory: Some(Folding::new(projection.clone(), upcasters.clone(), skipped.clone())),
             memory_max,
+            written: 0,
             position: 0,
             parking: Parking::default(),
             parked: Vec::new(),
@@ -109,6 +113,7 @@ impl Filling {
             target,
             memory: None,
             memory_max: 0,
+            written: 0,
             position: found.position,
             parking: Parking::of(&parked),
             parked,
@@ -159,21 +164,36 @@ impl Filling {
         }
         let full = memory.table.byte_count() > self.memory_max;
         self.memory = Some(memory);
-        if full { self.write(connection).await } else { Ok(Written::Whole(None)) }
+        match (full, self.projection.appends_only()) {
+            (false, _) => Ok(Written::Whole(None)),
+            (true, false) => self.write(connection).await,
+            (true, true) => self.pour(connection).await,
+        }
     }
 
     /// Puts the rows that are in memory into the table; from then on they are there.
     async fn write(&mut self, connection: &mut PgConnection) -> Result<Written, RebuildError> {
-        let Some(mut memory) = self.memory.take() else { return Ok(Written::Whole(None)) };
+        if self.pour(connection).await? == Written::Refused {
+            return Ok(Written::Refused);
+        }
+        let Some(memory) = self.memory.take() else { return Ok(Written::Whole(None)) };
+        self.parking = memory.parking;
+        self.parked = memory.parked;
+        self.projection.index(connection, self.target, Indexes::Primary).await?;
+        Ok(Written::Whole(Some(self.written)))
+    }
+
+    /// Empties the memory into the table.
+    async fn pour(&mut self, connection: &mut PgConnection) -> Result<Written, RebuildError> {
+        let Some(memory) = &mut self.memory else { return Ok(Written::Whole(None)) };
         let table = self.projection.table_of(self.target);
         match memory.table.write(connection, table).await {
             Ok(count) => {
-                self.parking = memory.parking;
-                self.parked = memory.parked;
-                self.projection.index(connection, self.target, Indexes::Primary).await?;
-                Ok(Written::Whole(Some(count)))
+                self.written += count;
+                Ok(Written::Whole(None))
             }
             Err(ApplyError::Data(error)) => {
+                self.memory = None;
                 let projection = self.projection.name();
                 tracing::warn!(projection, %error, "a row is refused, the events are taken in one batch after the other");
                 self.projection.create(connection, self.target).await?;

@@ -36,7 +36,7 @@ use super::{
 const BATCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A position that no row speaks of is written down after so long.
-const SETTLE_DELAY: Duration = Duration::from_millis(25);
+const SETTLE_DELAY: Duration = Duration::from_millis(100);
 
 /// So many times in each lease a worker looks at the others.
 const LOOKS_PER_LEASE: u32 = 12;
@@ -118,6 +118,10 @@ impl<'a> Session<'a> {
                 Wake::Shutdown => return self.settle().await,
                 Wake::Outdated => return Err(Interruption::Outdated),
                 Wake::Next(first) => {
+                    let linger = self.worker.projection.linger();
+                    if !linger.is_zero() {
+                        tokio::time::sleep(linger).await;
+                    }
                     let batch = self.gather(first);
                     self.take_in(&batch).await?;
                 }
