@@ -23,7 +23,10 @@ use uuid::Uuid;
 
 use crate::Commands;
 
-use self::{follower::Follower, scheduler::Scheduler};
+use self::{
+    follower::{Follower, LastPage},
+    scheduler::Scheduler,
+};
 
 pub(crate) use self::scheduler::catch_up;
 
@@ -33,13 +36,13 @@ const ELECT: &str = "SELECT pg_try_advisory_lock(7236831003)";
 /// Between two attempts to lead, and the longest rest between two looks at the log and the clock.
 const REST: Duration = Duration::from_secs(1);
 
-/// The shortest rest, so that a clock that stands still is not asked without end.
+/// The shortest rest: what happens meanwhile is followed at once, and a clock that stands still is not asked without end.
 const REST_MIN: Duration = Duration::from_millis(50);
 
 /// One turn of all process managers may take so long.
 const TURN_LIMIT: Duration = Duration::from_secs(300);
 
-/// Each follows so many pages in its turn, so that the others are not kept waiting while the log grows.
+/// In one turn so many pages are followed, so that what is due is not kept waiting while the log grows.
 const PAGE_COUNT_MAX: usize = 4;
 
 /// Every SQL text of the process managers, for the test that prepares each against the migrated schema.
@@ -98,42 +101,64 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
     let mut schedule = Follower::resume("scheduler", commands.store.clone()).await?;
     let scheduler = Scheduler::new(commands);
     let mut head = commands.store.tail().follow();
+    let mut last = LastPage::default();
     loop {
         head.borrow_and_update();
         let turn = async {
-            // Each goes on although another cannot.
-            let roles = make_system_roles(commands, &mut system_roles).await;
-            let ended = wind_up_tenants(commands, &mut tenant_end).await;
-            let scheduled = schedule_what_moved(commands, &mut schedule, &scheduler).await;
+            let mut followed = Ok(true);
+            for _ in 0..PAGE_COUNT_MAX {
+                // Each goes on although another cannot.
+                let roles = make_system_roles(commands, &mut system_roles, &mut last).await;
+                let ended = wind_up_tenants(commands, &mut tenant_end, &mut last).await;
+                let scheduled = schedule_what_moved(commands, &mut schedule, &scheduler, &mut last).await;
+                followed = roles.and_then(|more| Ok(more | ended? | scheduled?));
+                if !matches!(followed, Ok(true)) {
+                    break;
+                }
+            }
             let rest = scheduler.act().await?;
-            let more = roles? | ended? | scheduled?;
-            Ok::<_, ProcessError>(if more { Duration::ZERO } else { rest })
+            Ok::<_, ProcessError>(if followed? { None } else { Some(rest) })
         };
         let rest = tokio::time::timeout(TURN_LIMIT, turn).await.map_err(|_| ProcessError::TooSlow)??;
         // Also proves that the connection, and with it the lock, still lives.
         bounded(lock.ping()).await?;
-        let _ = tokio::time::timeout(rest.clamp(REST_MIN, REST), head.changed()).await;
+        if let Some(rest) = rest {
+            tokio::time::sleep(REST_MIN).await;
+            let _ = tokio::time::timeout(rest.min(REST).saturating_sub(REST_MIN), head.changed()).await;
+        }
     }
 }
 
 /// Answers whether there is more to follow.
-async fn make_system_roles(commands: &Commands, follower: &mut Follower) -> Result<bool, ProcessError> {
-    for _ in 0..PAGE_COUNT_MAX {
-        let Some(page) = follower.page().await? else { return Ok(false) };
-        system_roles::follow(commands, &page).await?;
-        follower.done(&page, commands.store.pool().begin().await?).await?;
+async fn make_system_roles(
+    commands: &Commands,
+    follower: &mut Follower,
+    last: &mut LastPage,
+) -> Result<bool, ProcessError> {
+    let page = follower.page(last).await?;
+    if page.events.iter().any(system_roles::concerns) {
+        system_roles::follow(commands, &page.events).await?;
+        follower.done(&page.events, commands.store.pool().begin().await?).await?;
+    } else {
+        follower.passed(&page.events).await?;
     }
-    Ok(true)
+    Ok(page.full)
 }
 
 /// Answers whether there is more to follow.
-async fn wind_up_tenants(commands: &Commands, follower: &mut Follower) -> Result<bool, ProcessError> {
-    for _ in 0..PAGE_COUNT_MAX {
-        let Some(page) = follower.page().await? else { return Ok(false) };
-        tenant_end::follow(commands, &page).await?;
-        follower.done(&page, commands.store.pool().begin().await?).await?;
+async fn wind_up_tenants(
+    commands: &Commands,
+    follower: &mut Follower,
+    last: &mut LastPage,
+) -> Result<bool, ProcessError> {
+    let page = follower.page(last).await?;
+    if page.events.iter().any(tenant_end::concerns) {
+        tenant_end::follow(commands, &page.events).await?;
+        follower.done(&page.events, commands.store.pool().begin().await?).await?;
+    } else {
+        follower.passed(&page.events).await?;
     }
-    Ok(true)
+    Ok(page.full)
 }
 
 /// Answers whether there is more to follow.
@@ -141,14 +166,18 @@ async fn schedule_what_moved(
     commands: &Commands,
     follower: &mut Follower,
     scheduler: &Scheduler<'_>,
+    last: &mut LastPage,
 ) -> Result<bool, ProcessError> {
-    for _ in 0..PAGE_COUNT_MAX {
-        let Some(page) = follower.page().await? else { return Ok(false) };
+    let page = follower.page(last).await?;
+    let moved = scheduler.moved(&page.events).await?;
+    if moved.is_empty() {
+        follower.passed(&page.events).await?;
+    } else {
         let mut transaction = commands.store.pool().begin().await?;
-        scheduler.follow(&page, &mut transaction).await?;
-        follower.done(&page, transaction).await?;
+        moved.keep(&mut transaction).await?;
+        follower.done(&page.events, transaction).await?;
     }
-    Ok(true)
+    Ok(page.full)
 }
 
 /// Whether a failure concerns one aggregate only, so that the others can go on; it is told here, once.

@@ -4,7 +4,7 @@
 //! roles (the end of an assignment). The aggregate itself says when and what; the scheduler only looks at the clock. A command's id
 //! is derived from the aggregate and its due time, so the same thing is never done twice.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
@@ -16,23 +16,26 @@ use hub_domain::{
 };
 use hub_event_store::{
     event::Recorded,
-    repository::{ExecuteError, Prepared, Repository},
+    repository::{ExecuteError, Loaded, Prepared, Repository},
 };
 use hub_http::Problem;
-use sqlx::{FromRow, PgConnection, Postgres, Transaction};
+use sqlx::{FromRow, PgConnection, Postgres};
 use uuid::Uuid;
 
 use crate::Commands;
 
 use super::{ProcessError, REST, order_of};
 
-/// Keeps when an aggregate is due.
-pub(super) const PUT_DUE: &str = "INSERT INTO scheduler_due (tenant_id, aggregate_type, aggregate_id, due_at, attempt_at) VALUES ($1, $2, $3, $4, $4) \
+/// Keeps when aggregates are due.
+pub(super) const PUT_DUE: &str = "INSERT INTO scheduler_due (tenant_id, aggregate_type, aggregate_id, due_at, attempt_at) \
+     SELECT tenant_id, aggregate_type, aggregate_id, due_at, due_at FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::timestamptz[]) \
+         AS d (tenant_id, aggregate_type, aggregate_id, due_at) \
      ON CONFLICT (tenant_id, aggregate_type, aggregate_id) DO UPDATE SET due_at = EXCLUDED.due_at, attempt_at = EXCLUDED.attempt_at";
 
-/// Forgets an aggregate that has nothing due any more.
-pub(super) const DROP_DUE: &str =
-    "DELETE FROM scheduler_due WHERE tenant_id = $1 AND aggregate_type = $2 AND aggregate_id = $3";
+/// Forgets aggregates that have nothing due any more.
+pub(super) const DROP_DUE: &str = "DELETE FROM scheduler_due s USING unnest($1::uuid[], $2::text[], $3::uuid[]) \
+         AS d (tenant_id, aggregate_type, aggregate_id) \
+     WHERE s.tenant_id = d.tenant_id AND s.aggregate_type = d.aggregate_type AND s.aggregate_id = d.aggregate_id";
 
 /// What is due at a moment, the longest waiting first.
 pub(super) const TAKE_DUE: &str = "SELECT tenant_id, aggregate_type, aggregate_id FROM scheduler_due WHERE attempt_at <= $1 \
@@ -67,8 +70,8 @@ pub(super) struct Scheduler<'a> {
 }
 
 /// Names an aggregate that is due.
-#[derive(Debug, FromRow)]
-struct Due {
+#[derive(Debug, Clone, FromRow)]
+pub(super) struct Due {
     tenant_id: Uuid,
     aggregate_type: String,
     aggregate_id: Uuid,
@@ -128,23 +131,29 @@ impl<'a> Scheduler<'a> {
         Self { commands }
     }
 
-    /// Looks at every aggregate that these events moved and keeps when it is due.
-    pub(super) async fn follow(
-        &self,
-        page: &[Recorded],
-        transaction: &mut Transaction<'_, Postgres>,
-    ) -> Result<(), ProcessError> {
-        let moved: BTreeSet<_> =
-            page.iter().map(|event| (event.tenant_id, event.aggregate_type.as_str(), event.aggregate_id)).collect();
-        for (tenant_id, aggregate_type, aggregate_id) in moved {
+    /// Looks at every aggregate that these events moved.
+    pub(super) async fn moved(&self, page: &[Recorded]) -> Result<Moved, ProcessError> {
+        let sequences: BTreeMap<_, _> = page
+            .iter()
+            .map(|event| ((event.tenant_id, event.aggregate_type.as_str(), event.aggregate_id), event.sequence))
+            .collect();
+        let mut moved = Moved::default();
+        for ((tenant_id, aggregate_type, aggregate_id), sequence) in sequences {
             let due = Due { tenant_id, aggregate_type: aggregate_type.to_owned(), aggregate_id };
-            match aggregate_type {
-                Subscription::TYPE => self.note(&self.commands.subscriptions.repository, &due, transaction).await?,
-                Role::TYPE => self.note(&self.commands.roles.repository, &due, transaction).await?,
-                _ => {}
-            }
+            let due_at = match aggregate_type {
+                Subscription::TYPE => {
+                    let loaded = self.commands.subscriptions.repository.load_up_to(tenant_id, aggregate_id, sequence);
+                    self.due_at(loaded.await)?
+                }
+                Role::TYPE => {
+                    let loaded = self.commands.roles.repository.load_up_to(tenant_id, aggregate_id, sequence);
+                    self.due_at(loaded.await)?
+                }
+                _ => continue,
+            };
+            moved.0.push((due, due_at));
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// Does everything that is due now; answers how long there will be nothing to do.
@@ -190,8 +199,9 @@ impl<'a> Scheduler<'a> {
             let Some((step, command)) = loaded.state.due_step(now) else {
                 // After a step its events are followed, and they tell when the aggregate is due again.
                 if step_count == 0 {
+                    let due_at = self.due_at(Ok(loaded))?;
                     let mut connection = self.commands.store.pool().acquire().await?;
-                    self.note(repository, due, &mut connection).await?;
+                    Moved(vec![(due.clone(), due_at)]).keep(&mut connection).await?;
                 }
                 break;
             };
@@ -218,25 +228,47 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    async fn note<A: Scheduled>(
+    fn due_at<A: Scheduled>(
         &self,
-        repository: &Repository<A>,
-        due: &Due,
-        connection: &mut PgConnection,
-    ) -> Result<(), ProcessError> {
-        let due_at = match repository.load_latest(due.tenant_id, due.aggregate_id).await {
-            Ok(loaded) => loaded.state.due_at(),
+        loaded: Result<Arc<Loaded<A>>, ExecuteError<A::Error>>,
+    ) -> Result<Option<DateTime<Utc>>, ProcessError> {
+        match loaded {
+            Ok(loaded) => Ok(loaded.state.due_at()),
             // Tried again and again, and reported each time, while the others go on.
-            Err(ExecuteError::Corrupt(_)) => Some(self.commands.store.now()),
-            Err(error) => return Err(ProcessError::Read(error.to_string())),
-        };
-        let statement = match due_at {
-            Some(due_at) => due.bind(sqlx::query(PUT_DUE)).bind(due_at),
-            None => due.bind(sqlx::query(DROP_DUE)),
-        };
-        statement.execute(connection).await?;
+            Err(ExecuteError::Corrupt(_)) => Ok(Some(self.commands.store.now())),
+            Err(error) => Err(ProcessError::Read(error.to_string())),
+        }
+    }
+}
+
+/// Aggregates that were moved, and when each is due now.
+#[derive(Debug, Default)]
+pub(super) struct Moved(Vec<(Due, Option<DateTime<Utc>>)>);
+
+impl Moved {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keeps when they are due.
+    pub(super) async fn keep(&self, connection: &mut PgConnection) -> Result<(), ProcessError> {
+        let (due, idle): (Vec<_>, Vec<_>) = self.0.iter().partition(|(_, due_at)| due_at.is_some());
+        if !due.is_empty() {
+            let times: Vec<_> = due.iter().filter_map(|(_, due_at)| *due_at).collect();
+            bind_all(sqlx::query(PUT_DUE), &due).bind(times).execute(&mut *connection).await?;
+        }
+        if !idle.is_empty() {
+            bind_all(sqlx::query(DROP_DUE), &idle).execute(connection).await?;
+        }
         Ok(())
     }
+}
+
+fn bind_all<'q>(query: Query<'q>, moved: &[&(Due, Option<DateTime<Utc>>)]) -> Query<'q> {
+    let tenants: Vec<_> = moved.iter().map(|(due, _)| due.tenant_id).collect();
+    let types: Vec<_> = moved.iter().map(|(due, _)| due.aggregate_type.clone()).collect();
+    let ids: Vec<_> = moved.iter().map(|(due, _)| due.aggregate_id).collect();
+    query.bind(tenants).bind(types).bind(ids)
 }
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;

@@ -31,6 +31,10 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x5d0b_62c5_3f0c_4b52_8d6a_9f0e_71ac_4c3
 /// Why the subscriptions end.
 const REASON: &str = "the tenant is archived";
 
+pub(super) fn concerns(event: &Recorded) -> bool {
+    event.event_type == ARCHIVED || ends_operation(event)
+}
+
 pub(super) async fn follow(commands: &Commands, page: &[Recorded]) -> Result<(), ProcessError> {
     for event in page {
         if event.event_type == ARCHIVED {
