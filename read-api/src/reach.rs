@@ -63,7 +63,11 @@ impl Queries {
         let wait = self.wait(source, wanted).await;
         loop {
             let told = wait.told();
+            // The pool has just asked the connection whether it lives, which is an answer of PostgreSQL.
             let mut connection = self.pool.acquire().await.map_err(failed)?;
+            if let Some(position) = wait.suffices(told) {
+                return Ok(Reading { position: ReadPosition(position), connection });
+            }
             let position = source.position(&mut connection).await.map_err(failed)?;
             let position = wait.latest(told, position);
             if wait.reached(position) {
@@ -122,6 +126,12 @@ impl Wait<'_> {
     pub(crate) fn latest(&self, told: Option<Told>, position: i64) -> i64 {
         let told = told.filter(|told| self.queries.positions.stretch() == Some(told.stretch));
         told.map_or(position, |told| told.position.max(position))
+    }
+
+    /// What was told before PostgreSQL last answered, if it still counts and is what the caller asks for.
+    fn suffices(&self, told: Option<Told>) -> Option<i64> {
+        let at_least = self.at_least?;
+        Some(self.latest(told, 0)).filter(|&position| position > 0 && position >= at_least)
     }
 
     /// Whether a source at `position` has got far enough.
