@@ -20,6 +20,10 @@ pub mod verb;
 
 pub use verb::run;
 
+/// Many small pieces made on one thread and dropped on another are what this program's memory consists of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] =
     &[gauges::PROJECTIONS, gauges::RELAY, key::CLAIM, key::CLAIMED, key::REGISTER, key::STORED];
