@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 
 use cqrs_es::persist::{PersistedEventRepository as _, SerializedEvent};
 use futures::future::BoxFuture;
-use hub_event_store::{
-    append::Append,
-    event::{NewEvent, StreamId},
-    store::EventStore,
-};
+use hub::clock::{Clock, system_clock};
+use hub_event_store::import::{Identity, Import as LogImport, ImportEvent};
 use postgres_es::PostgresEventRepository;
 use serde_json::{json, value::to_raw_value};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{
@@ -24,7 +22,6 @@ use crate::{
     account::{Account, NOTE, metadata, metadata_map, tenant},
     measure::{Client, Sample, Window, micros},
     report::Report,
-    subject::hub::store,
 };
 
 /// Events in one batch; shown where others show their clients.
@@ -54,7 +51,7 @@ impl Workload for Import {
             for &batch in BATCHES {
                 run.servers.settle().await?;
                 let pool = run.servers.pool(HUB, 2).await?;
-                let sample = timed(Hub { store: store(&pool), batch }, batch, run.window).await?;
+                let sample = timed(Hub::open(&pool, batch).await?, batch, run.window).await?;
                 report.add("import", batch, "hub", sample);
                 pool.close().await;
                 let pool = run.servers.pool(POSTGRES_ES, 2).await?;
@@ -68,43 +65,46 @@ impl Workload for Import {
     }
 }
 
-/// hub's store, given whole accounts.
+/// hub's bulk append, given the batch at once.
 struct Hub {
-    store: EventStore,
+    import: LogImport,
+    clock: Clock,
     batch: usize,
+}
+
+impl Hub {
+    async fn open(pool: &PgPool, batch: usize) -> anyhow::Result<Self> {
+        let clock = system_clock();
+        let import_id = Uuid::now_v7();
+        let identity = Identity { import_id, actor: "import:bench".to_owned() };
+        let import = LogImport::open(pool, identity, &format!("bench {import_id}"), clock()).await?;
+        Ok(Self { import, clock, batch })
+    }
 }
 
 impl Client for Hub {
     async fn step(&mut self) -> anyhow::Result<()> {
-        let appends = accounts(self.batch).map(|account| {
-            let command_id = Uuid::now_v7();
-            let events = entries().map(|payload| {
-                Ok(NewEvent {
-                    event_id: Uuid::now_v7(),
+        let now = (self.clock)();
+        let mut events = Vec::with_capacity(self.batch);
+        for account in accounts(self.batch) {
+            // The metadata that the peer's events have is what the source knew.
+            let source = to_raw_value(&metadata(account))?;
+            for (place, payload) in entries().enumerate() {
+                events.push(ImportEvent {
+                    tenant_id: tenant(account.as_u64_pair().1),
+                    aggregate_type: "account".to_owned(),
+                    aggregate_id: account,
+                    sequence: i64::try_from(place)? + 1,
                     event_type: "account.entered".to_owned(),
                     event_version: 1,
+                    occurred_at: now,
                     payload: to_raw_value(&payload)?,
-                })
-            });
-            Ok(Append {
-                stream: StreamId {
-                    tenant_id: tenant(command_id.as_u64_pair().1),
-                    aggregate_type: "account",
-                    aggregate_id: account,
-                },
-                expected_sequence: Some(0),
-                metadata: metadata(command_id),
-                fingerprint: [0; 32],
-                events: events.collect::<Result<_, serde_json::Error>>()?,
-                claims: Vec::new(),
-                counters: Vec::new(),
-                guards: Vec::new(),
-                outcome: None,
-            })
-        });
-        let appends: Vec<Append> = appends.collect::<anyhow::Result<_>>()?;
-        let store = &self.store;
-        futures::future::try_join_all(appends.into_iter().map(|append| store.append(append))).await?;
+                    source: Some(source.clone()),
+                    origin: None,
+                });
+            }
+        }
+        self.import.append(&events, now).await?;
         Ok(())
     }
 }

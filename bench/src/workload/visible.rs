@@ -61,14 +61,19 @@ impl Workload for Visible {
 }
 
 async fn at_rate(run: &Run, program: &Program) -> anyhow::Result<(Sample, Sample)> {
+    let connections = program.connections(CLIENTS).await?;
+    let mut clients: Vec<Roles> =
+        connections.into_iter().zip(tenants(program).await?).map(|(c, tenant)| Roles::new(c, tenant)).collect();
+    // The program has just been started, perhaps behind what was sent to it before: it is measured once it has caught up with that.
+    for roles in &mut clients {
+        visible(roles).await?;
+    }
     let begin = Instant::now() + run.window.warm_up;
     let end = begin + run.window.length * WINDOWS;
     let interval = Duration::from_secs(1) * u32::try_from(CLIENTS)? / RATE;
     let first = Instant::now();
     let mut tasks = JoinSet::new();
-    let connections = program.connections(CLIENTS).await?;
-    for (number, (connection, tenant)) in connections.into_iter().zip(tenants(program).await?).enumerate() {
-        let mut roles = Roles::new(connection, tenant);
+    for (number, mut roles) in clients.into_iter().enumerate() {
         let mut due = first + Duration::from_secs(1) * u32::try_from(number)? / RATE;
         tasks.spawn(async move {
             let mut latencies = Vec::new();
