@@ -25,7 +25,7 @@ soak: install
 
 # Format, lints and documentation; anything they say is an error.
 lint:
-	cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings && RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	cargo fmt --all --check && cargo fmt --manifest-path bench/Cargo.toml --check && cargo clippy --workspace --all-targets -- -D warnings && RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
 # Measures everything against its peers and limits, in some 20 minutes; the result is in bench/results. `make bench ARGS="append --rounds 3"`.
 bench: install

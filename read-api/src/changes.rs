@@ -13,8 +13,8 @@ use std::{
 };
 
 use hub_event_store::tail::Tail;
-use sqlx::PgPool;
-use tokio::time::{Instant, sleep};
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -26,6 +26,9 @@ pub(crate) const CHANGED: &str =
 
 /// At least so much time between two looks, however fast the log grows: how old an answer can be that is still given.
 const PAUSE: Duration = Duration::from_millis(3);
+
+/// Connecting, when it must, and one look may take so long.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Without any sign of growth the log is looked at this often.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,6 +51,7 @@ pub(crate) struct Changes(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// Says how to connect: the task has a connection of its own, which is not asked whether it still lives before and after each use.
     pool: PgPool,
     tail: Tail,
     shutdown: CancellationToken,
@@ -116,13 +120,15 @@ impl Changes {
     async fn run(self) {
         let mut tail = self.0.tail.follow();
         let mut used_at = Instant::now();
+        let mut connection = None;
         loop {
             // What was announced before the look is covered by it.
             tail.borrow_and_update();
-            let complete = self.look().await;
+            let complete = timeout(LOOK_LIMIT, self.look(&mut connection)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
             if let Err(error) = &complete {
                 tracing::debug!(%error, "cannot see which tenants have changed, answers are read anew");
                 self.write(|known| known.from = None);
+                connection = None;
             }
             sleep(PAUSE).await;
             if complete.is_ok_and(|complete| complete) || self.is_unknown() {
@@ -144,16 +150,19 @@ impl Changes {
     }
 
     /// Notes what the log has grown by; false when there is more.
-    async fn look(&self) -> Result<bool, sqlx::Error> {
-        let pool = &self.0.pool;
+    async fn look(&self, connection: &mut Option<PgConnection>) -> Result<bool, sqlx::Error> {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => connection.insert(PgConnection::connect_with(&self.0.pool.connect_options()).await?),
+        };
         let (from, until) = self.write(|known| (known.from, known.until));
         if from.is_none() || self.0.tail.head() - until > BEHIND_MAX {
-            let head: i64 = sqlx::query_scalar(LOG_HEAD).fetch_one(pool).await?;
+            let head: i64 = sqlx::query_scalar(LOG_HEAD).fetch_one(connection).await?;
             self.write(|known| known.begin(head));
             return Ok(true);
         }
         let end = until + WINDOW_SIZE;
-        let changed: Vec<(Uuid, i64)> = sqlx::query_as(CHANGED).bind(until).bind(end).fetch_all(pool).await?;
+        let changed: Vec<(Uuid, i64)> = sqlx::query_as(CHANGED).bind(until).bind(end).fetch_all(connection).await?;
         self.write(|known| {
             known.note(&changed);
             Ok(known.until < end)

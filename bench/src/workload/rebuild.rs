@@ -3,13 +3,15 @@
 //! The limit is a client that reads the same columns by one binary COPY in order and throws them away. The peer is cqrs-es's `GenericQuery` with
 //! postgres-es's `PostgresViewRepository`, given the same events one after the other for the length of the window: a whole rebuild
 //! of that kind takes too long to wait for.
+//!
+//! `reading` is a reader of the live table who asks for one row after the other at a fixed pace, alone and during a rebuild with its switch.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cqrs_es::{EventEnvelope, Query as _, persist::GenericQuery};
@@ -18,17 +20,25 @@ use hub_event_store::{log::Log, upcast::Upcasters};
 use hub_projections::{keyed::KeyedProjection, model::ReadModel as _, projection::Projection, rebuild::rebuild};
 use postgres_es::PostgresViewRepository;
 use sqlx::{Executor as _, PgPool, postgres::PgPoolCopyExt as _};
+use uuid::Uuid;
 
 use super::{REBUILT, Run, Size, Workload, append::POSTGRES_ES, shared};
 use crate::{
     account::{Account, AccountRow, Accounts},
-    measure::{Sample, Window},
+    measure::{Sample, Window, micros},
     report::Report,
 };
 
 /// Every column that a reader of the log gets.
 const COPY: &str = "COPY (SELECT position, tenant_position, event_id, tenant_id, aggregate_type, aggregate_id, sequence, event_type, \
                     event_version, occurred_at, payload, metadata, leaf_hash FROM events ORDER BY position) TO STDOUT (FORMAT binary)";
+
+/// Rows that are read, and how.
+const KEYS: &str = "SELECT tenant_id, id FROM bench_accounts LIMIT 1000";
+const READ: &str = "SELECT to_jsonb(r) FROM bench_accounts r WHERE tenant_id = $1 AND id = $2";
+
+/// Between two reads.
+const READ_PAUSE: Duration = Duration::from_millis(5);
 
 /// More rounds than this say nothing new.
 const ROUND_COUNT_MAX: u32 = 3;
@@ -68,10 +78,44 @@ impl Workload for Rebuild {
             let built = rebuild(&pool, &Upcasters::default(), &projections, Accounts::NAME, &|_, _| {}).await?;
             report.add("rebuild", 1, "hub", Sample::rate(u64::try_from(built.position)?, started.elapsed()));
             report.add("rebuild", 1, "postgres-es", generic_query(run, &pool, run.window).await?);
+            let readers = run.servers.pool(&size(run).database(), 1).await?;
+            let keys: Vec<(Uuid, Uuid)> = sqlx::query_as(KEYS).fetch_all(&readers).await?;
+            let ((), alone) = read_during(&readers, &keys, tokio::time::sleep(run.window.length)).await?;
+            report.add("reading", 1, "alone", alone);
+            let rebuilding = rebuild(&pool, &Upcasters::default(), &projections, Accounts::NAME, &|_, _| {});
+            let (built, disturbed) = read_during(&readers, &keys, rebuilding).await?;
+            built?;
+            report.add("reading", 1, "during-rebuild", disturbed);
+            readers.close().await;
             pool.close().await;
             Ok(())
         })
     }
+}
+
+/// Reads at a fixed pace until `work` is done.
+async fn read_during<T>(
+    pool: &PgPool,
+    keys: &[(Uuid, Uuid)],
+    work: impl Future<Output = T>,
+) -> anyhow::Result<(T, Sample)> {
+    let started = Instant::now();
+    let mut latencies_us = Vec::new();
+    let reading = async {
+        for (tenant_id, id) in keys.iter().cycle() {
+            let sent = Instant::now();
+            sqlx::query(READ).bind(tenant_id).bind(id).fetch_one(pool).await?;
+            latencies_us.push(micros(sent.elapsed()));
+            tokio::time::sleep(READ_PAUSE).await;
+        }
+        anyhow::Ok(())
+    };
+    let done = tokio::select! {
+        done = work => done,
+        failed = reading => return Err(failed.err().unwrap_or_else(|| anyhow::anyhow!("the read model is empty"))),
+    };
+    let count = latencies_us.len() as u64;
+    Ok((done, Sample { count, seconds: started.elapsed().as_secs_f64(), latencies_us, conflicts: 0 }))
 }
 
 /// The log that is built from: a million events, or the largest there is in a quick run.
