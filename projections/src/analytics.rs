@@ -3,6 +3,8 @@
 //! Days are days of `occurred_at` in UTC. Tenants by status and tier, and instances by service, status and health, are counted from
 //! the tables of those contexts.
 
+use std::time::Duration;
+
 use chrono::NaiveDate;
 use cqrs_es::Aggregate;
 use hub_domain::{
@@ -45,6 +47,7 @@ impl ReadModel for EventCounts {
     const NAME: &'static str = "event_counts";
     const TABLE: &'static str = "event_counts";
     const KEY: &'static [&'static str] = &["tenant_id", "day", "event_type"];
+    const LINGER: Duration = Duration::from_millis(25);
 
     fn concerns(_event_type: &str) -> bool {
         true

@@ -33,8 +33,8 @@ pub trait ReadModel: Send + Sync + 'static {
     /// Whether no event has to do with a row that an earlier event made; then rows are written without being read, and need not be kept
     /// in memory.
     const APPENDS_ONLY: bool = false;
-    /// After an event the live table waits so long for more, to write many rows at once; for tables that are dear to write and that
-    /// nobody looks at in the next moment.
+    /// After an event the live table waits so long for more, to write many at once; for tables that are dear to write, or written at every
+    /// event, and that nobody looks at in the next moment.
     const LINGER: Duration = Duration::ZERO;
 
     /// Whether events of this type change any row; all others are passed over.

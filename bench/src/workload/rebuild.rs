@@ -75,14 +75,15 @@ impl Workload for Rebuild {
             report.add("rebuild", 1, "copy-limit", copy(&pool).await?);
             let projections: Vec<Arc<dyn Projection>> = vec![Arc::new(KeyedProjection::<Accounts>::new())];
             let started = Instant::now();
-            let built = rebuild(&pool, &Upcasters::default(), &projections, Accounts::NAME, &|_, _| {}).await?;
+            let upcasters = Upcasters::default();
+            let built = rebuild(&pool, &upcasters, &projections, Accounts::NAME, &|_, _| {}).await?;
             report.add("rebuild", 1, "hub", Sample::rate(u64::try_from(built.position)?, started.elapsed()));
             report.add("rebuild", 1, "postgres-es", generic_query(run, &pool, run.window).await?);
             let readers = run.servers.pool(&size(run).database(), 1).await?;
             let keys: Vec<(Uuid, Uuid)> = sqlx::query_as(KEYS).fetch_all(&readers).await?;
             let ((), alone) = read_during(&readers, &keys, tokio::time::sleep(run.window.length)).await?;
             report.add("reading", 1, "alone", alone);
-            let rebuilding = rebuild(&pool, &Upcasters::default(), &projections, Accounts::NAME, &|_, _| {});
+            let rebuilding = async { rebuild(&pool, &upcasters, &projections, Accounts::NAME, &|_, _| {}).await };
             let (built, disturbed) = read_during(&readers, &keys, rebuilding).await?;
             built?;
             report.add("reading", 1, "during-rebuild", disturbed);
