@@ -124,7 +124,8 @@ impl Changes {
         loop {
             // What was announced before the look is covered by it.
             tail.borrow_and_update();
-            let complete = timeout(LOOK_LIMIT, self.look(&mut connection)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+            let complete =
+                timeout(LOOK_LIMIT, self.look(&mut connection)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
             if let Err(error) = &complete {
                 tracing::debug!(%error, "cannot see which tenants have changed, answers are read anew");
                 self.write(|known| known.from = None);
