@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{api, clock::Clock, config::Role, gauges, key, key::SecretKey, pool, telemetry};
 
+/// The program begins without NATS when it is not there after so long.
+const NATS_GRACE: Duration = Duration::from_millis(500);
+
 /// How long requests that are under way may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -155,12 +158,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
 
 /// Connects to NATS, now or when it is there: the log does not wait for it.
 async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
-    async_nats::ConnectOptions::new()
-        .name("hub")
-        .retry_on_initial_connect()
-        .connect(url)
-        .await
-        .context("the NATS URL cannot be used")
+    let options = async_nats::ConnectOptions::new().name("hub").retry_on_initial_connect();
+    let client = options.connect(url).await.context("the NATS URL cannot be used")?;
+    // A server that is there is connected to in a moment, and then nobody has to begin without it.
+    drop(tokio::time::timeout(NATS_GRACE, client.flush()).await);
+    Ok(client)
 }
 
 /// The key of paging cursors.

@@ -70,7 +70,7 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     let log = &report.log;
     writeln!(
         text,
-        "log            {} events of {} streams of {} tenants, head {}: {}",
+        "log               {} events of {} streams of {} tenants, head {}: {}",
         log.event_count,
         log.stream_count,
         log.tenant_count,
@@ -85,7 +85,7 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     }
     for model in &report.read_models {
         let wrong = model.differences.len() + model.parked_count + usize::from(model.trouble.is_some());
-        writeln!(text, "{:<14} at position {} of {}: {}", model.name, model.position, model.head, verdict(wrong))?;
+        writeln!(text, "{:<17} at position {} of {}: {}", model.name, model.position, model.head, verdict(wrong))?;
         if let Some(trouble) = &model.trouble {
             writeln!(text, "  {trouble}")?;
         }
