@@ -4,6 +4,7 @@
 //! decided upon something that is then not accepted is decided again; no caller hears of it.
 
 mod cache;
+mod effects;
 mod lane;
 mod ticket;
 
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    append::{Accepted, Append, AppendError, Claim, CounterChange, Direction, Guard, Rejection},
+    append::{Accepted, Append, AppendError, Guard, Rejection},
     event::{Metadata, Recorded, StreamId, encode},
     log::{PAGE_SIZE, fetch},
     quiet::Resting,
@@ -26,9 +27,12 @@ use crate::{
 
 use self::{
     cache::States,
+    effects::counter_changes,
     lane::{Key, Lane, Lanes, Line, Reached},
     ticket::OnItsWay,
 };
+
+pub use self::effects::{Effects, EffectsOf};
 
 /// A command that keeps losing races is told so after this many attempts.
 const ATTEMPT_COUNT_MAX: u32 = 50;
@@ -52,18 +56,6 @@ pub struct Loaded<A> {
     /// The stream's sequence, 0 when it does not exist.
     pub sequence: i64,
 }
-
-/// What an event takes, gives back and counts, in the store's own words.
-#[derive(Debug, Clone, Default)]
-pub struct Effects {
-    /// Names taken and given back: realm, scope, key.
-    pub claims: Vec<Claim>,
-    /// Counters of the stream's tenant: name and delta.
-    pub counters: Vec<(&'static str, i64)>,
-}
-
-/// Tells an event's effects from the state before it, in the tenant given.
-pub type EffectsOf<A> = fn(Uuid, &A, &<A as Aggregate>::Event) -> Effects;
 
 /// Everything about a command but what it says.
 #[derive(Debug, Clone)]
@@ -468,43 +460,6 @@ fn nothing<A: Default>() -> Loaded<A> {
 
 fn corrupt<E: std::error::Error + 'static>(error: impl fmt::Display) -> ExecuteError<E> {
     ExecuteError::Corrupt(error.to_string())
-}
-
-/// One change per counter: the sum of what the events count, with the conditions that the command was prepared under.
-fn counter_changes(
-    tenant_id: Uuid,
-    deltas: &[(&'static str, i64)],
-    maxima: &[(&'static str, i64)],
-    expected: &[(&'static str, i64)],
-) -> Vec<CounterChange> {
-    let mut changes: Vec<CounterChange> = Vec::new();
-    let names = deltas.iter().chain(expected).map(|(name, _)| *name);
-    for name in names {
-        if changes.iter().any(|change| change.name == name) {
-            continue;
-        }
-        let value_in = |list: &[(&'static str, i64)]| list.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
-        changes.push(CounterChange {
-            tenant_id,
-            name,
-            delta: deltas.iter().filter(|(n, _)| *n == name).map(|(_, delta)| delta).sum(),
-            maximum: value_in(maxima),
-            expected: value_in(expected),
-        });
-    }
-    changes
-}
-
-impl Effects {
-    /// Adds a name taken.
-    pub fn take(&mut self, realm_id: Uuid, scope: &'static str, key: String) {
-        self.claims.push(Claim { realm_id, scope, key, direction: Direction::Take });
-    }
-
-    /// Adds a name given back.
-    pub fn release(&mut self, realm_id: Uuid, scope: &'static str, key: String) {
-        self.claims.push(Claim { realm_id, scope, key, direction: Direction::Release });
-    }
 }
 
 impl<A: Aggregate> fmt::Debug for Repository<A> {

@@ -1,0 +1,55 @@
+//! What events take, give back and count beyond their own stream.
+
+use cqrs_es::Aggregate;
+use uuid::Uuid;
+
+use crate::append::{Claim, CounterChange, Direction};
+
+/// What an event takes, gives back and counts, in the store's own words.
+#[derive(Debug, Clone, Default)]
+pub struct Effects {
+    /// Names taken and given back: realm, scope, key.
+    pub claims: Vec<Claim>,
+    /// Counters of the stream's tenant: name and delta.
+    pub counters: Vec<(&'static str, i64)>,
+}
+
+/// Tells an event's effects from the state before it, in the tenant given.
+pub type EffectsOf<A> = fn(Uuid, &A, &<A as Aggregate>::Event) -> Effects;
+
+impl Effects {
+    /// Adds a name taken.
+    pub fn take(&mut self, realm_id: Uuid, scope: &'static str, key: String) {
+        self.claims.push(Claim { realm_id, scope, key, direction: Direction::Take });
+    }
+
+    /// Adds a name given back.
+    pub fn release(&mut self, realm_id: Uuid, scope: &'static str, key: String) {
+        self.claims.push(Claim { realm_id, scope, key, direction: Direction::Release });
+    }
+}
+
+/// One change per counter: the sum of what the events count, with the conditions that the command was prepared under.
+pub(super) fn counter_changes(
+    tenant_id: Uuid,
+    deltas: &[(&'static str, i64)],
+    maxima: &[(&'static str, i64)],
+    expected: &[(&'static str, i64)],
+) -> Vec<CounterChange> {
+    let mut changes: Vec<CounterChange> = Vec::new();
+    let names = deltas.iter().chain(expected).map(|(name, _)| *name);
+    for name in names {
+        if changes.iter().any(|change| change.name == name) {
+            continue;
+        }
+        let value_in = |list: &[(&'static str, i64)]| list.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        changes.push(CounterChange {
+            tenant_id,
+            name,
+            delta: deltas.iter().filter(|(n, _)| *n == name).map(|(_, delta)| delta).sum(),
+            maximum: value_in(maxima),
+            expected: value_in(expected),
+        });
+    }
+    changes
+}
