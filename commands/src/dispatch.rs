@@ -241,6 +241,7 @@ impl Dispatch {
             events: Vec::new(),
             claims: Vec::new(),
             counters: Vec::new(),
+            facts: Vec::new(),
             guards: Vec::new(),
             outcome: Some(Outcome::Refused(refused.clone()).to_json()),
         };

@@ -16,7 +16,7 @@ pub trait Decide: Aggregate<Services = (), Error: Refusal> {
     /// The aggregate's own refusal; state and command are all it depends on.
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
-    /// What `event` takes or gives back beside its stream; `self` is the state before the event.
+    /// What `event` takes, gives back or shows beside its stream; `self` is the state before the event.
     fn effects(&self, event: &Self::Event) -> Vec<Effect> {
         let _ = event;
         Vec::new()

@@ -1,6 +1,8 @@
-//! What an event takes or gives back beside its stream: unique names and counted places.
+//! What an event takes, gives back or shows beside its stream: unique names, counted places, and facts that decisions read.
 //!
 //! The store checks effects in the same transaction that appends the event, so they hold at the same instant for everybody.
+
+use crate::fact::Fact;
 
 /// Who shares one set of unique names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub enum Reach {
     Tenant,
 }
 
-/// One thing that an event takes or gives back.
+/// One thing that an event takes, gives back or shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// The stream takes a name; refused when another stream holds it.
@@ -20,4 +22,8 @@ pub enum Effect {
     Release { reach: Reach, scope: &'static str, key: String },
     /// A counter of the tenant moves; whoever sends the command may set a maximum for it.
     Count { counter: &'static str, delta: i64 },
+    /// A fact of the stream holds from now on, in place of the one that had the name.
+    Show { part: String, fact: Fact },
+    /// The fact of this name holds no longer.
+    Hide { part: String },
 }

@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod effect;
+pub mod fact;
 pub mod id;
 pub mod money;
 pub mod refusal;

@@ -8,7 +8,7 @@ use crate::event::{Metadata, NewEvent, StreamId};
 /// The one SQL function that appends; see the migration for its contract.
 pub(crate) const APPEND: &str = "SELECT verdict, position, sequence, event_count, tenant_id, aggregate_id, detail, outcome \
      FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, \
-     $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)";
+     $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44)";
 
 /// The first outcome of a command.
 pub(crate) const OUTCOME: &str = "SELECT fingerprint, tenant_id, aggregate_type, aggregate_id, sequence, position, event_count, outcome::text AS outcome \
@@ -37,6 +37,8 @@ pub struct Append {
     pub claims: Vec<Claim>,
     /// Counters moved, limited or expected.
     pub counters: Vec<CounterChange>,
+    /// Facts of the stream that begin or end to hold; of several with one name the last one counts.
+    pub facts: Vec<FactChange>,
     /// Other streams that must not have moved since they were read.
     pub guards: Vec<Guard>,
     /// What the same command is to be told when it comes again.
@@ -76,6 +78,15 @@ pub struct CounterChange {
     pub maximum: Option<i64>,
     /// The value must be this before.
     pub expected: Option<i64>,
+}
+
+/// A row that is set or removed in the transaction of the append, for those who must not be behind the log.
+#[derive(Debug, Clone)]
+pub struct FactChange {
+    /// The name of the fact within its stream.
+    pub part: String,
+    /// What holds from now on; nothing when `None`.
+    pub fact: Option<Box<RawValue>>,
 }
 
 /// A stream that was read and must still be where it was.

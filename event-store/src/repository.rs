@@ -416,6 +416,7 @@ where
             events: Vec::with_capacity(events.len()),
             claims: Vec::new(),
             counters: Vec::new(),
+            facts: Vec::new(),
             guards: prepared.guards,
             outcome: prepared.outcome,
         };
@@ -425,6 +426,7 @@ where
         for event in events {
             let effects = (self.shared.effects)(tenant_id, &reached.state, &event);
             append.claims.extend(effects.claims);
+            append.facts.extend(effects.facts);
             deltas.extend(effects.counters);
             append.events.push(encode(A::TYPE, Uuid::now_v7(), &event).map_err(corrupt)?);
             reached.state.apply(event);

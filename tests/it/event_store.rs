@@ -58,6 +58,7 @@ fn append(stream: StreamId, expected: i64, events: usize) -> Append {
         events: std::iter::repeat_with(event).take(events).collect(),
         claims: Vec::new(),
         counters: Vec::new(),
+        facts: Vec::new(),
         guards: Vec::new(),
         outcome: None,
     }

@@ -44,6 +44,7 @@ fn append() -> Append {
         events: vec![NewEvent { event_id: id, event_type: "tenant.tested".to_owned(), event_version: 1, payload }],
         claims: Vec::new(),
         counters: Vec::new(),
+        facts: Vec::new(),
         guards: Vec::new(),
         outcome: None,
     }

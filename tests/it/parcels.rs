@@ -162,6 +162,7 @@ impl Depot {
             events: events.collect(),
             claims: Vec::new(),
             counters: Vec::new(),
+            facts: Vec::new(),
             guards: Vec::new(),
             outcome: None,
         };

@@ -156,6 +156,7 @@ impl Api {
             events: events.collect(),
             claims: Vec::new(),
             counters: Vec::new(),
+            facts: Vec::new(),
             guards: Vec::new(),
             outcome: None,
         };

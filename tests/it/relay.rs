@@ -181,6 +181,7 @@ impl Office {
                 events: ["written", "sent", "read_aloud"].map(event).into(),
                 claims: Vec::new(),
                 counters: Vec::new(),
+                facts: Vec::new(),
                 guards: Vec::new(),
                 outcome: None,
             })

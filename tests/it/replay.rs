@@ -55,6 +55,7 @@ fn letter(tenant: u128, aggregate: u128, turn: i64) -> Append {
         }],
         claims: Vec::new(),
         counters: Vec::new(),
+        facts: Vec::new(),
         guards: Vec::new(),
         outcome: None,
     }

@@ -541,6 +541,7 @@ async fn one_that_cannot_be_read_is_put_off_and_the_others_go_on() {
         }],
         claims: Vec::new(),
         counters: Vec::new(),
+        facts: Vec::new(),
         guards: Vec::new(),
         outcome: None,
     };

@@ -1,17 +1,20 @@
-//! What events take, give back and count beyond their own stream.
+//! What events take, give back, count and show beyond their own stream.
 
 use cqrs_es::Aggregate;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::append::{Claim, CounterChange, Direction};
+use crate::append::{Claim, CounterChange, Direction, FactChange};
 
-/// What an event takes, gives back and counts, in the store's own words.
+/// What an event takes, gives back, counts and shows, in the store's own words.
 #[derive(Debug, Clone, Default)]
 pub struct Effects {
     /// Names taken and given back: realm, scope, key.
     pub claims: Vec<Claim>,
     /// Counters of the stream's tenant: name and delta.
     pub counters: Vec<(&'static str, i64)>,
+    /// Facts that begin or end to hold.
+    pub facts: Vec<FactChange>,
 }
 
 /// Tells an event's effects from the state before it, in the tenant given.
@@ -26,6 +29,16 @@ impl Effects {
     /// Adds a name given back.
     pub fn release(&mut self, realm_id: Uuid, scope: &'static str, key: String) {
         self.claims.push(Claim { realm_id, scope, key, direction: Direction::Release });
+    }
+
+    /// Adds a fact that holds from now on.
+    pub fn show(&mut self, part: String, fact: Box<RawValue>) {
+        self.facts.push(FactChange { part, fact: Some(fact) });
+    }
+
+    /// Adds a fact that holds no longer.
+    pub fn hide(&mut self, part: String) {
+        self.facts.push(FactChange { part, fact: None });
     }
 }
 

@@ -88,6 +88,9 @@ pub(super) struct Columns<'a> {
     counter_delta: Vec<i64>,
     counter_maximum: Vec<Option<i64>>,
     counter_expected: Vec<Option<i64>>,
+    fact_command: Vec<i32>,
+    fact_part: Vec<&'a str>,
+    fact: Vec<Option<&'a str>>,
     guard_command: Vec<i32>,
     guard_tenant: Vec<Uuid>,
     guard_type: Vec<&'a str>,
@@ -140,6 +143,11 @@ impl<'a> Columns<'a> {
             self.counter_delta.push(counter.delta);
             self.counter_maximum.push(counter.maximum);
             self.counter_expected.push(counter.expected);
+        }
+        for change in &append.facts {
+            self.fact_command.push(place);
+            self.fact_part.push(&change.part);
+            self.fact.push(change.fact.as_deref().map(RawValue::get));
         }
         for guard in &append.guards {
             self.guard_command.push(place);
@@ -213,6 +221,9 @@ impl<'a> Columns<'a> {
             .bind(&self.guard_type)
             .bind(&self.guard_aggregate)
             .bind(&self.guard_sequence)
+            .bind(&self.fact_command)
+            .bind(&self.fact_part)
+            .bind(&self.fact)
     }
 }
 

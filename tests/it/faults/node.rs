@@ -168,6 +168,7 @@ fn slips(stream: StreamId, mark: Uuid, expected_sequence: i64, count: i64, finge
         events: (1..=count).map(slip).collect(),
         claims: Vec::new(),
         counters: Vec::new(),
+        facts: Vec::new(),
         guards: Vec::new(),
         outcome: None,
     }

@@ -142,6 +142,7 @@ async fn commands_and_imports_append_to_one_log() {
             }],
             claims: Vec::new(),
             counters: Vec::new(),
+            facts: Vec::new(),
             guards: Vec::new(),
             outcome: None,
         }

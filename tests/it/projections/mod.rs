@@ -190,6 +190,7 @@ impl Hub {
             events: events.collect(),
             claims: Vec::new(),
             counters: Vec::new(),
+            facts: Vec::new(),
             guards: Vec::new(),
             outcome: None,
         };

@@ -38,6 +38,7 @@ async fn append(store: &EventStore, sequence: i64, tag: &str, payload: &Value) {
         }],
         claims: Vec::new(),
         counters: Vec::new(),
+        facts: Vec::new(),
         guards: Vec::new(),
         outcome: None,
     };

@@ -40,6 +40,7 @@ fn append(id: u128, expected: Option<i64>, events: usize) -> Append {
         events: std::iter::repeat_with(event).take(events).collect(),
         claims: Vec::new(),
         counters: Vec::new(),
+        facts: Vec::new(),
         guards: Vec::new(),
         outcome: None,
     }
