@@ -58,6 +58,7 @@ fn refusal(code: &Code) -> (RefusalKind, &'static str) {
         Kind::NotFound => RefusalKind::NotFound,
         Kind::Conflict => RefusalKind::Conflict,
         Kind::Invalid => RefusalKind::Invalid,
+        Kind::Forbidden => RefusalKind::Forbidden,
         Kind::LimitReached => RefusalKind::LimitExceeded,
     };
     (kind, code.code)

@@ -5,18 +5,17 @@ use hub_domain::{
     effect::{Effect, Reach},
     id::PLATFORM_TENANT,
 };
-use hub_event_store::repository::Effects;
-use uuid::Uuid;
+use hub_event_store::{event::StreamId, repository::Effects};
 
-/// What `event` takes, gives back, counts and shows in `tenant_id`; `state` is the one before the event.
+/// What `event` of `stream` takes, gives back, counts and shows; `state` is the one before the event.
 #[must_use]
-pub fn effects_of<A: Decide>(tenant_id: Uuid, state: &A, event: &A::Event) -> Effects {
+pub fn effects_of<A: Decide>(stream: &StreamId, state: &A, event: &A::Event) -> Effects {
     let realm_of = |reach| match reach {
         Reach::Platform => PLATFORM_TENANT.0,
-        Reach::Tenant => tenant_id,
+        Reach::Tenant => stream.tenant_id,
     };
     let mut effects = Effects::default();
-    for effect in state.effects(event) {
+    for effect in state.effects(stream.aggregate_id, event) {
         match effect {
             Effect::Take { reach, scope, key } => effects.take(realm_of(reach), scope, key),
             Effect::Release { reach, scope, key } => effects.release(realm_of(reach), scope, key),

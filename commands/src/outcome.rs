@@ -29,6 +29,7 @@ enum KeptKind {
     NotFound,
     Conflict,
     Invalid,
+    Forbidden,
     LimitReached,
 }
 
@@ -38,6 +39,7 @@ impl Refused {
             Kind::NotFound => KeptKind::NotFound,
             Kind::Conflict => KeptKind::Conflict,
             Kind::Invalid => KeptKind::Invalid,
+            Kind::Forbidden => KeptKind::Forbidden,
             Kind::LimitReached => KeptKind::LimitReached,
         };
         Self { kind, code: code.to_owned(), detail }
@@ -56,6 +58,7 @@ impl Refused {
             KeptKind::NotFound => RefusalKind::NotFound,
             KeptKind::Conflict => RefusalKind::Conflict,
             KeptKind::Invalid => RefusalKind::Invalid,
+            KeptKind::Forbidden => RefusalKind::Forbidden,
             KeptKind::LimitReached => RefusalKind::LimitExceeded,
         };
         Problem::refusal(kind, self.code, self.detail, Value::Null)

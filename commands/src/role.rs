@@ -316,7 +316,8 @@ async fn unassign(
         Unassign { assignment_id: None, principal: Some(principal) } => Unassignment::Principal(principal),
         Unassign { .. } => return Err(Problem::invalid_body("", "expected either assignment_id or principal")),
     };
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Unassign { which }).await
+    order(&commands, &caller, path, headers, body.fingerprint, Command::Unassign { which, now: commands.store.now() })
+        .await
 }
 
 async fn clone(

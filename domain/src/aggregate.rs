@@ -1,6 +1,7 @@
 //! What every aggregate of the platform is, on top of cqrs-es's `Aggregate`: one pure decision.
 
 use cqrs_es::{Aggregate, event_sink::EventSink};
+use uuid::Uuid;
 
 use crate::{effect::Effect, refusal::Refusal};
 
@@ -16,9 +17,9 @@ pub trait Decide: Aggregate<Services = (), Error: Refusal> {
     /// The aggregate's own refusal; state and command are all it depends on.
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
-    /// What `event` takes, gives back or shows beside its stream; `self` is the state before the event.
-    fn effects(&self, event: &Self::Event) -> Vec<Effect> {
-        let _ = event;
+    /// What `event` takes, gives back or shows beside its stream; `id` is the aggregate's, `self` its state before the event.
+    fn effects(&self, id: Uuid, event: &Self::Event) -> Vec<Effect> {
+        let _ = (id, event);
         Vec::new()
     }
 }

@@ -19,6 +19,11 @@ pub struct SubscriptionId(pub Uuid);
 #[serde(transparent)]
 pub struct RoleId(pub Uuid);
 
+/// Identifies a template of roles; UUIDv7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct RoleTemplateId(pub Uuid);
+
 /// Identifies one operation on a service instance, from its request to its report; UUIDv7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -11,6 +11,7 @@ pub mod money;
 pub mod refusal;
 pub mod text;
 
+pub mod access_request;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;

@@ -9,6 +9,8 @@ pub enum Kind {
     Conflict,
     /// The command could never be right, whatever the state.
     Invalid,
+    /// The thing exists and its state allows the command, but not by whoever sends it.
+    Forbidden,
     /// A limit or quota is used up.
     LimitReached,
 }

@@ -424,7 +424,7 @@ where
         let mut reached = loaded.clone();
         let mut deltas: Vec<(&'static str, i64)> = Vec::new();
         for event in events {
-            let effects = (self.shared.effects)(tenant_id, &reached.state, &event);
+            let effects = (self.shared.effects)(&append.stream, &reached.state, &event);
             append.claims.extend(effects.claims);
             append.facts.extend(effects.facts);
             deltas.extend(effects.counters);

@@ -76,6 +76,7 @@ fn business_page(context: &str, code: &Code) -> String {
         Kind::Invalid => {
             (RefusalKind::Invalid, "Nothing was done. The same command is never accepted; correct its values.")
         }
+        Kind::Forbidden => (RefusalKind::Forbidden, "Nothing was done. Somebody else has to send the command."),
         Kind::LimitReached => (
             RefusalKind::LimitExceeded,
             "Nothing was done. Make room or raise the limit, then send the command again with a new `Idempotency-Key`.",

@@ -119,6 +119,10 @@ impl RoleRow {
             Event::Created { .. } | Event::Cloned { .. } => return Err(FoldError::row_exists(event)),
             Event::PermissionGranted { permission } => self.permissions.push(permission),
             Event::PermissionRevoked { permission } => self.permissions.retain(|held| held.id != permission.id),
+            Event::TemplateApplied { permissions, replaced, .. } => {
+                self.permissions.retain(|held| !replaced.contains(&held.id));
+                self.permissions.extend(permissions);
+            }
             Event::ParentAdded { parent } => self.parents.push(parent),
             Event::ParentRemoved { parent } => self.parents.retain(|held| *held != parent),
             Event::Assigned { assignment_id, principal, from, until } => {

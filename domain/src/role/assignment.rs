@@ -1,6 +1,10 @@
 //! Who holds a role, and from when until when.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -83,6 +87,11 @@ impl Assignment {
         self.until.is_some_and(|until| until <= now)
     }
 
+    /// Whether it has begun and has no end.
+    fn lasting(&self, now: DateTime<Utc>) -> bool {
+        self.until.is_none() && self.from <= now
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
         let begins_in = |one: &Self, other: &Self| other.until.is_none_or(|until| one.from < until);
         begins_in(self, other) && begins_in(other, self)
@@ -158,6 +167,20 @@ impl Assignments {
                 if events.is_empty() { Err(Error::NotAssigned(principal)) } else { Ok(events) }
             }
         }
+    }
+
+    /// Whether the assignments that these events take away hold the last one that has begun and has no end.
+    pub(super) fn lose_the_last_lasting(&self, events: &[Event], now: DateTime<Utc>) -> bool {
+        let taken: BTreeSet<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Unassigned { assignment_id, .. } => Some(*assignment_id),
+                _ => None,
+            })
+            .collect();
+        let (gone, left): (Vec<_>, Vec<_>) =
+            self.0.iter().filter(|(_, held)| held.lasting(now)).partition(|(id, _)| taken.contains(*id));
+        !gone.is_empty() && left.is_empty()
     }
 
     pub(super) fn end(&self, id: AssignmentId, now: DateTime<Utc>) -> Result<Vec<Event>, Error> {

@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use uuid::Uuid;
 
 use crate::{
     aggregate::Decide,
     effect::{Effect, Reach},
+    fact::{Fact, GRANTS, GrantFact, GrantSource, Home, part},
     id::RoleId,
     text::Key,
 };
 
 use super::{
-    Command, Custom, Error, Event, Hierarchy, PARENT_COUNT_MAX, PERMISSION_COUNT_MAX, Permission, PermissionId, Role,
-    System, SystemRole,
+    AssignmentId, Assignments, Command, Custom, Error, Event, Hierarchy, PARENT_COUNT_MAX, PERMISSION_COUNT_MAX,
+    Permission, PermissionId, Role, System, SystemRole, Unassignment,
 };
 
 /// The scope in which keys are unique within their tenant.
@@ -24,7 +27,14 @@ pub const ROLES: &str = "roles";
 /// [`Command::AddParent`] or [`Command::Archive`] expects the value that belongs to the hierarchy the command carries.
 pub const HIERARCHY: &str = "role_hierarchy";
 
+/// The fact of a live role.
+pub const ROLE: &str = "role";
+/// The kind of the fact of an assignment; see [`part`].
+pub const GRANT: &str = "grant";
+
 impl Decide for Role {
+    const STATE_VERSION: i32 = 2;
+
     fn decide(&self, command: Command) -> Result<Vec<Event>, Error> {
         match (self, command) {
             (Self::Absent, Command::Create { key, name, description }) => {
@@ -37,21 +47,39 @@ impl Decide for Role {
                 let permissions = distinct(permissions)?;
                 Ok(vec![Event::Cloned { source, key, name, description, permissions }])
             }
+            (
+                Self::Absent,
+                Command::CreateFromTemplate { key, name, description, template_id, version, permissions },
+            ) => {
+                let key = unreserved(key)?;
+                let permissions = distinct(permissions)?;
+                Ok(vec![
+                    Event::Created { key, name, description, system: false, permissions: vec![] },
+                    Event::TemplateApplied { template_id, version, permissions, replaced: BTreeSet::new() },
+                ])
+            }
             (Self::Absent, _) => Err(Error::NotFound),
             (Self::Archived, _) => Err(Error::Archived),
             (Self::System(role), Command::CreateSystem { system }) if role.key == system.key() => Ok(vec![]),
             (
                 Self::System(_) | Self::Custom(_),
-                Command::Create { .. } | Command::CreateSystem { .. } | Command::CreateClone { .. },
+                Command::Create { .. }
+                | Command::CreateSystem { .. }
+                | Command::CreateClone { .. }
+                | Command::CreateFromTemplate { .. },
             ) => Err(Error::AlreadyExists),
             (
                 Self::System(_),
-                Command::GrantPermission { .. }
+                Command::ApplyTemplate { .. }
+                | Command::GrantPermission { .. }
                 | Command::RevokePermission { .. }
                 | Command::AddParent { .. }
                 | Command::RemoveParent { .. }
                 | Command::Archive { .. },
             ) => Err(Error::SystemImmutable),
+            (Self::Custom(role), Command::ApplyTemplate { template_id, version, permissions }) => {
+                role.renew(template_id, version, permissions)
+            }
             (Self::Custom(role), Command::GrantPermission { permission }) => role.grant(permission),
             (Self::Custom(role), Command::RevokePermission { permission_id }) => role.revoke(permission_id),
             (Self::Custom(role), Command::AddParent { role_id, parent, hierarchy }) => {
@@ -63,10 +91,8 @@ impl Decide for Role {
                 Self::System(System { assignments, .. }) | Self::Custom(Custom { assignments, .. }),
                 Command::Assign { assignment_id, principal, from, until, now },
             ) => assignments.assign(assignment_id, principal, from, until, now),
-            (
-                Self::System(System { assignments, .. }) | Self::Custom(Custom { assignments, .. }),
-                Command::Unassign { which },
-            ) => assignments.unassign(which),
+            (Self::System(role), Command::Unassign { which, now }) => role.unassign(which, now),
+            (Self::Custom(role), Command::Unassign { which, .. }) => role.assignments.unassign(which),
             (
                 Self::System(System { assignments, .. }) | Self::Custom(Custom { assignments, .. }),
                 Command::EndAssignment { assignment_id, now },
@@ -74,15 +100,26 @@ impl Decide for Role {
         }
     }
 
-    fn effects(&self, event: &Event) -> Vec<Effect> {
+    fn effects(&self, id: Uuid, event: &Event) -> Vec<Effect> {
+        let mut effects = self.places(event);
+        effects.extend(self.shown(RoleId(id), event));
+        effects
+    }
+}
+
+impl Role {
+    /// Names and counted places.
+    fn places(&self, event: &Event) -> Vec<Effect> {
         match event {
             Event::Created { key, .. } | Event::Cloned { key, .. } => vec![
                 Effect::Take { reach: Reach::Tenant, scope: KEY, key: key.to_string() },
                 Effect::Count { counter: ROLES, delta: 1 },
             ],
-            Event::ParentAdded { .. } | Event::ParentRemoved { .. } => {
-                vec![Effect::Count { counter: HIERARCHY, delta: 1 }]
+            Event::ParentAdded { .. } => {
+                vec![Effect::Count { counter: HIERARCHY, delta: 1 }, Effect::Count { counter: GRANTS, delta: 1 }]
             }
+            Event::ParentRemoved { .. } => vec![Effect::Count { counter: HIERARCHY, delta: 1 }],
+            Event::Assigned { .. } => vec![Effect::Count { counter: GRANTS, delta: 1 }],
             Event::Archived {} => match self {
                 Self::Custom(Custom { key, .. }) => vec![
                     Effect::Release { reach: Reach::Tenant, scope: KEY, key: key.to_string() },
@@ -93,11 +130,54 @@ impl Decide for Role {
             },
             Event::PermissionGranted { .. }
             | Event::PermissionRevoked { .. }
-            | Event::Assigned { .. }
+            | Event::TemplateApplied { .. }
             | Event::Unassigned { .. }
             | Event::AssignmentEnded { .. } => Vec::new(),
         }
     }
+
+    /// What decisions read from now on.
+    fn shown(&self, role_id: RoleId, event: &Event) -> Vec<Effect> {
+        match event {
+            Event::Created { .. }
+            | Event::Cloned { .. }
+            | Event::PermissionGranted { .. }
+            | Event::PermissionRevoked { .. }
+            | Event::ParentAdded { .. }
+            | Event::ParentRemoved { .. }
+            | Event::TemplateApplied { .. } => {
+                let mut after = self.clone();
+                after.apply(event.clone());
+                after
+                    .fact()
+                    .map(|fact| Effect::Show { part: ROLE.to_owned(), fact: Fact::Role(fact) })
+                    .into_iter()
+                    .collect()
+            }
+            Event::Assigned { assignment_id, principal, from, until } => {
+                let fact = Fact::Grant(GrantFact {
+                    principal: principal.clone(),
+                    home: Home::Tenant,
+                    role_id,
+                    from: *from,
+                    until: *until,
+                    source: GrantSource::Assignment,
+                });
+                vec![Effect::Show { part: grant(*assignment_id), fact }]
+            }
+            Event::Unassigned { assignment_id, .. } | Event::AssignmentEnded { assignment_id, .. } => {
+                vec![Effect::Hide { part: grant(*assignment_id) }]
+            }
+            Event::Archived {} => {
+                let grants = self.assignments().into_iter().flat_map(Assignments::iter).map(|(id, _)| grant(id));
+                grants.chain([ROLE.to_owned()]).map(|part| Effect::Hide { part }).collect()
+            }
+        }
+    }
+}
+
+fn grant(id: AssignmentId) -> String {
+    part(GRANT, id.0)
 }
 
 /// A tenant's own role never takes the key of a system role, also before that one exists.
@@ -115,7 +195,7 @@ fn created(system: SystemRole) -> Event {
     }
 }
 
-fn distinct(permissions: Vec<Permission>) -> Result<Vec<Permission>, Error> {
+pub(super) fn distinct(permissions: Vec<Permission>) -> Result<Vec<Permission>, Error> {
     if permissions.len() > PERMISSION_COUNT_MAX {
         return Err(Error::TooManyPermissions);
     }
@@ -123,6 +203,17 @@ fn distinct(permissions: Vec<Permission>) -> Result<Vec<Permission>, Error> {
     match permissions.iter().find(|permission| !seen.insert(permission.id)) {
         Some(twice) => Err(Error::PermissionIdTaken(twice.id)),
         None => Ok(permissions),
+    }
+}
+
+impl System {
+    /// Whoever is the last to own the tenant for good cannot be unassigned, so that somebody is left who may do everything.
+    fn unassign(&self, which: Unassignment, now: DateTime<Utc>) -> Result<Vec<Event>, Error> {
+        let events = self.assignments.unassign(which)?;
+        if self.key == SystemRole::Owner.key() && self.assignments.lose_the_last_lasting(&events, now) {
+            return Err(Error::LastOwner);
+        }
+        Ok(events)
     }
 }
 

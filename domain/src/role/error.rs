@@ -1,7 +1,7 @@
 //! Why a role refuses, and the codes that say so.
 
 use crate::{
-    id::RoleId,
+    id::{RoleId, RoleTemplateId},
     refusal::{Code, Kind, Refusal},
     text::Key,
 };
@@ -59,6 +59,12 @@ pub enum Error {
     AssignmentNotDue(AssignmentId),
     #[error("a role has at most {ASSIGNMENT_COUNT_MAX} assignments")]
     TooManyAssignments,
+    #[error("the tenant's last owner without end cannot be unassigned")]
+    LastOwner,
+    #[error("the role was not made from the template {}", .0.0)]
+    NotFromTemplate(RoleTemplateId),
+    #[error("the role has version {0} of the template already, which is newer")]
+    TemplateVersionOld(u32),
     #[error("the role still has {0} assignments")]
     StillAssigned(usize),
     #[error("{0} roles still inherit from the role")]
@@ -147,6 +153,17 @@ pub const CODES: &[Code] = &[
         meaning: "The role has as many assignments as are allowed.",
     },
     Code {
+        code: "role_last_owner",
+        kind: Kind::Conflict,
+        meaning: "The tenant would be left without an owner whose assignment has begun and has no end.",
+    },
+    Code { code: "role_not_from_template", kind: Kind::Conflict, meaning: "The role was not made from this template." },
+    Code {
+        code: "role_template_version_old",
+        kind: Kind::Conflict,
+        meaning: "The role has a newer version of the template already.",
+    },
+    Code {
         code: "role_still_assigned",
         kind: Kind::Conflict,
         meaning: "The role cannot be archived while somebody holds it or is going to.",
@@ -188,6 +205,9 @@ impl Refusal for Error {
             Self::AssignmentInThePast => "role_assignment_in_the_past",
             Self::AssignmentNotDue(_) => "role_assignment_not_due",
             Self::TooManyAssignments => "role_too_many_assignments",
+            Self::LastOwner => "role_last_owner",
+            Self::NotFromTemplate(_) => "role_not_from_template",
+            Self::TemplateVersionOld(_) => "role_template_version_old",
             Self::StillAssigned(_) => "role_still_assigned",
             Self::HasChildren(_) => "role_has_children",
         }
@@ -214,6 +234,9 @@ impl Refusal for Error {
             | Self::AssignmentUnknown(_)
             | Self::NotAssigned(_)
             | Self::AssignmentNotDue(_)
+            | Self::LastOwner
+            | Self::NotFromTemplate(_)
+            | Self::TemplateVersionOld(_)
             | Self::StillAssigned(_)
             | Self::HasChildren(_) => Kind::Conflict,
         }

@@ -35,7 +35,8 @@ impl Hierarchy {
             | Event::PermissionRevoked { .. }
             | Event::Assigned { .. }
             | Event::Unassigned { .. }
-            | Event::AssignmentEnded { .. } => {}
+            | Event::AssignmentEnded { .. }
+            | Event::TemplateApplied { .. } => {}
         }
     }
 

@@ -11,6 +11,7 @@ pub mod error;
 pub mod hierarchy;
 pub mod permission;
 pub mod system;
+pub mod template;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,8 @@ use strum::{AsRefStr, VariantNames};
 
 use crate::{
     aggregate,
-    id::RoleId,
+    fact::RoleFact,
+    id::{RoleId, RoleTemplateId},
     text::{Key, Name, Remark},
 };
 
@@ -38,6 +40,7 @@ pub use self::{
         parsed_actions,
     },
     system::{SystemRole, system_role_id},
+    template::Applied,
 };
 
 /// At most so many live roles a tenant, system roles included; held by the counter [`decide::ROLES`].
@@ -72,6 +75,13 @@ pub enum Event {
     Unassigned { assignment_id: AssignmentId, principal: Principal },
     /// The assignment's end, `until`, has come.
     AssignmentEnded { assignment_id: AssignmentId, principal: Principal, until: DateTime<Utc> },
+    /// The role has the permissions of this version of the template, in place of those it still had from the version before.
+    TemplateApplied {
+        template_id: RoleTemplateId,
+        version: u32,
+        permissions: Vec<Permission>,
+        replaced: BTreeSet<PermissionId>,
+    },
     /// The end of the role's life.
     Archived {},
 }
@@ -94,6 +104,21 @@ pub enum Command {
         key: Key,
         name: Name,
         description: Remark,
+        permissions: Vec<Permission>,
+    },
+    /// Makes the role with what a template says; the template's state names `version` and `permissions`.
+    CreateFromTemplate {
+        key: Key,
+        name: Name,
+        description: Remark,
+        template_id: RoleTemplateId,
+        version: u32,
+        permissions: Vec<Permission>,
+    },
+    /// Takes over a newer version of the template that the role was made from.
+    ApplyTemplate {
+        template_id: RoleTemplateId,
+        version: u32,
         permissions: Vec<Permission>,
     },
     GrantPermission {
@@ -121,6 +146,7 @@ pub enum Command {
     },
     Unassign {
         which: Unassignment,
+        now: DateTime<Utc>,
     },
     EndAssignment {
         assignment_id: AssignmentId,
@@ -162,6 +188,8 @@ pub struct Custom {
     pub permissions: BTreeMap<PermissionId, Permission>,
     pub parents: BTreeSet<RoleId>,
     pub assignments: Assignments,
+    /// `None` for a role that was not made from a template.
+    pub template: Option<Applied>,
 }
 
 impl Role {
@@ -191,6 +219,23 @@ impl Role {
         self.assignments().map(|assignments| assignments.due_commands(now)).unwrap_or_default()
     }
 
+    /// Whether the role can be held: created and not archived.
+    #[must_use]
+    pub fn live(&self) -> bool {
+        self.assignments().is_some()
+    }
+
+    /// What decisions read of the role; `None` when it is not live.
+    #[must_use]
+    pub fn fact(&self) -> Option<RoleFact> {
+        let (key, system, permissions, parents) = match self {
+            Self::Absent | Self::Archived => return None,
+            Self::System(role) => (&role.key, true, &role.permissions, BTreeSet::new()),
+            Self::Custom(role) => (&role.key, false, &role.permissions, role.parents.clone()),
+        };
+        Some(RoleFact { key: key.clone(), system, permissions: permissions.values().cloned().collect(), parents })
+    }
+
     fn assignments(&self) -> Option<&Assignments> {
         match self {
             Self::Absent | Self::Archived => None,
@@ -207,7 +252,13 @@ impl Role {
 
     fn custom(key: Key, permissions: Vec<Permission>) -> Self {
         let permissions = by_id(permissions);
-        Self::Custom(Custom { key, permissions, parents: BTreeSet::new(), assignments: Assignments::default() })
+        Self::Custom(Custom {
+            key,
+            permissions,
+            parents: BTreeSet::new(),
+            assignments: Assignments::default(),
+            template: None,
+        })
     }
 }
 
@@ -248,7 +299,8 @@ impl Aggregate for Role {
             Event::PermissionGranted { .. }
             | Event::PermissionRevoked { .. }
             | Event::ParentAdded { .. }
-            | Event::ParentRemoved { .. } => match self {
+            | Event::ParentRemoved { .. }
+            | Event::TemplateApplied { .. } => match self {
                 Self::Custom(custom) => custom.apply(event),
                 Self::Absent | Self::System(_) | Self::Archived => {} // No such history is ever written.
             },
@@ -261,7 +313,18 @@ impl Custom {
     fn apply(&mut self, event: Event) {
         match event {
             Event::PermissionGranted { permission } => drop(self.permissions.insert(permission.id, permission)),
-            Event::PermissionRevoked { permission } => drop(self.permissions.remove(&permission.id)),
+            Event::PermissionRevoked { permission } => {
+                self.permissions.remove(&permission.id);
+                if let Some(template) = &mut self.template {
+                    template.permissions.remove(&permission.id);
+                }
+            }
+            Event::TemplateApplied { template_id, version, permissions, replaced } => {
+                self.permissions.retain(|id, _| !replaced.contains(id));
+                let ids = permissions.iter().map(|permission| permission.id).collect();
+                self.permissions.extend(by_id(permissions));
+                self.template = Some(Applied { template_id, version, permissions: ids });
+            }
             Event::ParentAdded { parent } => drop(self.parents.insert(parent)),
             Event::ParentRemoved { parent } => drop(self.parents.remove(&parent)),
             Event::Created { .. }

@@ -52,7 +52,7 @@ pub struct Permission {
 
 impl Permission {
     /// Whether both say the same, whatever their ids are.
-    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         let Self { id: _, resource, actions, effect, condition } = self;
         *resource == other.resource
             && *actions == other.actions

@@ -1,6 +1,7 @@
 mod assignments;
 mod life;
 mod permissions;
+mod templates;
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{
@@ -14,7 +15,11 @@ use super::{
     Actions, AssignmentId, CODES, Command, Error, Event, Hierarchy, KeyPattern, Permission, PermissionEffect,
     PermissionId, Principal, Role, SystemRole, Unassignment,
 };
-use crate::{golden, id::RoleId, refusal::Refusal};
+use crate::{
+    golden,
+    id::{RoleId, RoleTemplateId},
+    refusal::Refusal,
+};
 
 fn given(events: Vec<Event>) -> AggregateTestExecutor<Role> {
     TestFramework::with(()).given(events)
@@ -38,6 +43,15 @@ fn permission_id(n: usize) -> PermissionId {
 
 fn assignment_id(n: usize) -> AssignmentId {
     AssignmentId(Uuid::from_u128(n as u128))
+}
+
+fn template_id(n: usize) -> RoleTemplateId {
+    RoleTemplateId(Uuid::from_u128(n as u128))
+}
+
+fn template_applied(version: u32, permissions: Vec<Permission>, replaced: &[usize]) -> Event {
+    let replaced = replaced.iter().map(|id| permission_id(*id)).collect();
+    Event::TemplateApplied { template_id: template_id(1), version, permissions, replaced }
 }
 
 fn principal(text: &str) -> Principal {
@@ -131,12 +145,21 @@ fn creations() -> Vec<Command> {
         description: "".parse().unwrap(),
         permissions: vec![],
     };
-    vec![create(), Command::CreateSystem { system: SystemRole::Viewer }, clone]
+    let from_template = Command::CreateFromTemplate {
+        key: "support".parse().unwrap(),
+        name: "Support".parse().unwrap(),
+        description: "".parse().unwrap(),
+        template_id: template_id(1),
+        version: 1,
+        permissions: vec![],
+    };
+    vec![create(), Command::CreateSystem { system: SystemRole::Viewer }, clone, from_template]
 }
 
 /// What a system role refuses.
 fn changes() -> Vec<Command> {
     vec![
+        Command::ApplyTemplate { template_id: template_id(1), version: 2, permissions: vec![] },
         Command::GrantPermission { permission: permission(1, "read") },
         Command::RevokePermission { permission_id: permission_id(1) },
         Command::AddParent { role_id: role_id(0), parent: role_id(1), hierarchy: Hierarchy::default() },
@@ -148,8 +171,8 @@ fn changes() -> Vec<Command> {
 fn commands_about_principals() -> Vec<Command> {
     vec![
         assign(None, None, 1),
-        Command::Unassign { which: Unassignment::Assignment(assignment_id(1)) },
-        Command::Unassign { which: Unassignment::Principal(principal("user:ada")) },
+        Command::Unassign { which: Unassignment::Assignment(assignment_id(1)), now: day(1) },
+        Command::Unassign { which: Unassignment::Principal(principal("user:ada")), now: day(1) },
         Command::EndAssignment { assignment_id: assignment_id(1), now: day(1) },
     ]
 }
@@ -173,6 +196,7 @@ fn the_state_is_kept_in_the_shape_of_its_version() {
                 assigned(2, "user:bob", 1, None),
             ]),
         ),
+        ("from_template", state(vec![created(), template_applied(3, vec![permission(1, "read")], &[])])),
         ("system", state(vec![system(SystemRole::Admin)])),
         ("archived", state(vec![created(), Event::Archived {}])),
     ]);
@@ -203,6 +227,9 @@ fn every_refusal_has_a_listed_code_of_its_kind() {
         Error::AssignmentInThePast,
         Error::AssignmentNotDue(assignment_id(1)),
         Error::TooManyAssignments,
+        Error::LastOwner,
+        Error::NotFromTemplate(template_id(1)),
+        Error::TemplateVersionOld(2),
         Error::StillAssigned(1),
         Error::HasChildren(1),
     ] {

@@ -1,5 +1,7 @@
 //! What a service instance allows, and how it is counted.
 
+use uuid::Uuid;
+
 use crate::{aggregate::Decide, effect::Effect, id::OperationId, text::Remark};
 
 use super::{
@@ -37,7 +39,7 @@ impl Decide for ServiceInstance {
         }
     }
 
-    fn effects(&self, event: &Event) -> Vec<Effect> {
+    fn effects(&self, _id: Uuid, event: &Event) -> Vec<Effect> {
         match event {
             Event::ProvisionRequested { .. } => vec![Effect::Count { counter: INSTANCES, delta: 1 }],
             Event::Deprovisioned { .. } => vec![Effect::Count { counter: INSTANCES, delta: -1 }],

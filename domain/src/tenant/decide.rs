@@ -1,5 +1,7 @@
 //! What a tenant allows, and what its events take on the platform.
 
+use uuid::Uuid;
+
 use crate::{
     aggregate::Decide,
     effect::{Effect, Reach},
@@ -26,7 +28,7 @@ impl Decide for Tenant {
         }
     }
 
-    fn effects(&self, event: &Event) -> Vec<Effect> {
+    fn effects(&self, _id: Uuid, event: &Event) -> Vec<Effect> {
         match (self, event) {
             (_, Event::Registered { slug, .. }) => {
                 vec![Effect::Take { reach: Reach::Platform, scope: SLUG, key: slug.to_string() }]

@@ -1,5 +1,6 @@
 use cqrs_es::{Aggregate, test::TestFramework};
 use strum::VariantNames;
+use uuid::Uuid;
 
 use super::{CODES, Command, DOMAIN_COUNT_MAX, Error, Event, Resource, Standing, SuspensionReason, Tenant, Tier};
 use crate::{aggregate::Decide, effect::Effect, golden, refusal::Refusal, text::DomainName};
@@ -285,7 +286,7 @@ fn removing_the_primary_domain_says_so() {
 #[test]
 fn archiving_gives_verified_domains_back_and_keeps_the_slug() {
     given(with_domain(true)).when(Command::Archive).then_expect_events(vec![Event::Archived {}]);
-    let effects = state(with_domain(true)).effects(&Event::Archived {});
+    let effects = state(with_domain(true)).effects(Uuid::nil(), &Event::Archived {});
     assert!(matches!(&effects[..], [Effect::Release { scope: "tenant_domain", key, .. }] if key == "acme.example"));
-    assert!(state(with_domain(false)).effects(&Event::Archived {}).is_empty());
+    assert!(state(with_domain(false)).effects(Uuid::nil(), &Event::Archived {}).is_empty());
 }

@@ -1,5 +1,7 @@
 //! What a webhook allows, and how it is counted.
 
+use uuid::Uuid;
+
 use crate::{aggregate::Decide, effect::Effect, text::Remark};
 
 use super::{Command, Endpoint, EndpointUrl, Error, Event, EventFilters, Webhook};
@@ -36,7 +38,7 @@ impl Decide for Webhook {
         }
     }
 
-    fn effects(&self, event: &Event) -> Vec<Effect> {
+    fn effects(&self, _id: Uuid, event: &Event) -> Vec<Effect> {
         match event {
             Event::Registered { .. } => vec![Effect::Count { counter: WEBHOOKS, delta: 1 }],
             Event::Deleted {} => vec![Effect::Count { counter: WEBHOOKS, delta: -1 }],

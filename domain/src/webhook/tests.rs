@@ -244,10 +244,13 @@ fn a_webhook_is_deleted_active_or_paused() {
 
 #[test]
 fn a_webhook_counts_from_registration_to_deletion() {
-    assert_eq!(Webhook::Absent.effects(&registered()), [Effect::Count { counter: "webhooks", delta: 1 }]);
-    assert_eq!(state(paused()).effects(&Event::Deleted {}), [Effect::Count { counter: "webhooks", delta: -1 }]);
+    assert_eq!(Webhook::Absent.effects(Uuid::nil(), &registered()), [Effect::Count { counter: "webhooks", delta: 1 }]);
+    assert_eq!(
+        state(paused()).effects(Uuid::nil(), &Event::Deleted {}),
+        [Effect::Count { counter: "webhooks", delta: -1 }]
+    );
     for event in [Event::Paused {}, Event::Resumed {}, rotated(2)] {
-        assert!(state(active()).effects(&event).is_empty());
+        assert!(state(active()).effects(Uuid::nil(), &event).is_empty());
     }
 }
 

@@ -4,7 +4,10 @@ use cqrs_es::Aggregate;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::append::{Claim, CounterChange, Direction, FactChange};
+use crate::{
+    append::{Claim, CounterChange, Direction, FactChange},
+    event::StreamId,
+};
 
 /// What an event takes, gives back, counts and shows, in the store's own words.
 #[derive(Debug, Clone, Default)]
@@ -17,8 +20,8 @@ pub struct Effects {
     pub facts: Vec<FactChange>,
 }
 
-/// Tells an event's effects from the state before it, in the tenant given.
-pub type EffectsOf<A> = fn(Uuid, &A, &<A as Aggregate>::Event) -> Effects;
+/// Tells an event's effects from the state before it, of the stream given.
+pub type EffectsOf<A> = fn(&StreamId, &A, &<A as Aggregate>::Event) -> Effects;
 
 impl Effects {
     /// Adds a name taken.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use hub_event_store::{
     append::Accepted,
+    event::StreamId,
     repository::{Effects, ExecuteError, Order, Prepared, Repository},
     store::EventStore,
 };
@@ -71,10 +72,10 @@ impl Aggregate for Diary {
     }
 }
 
-pub(super) fn effects(tenant_id: Uuid, _: &Diary, Event::Written { text, .. }: &Event) -> Effects {
+pub(super) fn effects(stream: &StreamId, _: &Diary, Event::Written { text, .. }: &Event) -> Effects {
     let mut effects = Effects::default();
     if let Some(name) = text.strip_prefix('@') {
-        effects.take(tenant_id, "diary_name", name.to_owned());
+        effects.take(stream.tenant_id, "diary_name", name.to_owned());
     }
     if text.contains('#') {
         effects.counters.push(("diary_lines", 1));

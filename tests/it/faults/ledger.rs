@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
-use hub_event_store::{event::Recorded, repository::Effects};
+use hub_event_store::{
+    event::{Recorded, StreamId},
+    repository::Effects,
+};
 use hub_projections::{
     keyed::KeyedProjection,
     model::{AggregateKey, FoldError, OnPoison, ReadModel},
@@ -156,19 +159,19 @@ impl Aggregate for Ledger {
 }
 
 /// What an event takes, gives back and counts.
-pub(crate) fn effects(tenant_id: Uuid, _before: &Ledger, event: &Event) -> Effects {
+pub(crate) fn effects(stream: &StreamId, _before: &Ledger, event: &Event) -> Effects {
     let mut effects = Effects::default();
     match event {
         Event::Opened { name, .. } => {
-            effects.take(tenant_id, SCOPE, name.clone());
+            effects.take(stream.tenant_id, SCOPE, name.clone());
             effects.counters.push((COUNTER, 1));
         }
         Event::Renamed { from, to, .. } => {
-            effects.release(tenant_id, SCOPE, from.clone());
-            effects.take(tenant_id, SCOPE, to.clone());
+            effects.release(stream.tenant_id, SCOPE, from.clone());
+            effects.take(stream.tenant_id, SCOPE, to.clone());
         }
         Event::Closed { name, .. } => {
-            effects.release(tenant_id, SCOPE, name.clone());
+            effects.release(stream.tenant_id, SCOPE, name.clone());
             effects.counters.push((COUNTER, -1));
         }
         Event::Posted { .. } => {}

@@ -9,11 +9,11 @@ use crate::{
 };
 
 fn unassign(id: usize) -> Command {
-    Command::Unassign { which: Unassignment::Assignment(assignment_id(id)) }
+    Command::Unassign { which: Unassignment::Assignment(assignment_id(id)), now: day(9) }
 }
 
 fn unassign_principal(who: &str) -> Command {
-    Command::Unassign { which: Unassignment::Principal(principal(who)) }
+    Command::Unassign { which: Unassignment::Principal(principal(who)), now: day(9) }
 }
 
 fn end(id: usize, now: u32) -> Command {
@@ -172,6 +172,47 @@ fn a_system_role_is_assigned_unassigned_and_ends() {
     given(history.clone()).when(unassign(1)).then_expect_events(vec![unassigned(1, "user:ada")]);
     given(history.clone()).when(unassign_principal("user:ada")).then_expect_events(vec![unassigned(1, "user:ada")]);
     given(history).when(end(1, 5)).then_expect_events(vec![ended(1, "user:ada", 5)]);
+}
+
+#[test]
+fn the_last_lasting_owner_is_not_unassigned() {
+    let ada = || assigned(1, "user:ada", 1, None);
+    let cases = [
+        vec![],
+        vec![assigned(2, "user:bob", 1, Some(20))], // Has an end.
+        vec![assigned(2, "user:bob", 10, None)],    // Has not begun.
+        vec![assigned(2, "user:ada", 20, Some(21))],
+    ];
+    for others in cases {
+        for command in [unassign(1), unassign_principal("user:ada")] {
+            given(vec![system(SystemRole::Owner), ada()])
+                .and(others.clone())
+                .when(command)
+                .then_expect_error(Error::LastOwner);
+        }
+    }
+}
+
+#[test]
+fn an_owner_is_unassigned_while_another_stays() {
+    let history = vec![
+        system(SystemRole::Owner),
+        assigned(1, "user:ada", 1, None),
+        assigned(2, "user:bob", 9, None),
+        assigned(3, "user:eve", 1, Some(20)),
+    ];
+    for (id, who) in [(1, "user:ada"), (2, "user:bob"), (3, "user:eve")] {
+        given(history.clone()).when(unassign(id)).then_expect_events(vec![unassigned(id, who)]);
+    }
+}
+
+#[test]
+fn the_last_holder_of_another_role_is_unassigned() {
+    for role in [created(), system(SystemRole::Admin)] {
+        given(vec![role, assigned(1, "user:ada", 1, None)])
+            .when(unassign(1))
+            .then_expect_events(vec![unassigned(1, "user:ada")]);
+    }
 }
 
 #[test]

@@ -4,12 +4,13 @@ use cqrs_es::Aggregate;
 use uuid::Uuid;
 
 use super::{
-    archive, assigned, changes, commands_about_principals, create, created, creations, day, ended, given, permission,
-    role_id, state, system, unassigned,
+    archive, assigned, assignment_id, changes, commands_about_principals, create, created, creations, day, ended,
+    given, permission, principal, role_id, state, system, template_applied, unassigned,
 };
 use crate::{
     aggregate::Decide,
     effect::{Effect, Reach},
+    fact::{Fact, GrantFact, GrantSource, Home},
     id::TenantId,
     role::{
         Actions, Clause, Command, Condition, DEPTH_MAX, Error, Event, Hierarchy, PARENT_COUNT_MAX,
@@ -262,48 +263,92 @@ fn archiving_ends_assignments_whose_end_has_come() {
         .then_expect_events(vec![ended(1, "user:ada", 10), Event::Archived {}]);
 }
 
+/// What decisions read of a role after this history.
+fn shown(events: Vec<Event>) -> Effect {
+    Effect::Show { part: "role".into(), fact: Fact::Role(state(events).fact().unwrap()) }
+}
+
+fn hidden(part: &str) -> Effect {
+    Effect::Hide { part: part.into() }
+}
+
 #[test]
 fn a_role_takes_its_key_and_is_counted() {
-    for event in [created(), cloned(vec![]), system(SystemRole::Owner)] {
+    for event in [created(), cloned(vec![permission(1, "read")]), system(SystemRole::Owner)] {
         let (Event::Created { key, .. } | Event::Cloned { key, .. }) = &event else { panic!("the role comes to be") };
         let expected = vec![
             Effect::Take { reach: Reach::Tenant, scope: "role_key", key: key.to_string() },
             Effect::Count { counter: "roles", delta: 1 },
+            shown(vec![event.clone()]),
         ];
-        assert_eq!(Role::Absent.effects(&event), expected);
+        assert_eq!(Role::Absent.effects(role_id(0).0, &event), expected);
     }
 }
 
 #[test]
 fn each_change_of_the_hierarchy_is_counted() {
-    let role = state(vec![created(), parent_added(1)]);
-    for event in [parent_added(2), Event::ParentRemoved { parent: role_id(1) }] {
-        assert_eq!(role.effects(&event), vec![Effect::Count { counter: "role_hierarchy", delta: 1 }]);
-    }
+    let history = vec![created(), parent_added(1)];
+    let after = |event: &Event| shown([history.clone(), vec![event.clone()]].concat());
+    let hierarchy = Effect::Count { counter: "role_hierarchy", delta: 1 };
+    let grants = Effect::Count { counter: "access_grants", delta: 1 };
+    let role = state(history.clone());
+    let event = parent_added(2);
+    assert_eq!(role.effects(role_id(0).0, &event), vec![hierarchy.clone(), grants, after(&event)]);
+    let event = Event::ParentRemoved { parent: role_id(1) };
+    assert_eq!(role.effects(role_id(0).0, &event), vec![hierarchy, after(&event)]);
 }
 
 #[test]
-fn an_archived_role_gives_its_key_and_place_back() {
+fn an_archived_role_gives_its_key_and_place_back_and_is_read_no_more() {
     let expected = vec![
         Effect::Release { reach: Reach::Tenant, scope: "role_key", key: "support".into() },
         Effect::Count { counter: "roles", delta: -1 },
         Effect::Count { counter: "role_hierarchy", delta: 1 },
+        hidden("role"),
     ];
-    assert_eq!(state(vec![created()]).effects(&Event::Archived {}), expected);
+    assert_eq!(state(vec![created()]).effects(role_id(0).0, &Event::Archived {}), expected);
+    assert_eq!(state(vec![created(), Event::Archived {}]).fact(), None);
 }
 
 #[test]
-fn other_events_take_nothing() {
-    let role = state(vec![created()]);
+fn decisions_read_what_a_role_permits_and_inherits() {
+    let history = vec![created(), Event::PermissionGranted { permission: permission(1, "read") }];
     for event in [
-        Event::PermissionGranted { permission: permission(1, "read") },
+        Event::PermissionGranted { permission: permission(2, "write") },
         Event::PermissionRevoked { permission: permission(1, "read") },
-        assigned(1, "user:ada", 1, Some(2)),
-        unassigned(1, "user:ada"),
-        ended(1, "user:ada", 2),
+        template_applied(1, vec![permission(3, "list")], &[]),
     ] {
-        assert_eq!(role.effects(&event), vec![]);
+        let after = shown([history.clone(), vec![event.clone()]].concat());
+        assert_eq!(state(history.clone()).effects(role_id(0).0, &event), vec![after]);
     }
+    let fact = state([history, vec![parent_added(4)]].concat()).fact().unwrap();
+    assert_eq!(fact.permissions, vec![permission(1, "read")]);
+    assert_eq!(fact.parents, [role_id(4)].into());
+    assert!(!fact.system);
+    assert!(state(vec![system(SystemRole::Viewer)]).fact().unwrap().system);
+}
+
+#[test]
+fn decisions_read_who_holds_a_role_and_when() {
+    let part = format!("grant/{}", assignment_id(1));
+    let fact = Fact::Grant(GrantFact {
+        principal: principal("user:ada"),
+        home: Home::Tenant,
+        role_id: role_id(7),
+        from: day(1),
+        until: Some(day(2)),
+        source: GrantSource::Assignment,
+    });
+    let assigned = assigned(1, "user:ada", 1, Some(2));
+    assert_eq!(
+        state(vec![created()]).effects(role_id(7).0, &assigned),
+        vec![Effect::Count { counter: "access_grants", delta: 1 }, Effect::Show { part: part.clone(), fact }]
+    );
+    let role = state(vec![created(), assigned]);
+    for event in [unassigned(1, "user:ada"), ended(1, "user:ada", 2)] {
+        assert_eq!(role.effects(role_id(7).0, &event), vec![hidden(&part)]);
+    }
+    assert!(role.effects(role_id(7).0, &Event::Archived {}).contains(&hidden(&part)));
 }
 
 #[test]
