@@ -13,6 +13,7 @@ pub mod room;
 mod sealing;
 mod surroundings;
 
+pub mod api_key;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
@@ -27,6 +28,7 @@ use hub_http::{Routes, routes::Entry};
 /// Every route of the command API, each with its permission.
 fn all() -> Routes<Commands> {
     Routes::new()
+        .merge(api_key::routes())
         .merge(role::routes())
         .merge(service_instance::routes())
         .merge(subscription::routes())

@@ -4,14 +4,15 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_domain::{
-    aggregate::Decide, refusal::Code, role::Role, service_instance::ServiceInstance, subscription::Subscription,
-    tenant::Tenant, webhook::Webhook,
+    aggregate::Decide, api_key::ApiKey, refusal::Code, role::Role, service_instance::ServiceInstance,
+    subscription::Subscription, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, access::NoResources};
 
 use crate::{
-    effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance, subscription, tenant, webhook,
+    api_key, effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance, subscription, tenant,
+    webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -39,6 +40,7 @@ impl fmt::Debug for Settings {
 #[derive(Clone)]
 pub struct Commands {
     pub(crate) store: EventStore,
+    pub(crate) api_keys: Context<ApiKey>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
     pub(crate) subscriptions: Context<Subscription>,
@@ -80,6 +82,7 @@ impl Commands {
     pub fn new(settings: Settings) -> Self {
         let Settings { store, gate, secret_key, random } = settings;
         Self {
+            api_keys: Context::new(&store, api_key::CONDITIONS, hub_domain::api_key::CODES),
             roles: Context::new(&store, role::CONDITIONS, hub_domain::role::CODES),
             service_instances: Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             subscriptions: Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES),
@@ -115,14 +118,15 @@ impl fmt::Debug for Commands {
 mod tests {
     use hub_domain::refusal::Code;
 
-    use super::{role, service_instance, subscription, tenant, webhook};
+    use super::{api_key, role, service_instance, subscription, tenant, webhook};
 
     /// What the log refuses in a context, and the context's codes.
     type Refusals = (&'static [(&'static str, &'static str)], &'static [Code]);
 
     #[test]
     fn each_refusal_of_the_log_bears_a_code_of_its_context() {
-        let contexts: [Refusals; 5] = [
+        let contexts: [Refusals; 6] = [
+            (api_key::CONDITIONS, hub_domain::api_key::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),
             (service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             (subscription::CONDITIONS, hub_domain::subscription::CODES),

@@ -12,6 +12,7 @@ pub mod refusal;
 pub mod text;
 
 pub mod access_request;
+pub mod api_key;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;

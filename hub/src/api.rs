@@ -27,6 +27,7 @@ const TAGS: &[(&str, &str)] = &[
     ("tenants", "Organisations that buy managed services."),
     ("subscriptions", "What a tenant has bought: plan, seats, periods, changes."),
     ("roles", "Permissions under a name, inherited and assigned."),
+    ("api-keys", "Credentials of programs: roles, scopes, networks, rotation."),
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
     ("events", "The tenant's log: pages and a stream."),
