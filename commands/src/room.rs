@@ -8,11 +8,11 @@ use hub_domain::{
     subscription::Subscription, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
-use hub_http::{Access, Gate, access::NoResources};
+use hub_http::{Access, Gate};
 
 use crate::{
-    api_key, effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance, subscription, tenant,
-    webhook,
+    api_key, effects::effects_of, in_flight::InFlight, resources::OfAggregates, role, sealing::Sealing,
+    service_instance, subscription, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -81,17 +81,25 @@ impl Commands {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let Settings { store, gate, secret_key, random } = settings;
+        let roles = Context::new(&store, role::CONDITIONS, hub_domain::role::CODES);
+        let service_instances = Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES);
+        let subscriptions = Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES);
+        let resources = OfAggregates {
+            roles: roles.repository.clone(),
+            service_instances: service_instances.repository.clone(),
+            subscriptions: subscriptions.repository.clone(),
+        };
         Self {
             api_keys: Context::new(&store, api_key::CONDITIONS, hub_domain::api_key::CODES),
-            roles: Context::new(&store, role::CONDITIONS, hub_domain::role::CODES),
-            service_instances: Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES),
-            subscriptions: Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES),
+            roles,
+            service_instances,
+            subscriptions,
             tenants: Context::new(&store, tenant::CONDITIONS, hub_domain::tenant::CODES),
             webhooks: Context::new(&store, webhook::CONDITIONS, hub_domain::webhook::CODES),
             sealing: Sealing::new(&secret_key),
             in_flight: InFlight::default(),
             random,
-            access: Access::new(gate, Arc::new(NoResources)),
+            access: Access::new(gate, Arc::new(resources)),
             store,
         }
     }

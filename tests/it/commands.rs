@@ -205,6 +205,7 @@ fn registration(slug: &str) -> Value {
 }
 
 const TAGS: &[(&str, &str)] = &[
+    ("api-keys", "API keys."),
     ("roles", "Roles."),
     ("service-instances", "Service instances."),
     ("subscriptions", "Subscriptions."),
