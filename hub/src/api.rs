@@ -7,11 +7,13 @@ use axum::{
     Router,
     serve::{Listener, ListenerExt as _},
 };
+use hub_access::api::Authorization;
 use hub_commands::Commands;
 use hub_http::{
     Layers,
     health::{self, Check, Health},
     openapi::{self, About},
+    routes::Entry,
 };
 use hub_read_api::Queries;
 use sqlx::PgPool;
@@ -30,6 +32,7 @@ const TAGS: &[(&str, &str)] = &[
     ("api-keys", "Credentials of programs: roles, scopes, networks, rotation."),
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
+    (hub_access::api::TAG, "Who may do what, and why."),
     ("events", "The tenant's log: pages and a stream."),
     ("analytics", "Counts, revenue and movements over time."),
     ("audit", "Who did what when."),
@@ -44,8 +47,26 @@ Commands are POSTs with a verb at the end; queries are GETs of the same nouns. E
 answers its first outcome and does nothing. The `Consistency-Token` of a receipt, sent with a query, makes the query wait until it can see the \
 command. Every error is `application/problem+json` with a stable `code`, explained at `/problems/<code>`.";
 
+/// The parts of the API that this process serves.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// The command API.
+    pub commands: Option<Commands>,
+    /// The query API.
+    pub queries: Option<Queries>,
+    /// Questions about rights.
+    pub authorization: Option<Authorization>,
+}
+
+/// Every permission that a route of the platform asks for.
+#[must_use]
+pub fn catalogue() -> Vec<Entry> {
+    [hub_commands::catalogue(), hub_read_api::catalogue(), hub_access::api::catalogue()].concat()
+}
+
 /// Builds the router and its document from what this process serves.
-pub fn router(commands: Option<Commands>, queries: Option<Queries>, health: Health) -> (Router, OpenApi) {
+pub fn router(served: Served, health: Health) -> (Router, OpenApi) {
+    let Served { commands, queries, authorization } = served;
     let about =
         About { title: "Service Hub", version: env!("CARGO_PKG_VERSION"), description: DESCRIPTION, tags: TAGS };
     let shortcut = queries.as_ref().map(Queries::shortcut);
@@ -56,6 +77,9 @@ pub fn router(commands: Option<Commands>, queries: Option<Queries>, health: Heal
         }
         if let Some(queries) = queries {
             routes = routes.merge(hub_read_api::routes(queries));
+        }
+        if let Some(authorization) = authorization {
+            routes = routes.merge(hub_access::api::routes(authorization));
         }
         routes
     });
