@@ -110,3 +110,76 @@ impl JwtVerifier for Key {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{DecodingKey, crypto};
+    use serde_json::json;
+
+    use super::{Algorithm, install};
+    use crate::jwk::KeySet;
+
+    /// Whether a published signature verifies with a published key, read as a provider's key is.
+    fn verifies(mut jwk: serde_json::Value, message: &str, signature: &str) -> bool {
+        install();
+        jwk["kid"] = json!("published");
+        let keys = KeySet::read(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
+        let key = keys.get("published").expect("the key is of use");
+        crypto::verify(signature, message.as_bytes(), &key.decoding, key.algorithm.as_named()).unwrap()
+    }
+
+    /// Claims of RFC 7515, A.1 to A.3.
+    const CLAIMS: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+
+    #[test]
+    fn rfc_7515_a_2_verifies_with_rs256() {
+        let n = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-p\
+                 CgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg\
+                 665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FR\
+                 WyuXpoQ";
+        let signature = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdb\
+                         F9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383\
+                         LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWy\
+                         wlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+        let message = format!("eyJhbGciOiJSUzI1NiJ9.{CLAIMS}");
+        assert!(verifies(json!({"kty": "RSA", "n": n, "e": "AQAB"}), &message, signature));
+        assert!(!verifies(json!({"kty": "RSA", "n": n, "e": "AQAB"}), &format!("{message}A"), signature));
+    }
+
+    #[test]
+    fn rfc_7515_a_3_verifies_with_es256() {
+        let jwk = json!({
+            "kty": "EC",
+            "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        });
+        let signature = "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+        let message = format!("eyJhbGciOiJFUzI1NiJ9.{CLAIMS}");
+        assert!(verifies(jwk.clone(), &message, signature));
+        assert!(!verifies(jwk, &format!("{message}A"), signature));
+    }
+
+    #[test]
+    fn rfc_8037_a_4_verifies_with_eddsa() {
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let message = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        assert!(verifies(jwk.clone(), message, signature));
+        assert!(!verifies(jwk, &format!("{message}A"), signature));
+    }
+
+    #[test]
+    fn a_key_of_another_kind_makes_no_verifier() {
+        install();
+        let secret = DecodingKey::from_secret(b"secret");
+        let rsa = DecodingKey::from_rsa_raw_components(&[0xff; 256], &[1, 0, 1]);
+        for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256] {
+            assert!(crypto::verify("AA", b"message", &secret, algorithm.as_named()).is_err());
+        }
+        for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+            assert!(crypto::verify("AA", b"message", &rsa, algorithm.as_named()).is_err());
+        }
+        assert!(crypto::verify("AA", b"message", &secret, jsonwebtoken::Algorithm::HS256).is_err());
+    }
+}

@@ -1,0 +1,11 @@
+//! Tokens against real providers on sockets of this machine, with keys made for each test.
+
+mod accepted;
+mod arbitrary;
+mod attacks;
+mod claims;
+mod kept_keys;
+mod key_sets;
+mod kit;
+mod reach;
+mod speed;
