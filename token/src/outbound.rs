@@ -68,9 +68,13 @@ pub struct Limits {
 /// A request. `Host`, `Connection` and the length are set by the sending.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// What to do.
     pub method: Method,
+    /// Where; a fragment is left out.
     pub url: Url,
+    /// Those of the caller's own.
     pub headers: HeaderMap,
+    /// All of it; empty for none.
     pub body: Bytes,
 }
 
@@ -202,9 +206,7 @@ impl Outbound {
         let addresses = match &target.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
-            Host::Domain(name) => {
-                (self.resolve)(name.clone()).await.map_err(|error| Error::Name(error.to_string()))?
-            }
+            Host::Domain(name) => (self.resolve)(name.clone()).await.map_err(|error| Error::Name(error.to_string()))?,
         };
         if addresses.is_empty() || addresses.len() > ADDRESSES_MAX {
             return Err(Error::Name(format!("it has {} addresses", addresses.len())));

@@ -21,7 +21,8 @@ pub(crate) enum Error {
 pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, Error> {
     let duplicate = Cell::new(false);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { duplicate: &duplicate }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let value =
+        Strict { duplicate: &duplicate }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     match value {
         Ok(Value::Object(members)) => Ok(members),
         Err(_) if duplicate.get() => Err(Error::Duplicate),
@@ -116,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_member_twice_is_refused_at_every_depth_and_however_it_is_spelled() {
-        for text in [r#"{"a":1,"a":1}"#, r#"{"b":{"a":1,"a":2}}"#, r#"{"b":[{"a":1,"a":2}]}"#, r#"{"sub":1,"\u0073ub":2}"#]
+        for text in
+            [r#"{"a":1,"a":1}"#, r#"{"b":{"a":1,"a":2}}"#, r#"{"b":[{"a":1,"a":2}]}"#, r#"{"sub":1,"\u0073ub":2}"#]
         {
             assert_eq!(object(text.as_bytes()), Err(Error::Duplicate), "{text}");
         }
@@ -124,7 +126,19 @@ mod tests {
 
     #[test]
     fn what_is_no_object_or_more_than_one_is_malformed() {
-        for text in ["", "1", "[]", "null", "{}{}", "{} x", "{", r#"{"a":1,}"#, r#"{"a":1e999}"#, r#"{"a":"\ud800"}"#, "\u{feff}{}"] {
+        for text in [
+            "",
+            "1",
+            "[]",
+            "null",
+            "{}{}",
+            "{} x",
+            "{",
+            r#"{"a":1,}"#,
+            r#"{"a":1e999}"#,
+            r#"{"a":"\ud800"}"#,
+            "\u{feff}{}",
+        ] {
             assert_eq!(object(text.as_bytes()), Err(Error::Malformed), "{text}");
         }
         assert_eq!(object(b"{\"a\":\"\xff\"}"), Err(Error::Malformed));

@@ -138,8 +138,10 @@ fn check_signature(token: &str, header: &Header, key: &PublicKey, provider: &Pro
     validation.set_audience(&[&provider.audience]);
     validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
     validation.validate_exp = false; // It would read the system's clock; `Claims::valid_at` has the time.
-    jsonwebtoken::decode::<IgnoredAny>(token, &key.decoding, &validation).map(drop).map_err(|error| match error.kind() {
-        ErrorKind::InvalidSignature => Refused::BadSignature,
-        _ => Refused::Malformed, // A header of a type that the crate does not expect; everything else is checked.
+    jsonwebtoken::decode::<IgnoredAny>(token, &key.decoding, &validation).map(drop).map_err(|error| {
+        match error.kind() {
+            ErrorKind::InvalidSignature => Refused::BadSignature,
+            _ => Refused::Malformed, // A header of a type that the crate does not expect; everything else is checked.
+        }
     })
 }

@@ -24,7 +24,8 @@ fn random() -> StdRng {
 
 /// What tends to matter to a reader of tokens, and now and then any character.
 fn character(random: &mut StdRng) -> char {
-    const TELLING: &[char] = &['.', '=', '-', '_', '+', '/', '{', '}', '"', '\\', 'A', 'e', 'y', '0', '\0', '\n', ' ', 'é', '🦀'];
+    const TELLING: &[char] =
+        &['.', '=', '-', '_', '+', '/', '{', '}', '"', '\\', 'A', 'e', 'y', '0', '\0', '\n', ' ', 'é', '🦀'];
     if random.random_bool(0.8) { TELLING[random.random_range(0..TELLING.len())] } else { random.random() }
 }
 
@@ -62,9 +63,13 @@ fn value(random: &mut StdRng, depth: usize) -> Value {
         2 => json!(random.random::<i64>()),
         3 => json!(f64::from_bits(random.random())),
         4 => json!(text(random, 12)),
-        5 => json!(["https://idp.example", "https://hub.example", "at+jwt", "EdDSA", "none", "key"][random.random_range(0..6)]),
+        5 => json!(
+            ["https://idp.example", "https://hub.example", "at+jwt", "EdDSA", "none", "key"][random.random_range(0..6)]
+        ),
         6 => (0..random.random_range(0..4)).map(|_| value(random, depth - 1)).collect(),
-        _ => Value::Object((0..random.random_range(0..4)).map(|_| (text(random, 6), value(random, depth - 1))).collect()),
+        _ => {
+            Value::Object((0..random.random_range(0..4)).map(|_| (text(random, 6), value(random, depth - 1))).collect())
+        }
     }
 }
 
@@ -137,7 +142,8 @@ async fn a_part_that_was_touched_inside_its_encoding_never_verifies_with_the_old
 /// Signed by the provider itself, and odd: what verifies must hold what `Verified` promises.
 #[tokio::test]
 async fn odd_tokens_of_the_provider_verify_only_if_they_say_what_they_must() {
-    const HEADERS: &[&str] = &["alg", "typ", "kid", "crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "cty", "nonce", "x5t"];
+    const HEADERS: &[&str] =
+        &["alg", "typ", "kid", "crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "cty", "nonce", "x5t"];
     const CLAIMS: &[&str] = &["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "scope", "other"];
     let signer = Signer::ed25519("key");
     let world = World::publishing(&[&signer]).await;

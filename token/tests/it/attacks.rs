@@ -56,9 +56,10 @@ async fn a_header_may_not_name_another_algorithm_than_its_keys() {
 async fn algorithms_that_the_key_could_do_and_nobody_accepts_are_refused() {
     let signer = Signer::ed25519("key");
     let world = World::publishing(&[&signer]).await;
-    for name in
-        ["RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512", "ES256K", "Ed25519", "Ed448", "eddsa", "es256", "RSA-OAEP", "dir"]
-    {
+    for name in [
+        "RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512", "ES256K", "Ed25519", "Ed448", "eddsa", "es256",
+        "RSA-OAEP", "dir",
+    ] {
         let token = signer.token_with_header(&with(signer.header(), "alg", json!(name)));
         assert_eq!(world.reason(&token).await, "algorithm_not_accepted", "{name}");
     }
@@ -170,7 +171,9 @@ async fn a_token_may_not_bring_its_key_along() {
 async fn a_header_that_is_critical_is_not_understood() {
     let signer = Signer::ed25519("key");
     let world = World::publishing(&[&signer]).await;
-    for critical in [json!(["exp"]), json!(["b64"]), json!([]), json!("exp"), json!(["http://example.invalid/UNDEFINED"])] {
+    for critical in
+        [json!(["exp"]), json!(["b64"]), json!([]), json!("exp"), json!(["http://example.invalid/UNDEFINED"])]
+    {
         let header = with(with(signer.header(), "crit", critical.clone()), "b64", json!(false));
         assert_eq!(world.reason(&signer.token_with_header(&header)).await, "critical_header", "{critical}");
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
+use futures::future::join_all;
 use hub_token::{
     Keys, Refused, Settings, Verifier,
     outbound::{Outbound, Reach},
 };
-use axum::http::StatusCode;
-use futures::future::join_all;
 
 use crate::kit::{Server, Signer, World, after, claims, eventually, key_set, now, provider, verify_at, with};
 
@@ -184,9 +184,15 @@ async fn only_so_many_providers_are_kept_and_the_idle_one_goes() {
     let verifier = Verifier::new(keys);
     let [first, second, third] = [0, 1, 2].map(|_| provider(server.url.clone()));
     let token = signer.token();
-    for (provider, seconds, asked) in
-        [(&first, 0, 1), (&second, 1, 2), (&first, 2, 2), (&third, 3, 3), (&first, 4, 3), (&third, 5, 3), (&second, 6, 4)]
-    {
+    for (provider, seconds, asked) in [
+        (&first, 0, 1),
+        (&second, 1, 2),
+        (&first, 2, 2),
+        (&third, 3, 3),
+        (&first, 4, 3),
+        (&third, 5, 3),
+        (&second, 6, 4),
+    ] {
         verify_at(&verifier, provider, &token, after(seconds)).await.unwrap();
         assert_eq!(server.asked(), asked, "after {seconds} s");
     }

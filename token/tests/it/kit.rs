@@ -22,9 +22,7 @@ use hub_token::{
 };
 use ring::{
     rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
-    },
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use rsa::{RsaPrivateKey, pkcs8::EncodePrivateKey, rand_core::OsRng, traits::PublicKeyParts};
 use serde_json::{Value, json};
@@ -152,7 +150,11 @@ pub(crate) fn claims() -> Value {
 /// `value` with a member set, or taken away if it is null.
 pub(crate) fn with(mut value: Value, name: &str, member: Value) -> Value {
     let members = value.as_object_mut().unwrap();
-    if member.is_null() { members.remove(name) } else { members.insert(name.to_owned(), member) };
+    if member.is_null() {
+        members.remove(name)
+    } else {
+        members.insert(name.to_owned(), member)
+    };
     value
 }
 
@@ -285,9 +287,11 @@ pub(crate) async fn verify_at(
     time: DateTime<Utc>,
 ) -> Result<Verified, Refused> {
     verifier
-        .verify(token, time, |issuer, _audiences| async move {
-            Ok((issuer == provider.issuer).then(|| provider.clone()))
-        })
+        .verify(
+            token,
+            time,
+            |issuer, _audiences| async move { Ok((issuer == provider.issuer).then(|| provider.clone())) },
+        )
         .await
 }
 

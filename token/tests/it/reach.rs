@@ -151,7 +151,8 @@ async fn a_name_with_one_private_address_is_refused_whatever_the_others_are() {
 #[tokio::test]
 async fn loopback_is_reached_with_the_setting_and_other_private_addresses_are_not() {
     let outbound = Outbound::new(Reach::PublicAndLoopback);
-    for host in ["10.0.0.1", "192.168.0.1", "169.254.169.254", "0.0.0.0", "[fe80::1]", "[fd00::1]", "[::]", "[::127.0.0.1]"]
+    for host in
+        ["10.0.0.1", "192.168.0.1", "169.254.169.254", "0.0.0.0", "[fe80::1]", "[fd00::1]", "[::]", "[::127.0.0.1]"]
     {
         for scheme in ["http", "https"] {
             let error = get(&outbound, &format!("{scheme}://{host}/")).await.unwrap_err();
@@ -208,8 +209,7 @@ async fn a_name_is_resolved_once_and_the_checked_address_is_the_one_connected_to
 #[tokio::test]
 async fn the_next_address_is_tried_if_one_takes_no_connection() {
     let port = raw(HELLO, None).await;
-    let outbound =
-        Outbound::new(Reach::PublicAndLoopback).resolving_with(resolve(&["127.0.0.2", "127.0.0.1"]).0);
+    let outbound = Outbound::new(Reach::PublicAndLoopback).resolving_with(resolve(&["127.0.0.2", "127.0.0.1"]).0);
     assert_eq!(get(&outbound, &format!("http://idp.example:{port}/")).await.unwrap(), "hello");
 }
 
@@ -225,7 +225,8 @@ async fn a_name_without_addresses_or_with_too_many_is_refused() {
 fn a_url_is_checked_without_asking_anybody() {
     let (resolve, asked) = resolve(&["1.1.1.1"]);
     let public = Outbound::new(Reach::Public).resolving_with(resolve);
-    for text in ["https://idp.example/keys", "https://idp.example:8443/?a=b", "https://1.1.1.1/", "https://[2606:4700::1111]/"]
+    for text in
+        ["https://idp.example/keys", "https://idp.example:8443/?a=b", "https://1.1.1.1/", "https://[2606:4700::1111]/"]
     {
         assert!(public.check(&url(text)).is_ok(), "{text}");
     }
@@ -259,8 +260,7 @@ async fn an_answer_that_does_not_end_is_given_up() {
 
 #[tokio::test]
 async fn a_resolver_that_does_not_answer_is_given_up() {
-    let outbound =
-        Outbound::new(Reach::Public).resolving_with(Arc::new(|_| Box::pin(std::future::pending())));
+    let outbound = Outbound::new(Reach::Public).resolving_with(Arc::new(|_| Box::pin(std::future::pending())));
     let limits = Limits { time: Duration::from_millis(50), body_bytes_max: 1000 };
     let outcome = outbound.send(Request::get(url("https://idp.example/")), limits).await;
     assert!(matches!(outcome, Err(Error::Time)));
@@ -281,8 +281,13 @@ async fn what_is_no_http_or_has_too_long_a_head_is_no_answer() {
     let outbound = Outbound::new(Reach::PublicAndLoopback);
     let head = format!("HTTP/1.1 200 OK\r\nx: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(40_000));
     let many = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "x: y\r\n".repeat(100));
-    for answer in [&b""[..], b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", head.leak().as_bytes(), many.leak().as_bytes()]
-    {
+    for answer in [
+        &b""[..],
+        b"hello\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        head.leak().as_bytes(),
+        many.leak().as_bytes(),
+    ] {
         let port = raw(answer, None).await;
         let error = get(&outbound, &format!("http://127.0.0.1:{port}/")).await.unwrap_err();
         assert!(matches!(error, Error::Exchange(_)), "{error}");
@@ -344,8 +349,7 @@ async fn keys_come_over_tls() {
     let keys = key_set(&[&signer]);
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{keys}", keys.len());
     let port = raw(answer.leak().as_bytes(), Some(&certified)).await;
-    let outbound =
-        Outbound::new(Reach::PublicAndLoopback).resolving_with(resolve(&["127.0.0.1"]).0).trusting(roots);
+    let outbound = Outbound::new(Reach::PublicAndLoopback).resolving_with(resolve(&["127.0.0.1"]).0).trusting(roots);
     let provider = crate::kit::provider(url(&format!("https://idp.example:{port}/keys")));
     let verified = verify_at(&verifier(outbound), &provider, &signer.token(), crate::kit::now()).await;
     assert_eq!(verified.unwrap().subject, "user-1");
