@@ -1,9 +1,9 @@
 //! The keys of providers, kept: fetched when first needed, refreshed behind the requests that use them, bounded in every way.
 //!
-//! A provider is asked at most once a minute, for whatever reason: keys that are not there yet, keys that have become old, a
-//! `kid` that is not among them, an attempt that failed. Whoever comes in between gets what is at hand, or a refusal. A
-//! fetch is a task of its own, so a client that hangs up neither ends it nor wastes the minute; those who need its result
-//! wait for the same one. The time is that of the request, so tests move it.
+//! Each process asks a provider at most once a minute, for whatever reason: keys that are not there yet, keys that have
+//! become old, a `kid` that is not among them, an attempt that failed. Whoever comes in between gets what is at hand, or a
+//! refusal. A fetch is a task of its own, so a client that hangs up neither ends it nor wastes the minute; those who need
+//! its result wait for the same one. The time is that of the request, so tests move it.
 
 use std::{
     collections::HashMap,
@@ -146,9 +146,9 @@ impl Keys {
             }
             return Ok(key);
         }
+        // Whoever had to wait for the turn may not ask any more, and finds below what has been brought meanwhile.
         let turn = entry.turn.clone().lock_owned().await;
-        // Whoever had the turn may have brought it.
-        if !matches!(entry.at_hand(key_id, now), AtHand::Key { .. }) && entry.ask(now) {
+        if entry.ask(now) {
             // A task, so that it ends whether or not this request is still there to see it.
             let task = tokio::spawn(refresh(self.inner.outbound.clone(), id, entry.clone(), now, turn));
             if let Err(error) = task.await {

@@ -37,6 +37,9 @@ pub struct Provider {
 }
 
 /// Who speaks, according to a provider.
+///
+/// A subject is somebody only together with `provider_id`: whoever may register a provider may register one that calls itself
+/// like another's issuer and signs what it likes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// `Provider::id`.

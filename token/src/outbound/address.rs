@@ -97,6 +97,8 @@ fn inside_v6(address: Ipv6Addr, network: Ipv6Addr, length: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::{loopback, refused};
 
     #[test]
@@ -208,6 +210,18 @@ mod tests {
             for written in [format!("::ffff:{text}"), format!("64:ff9b::{text}")] {
                 assert_eq!(refused(written.parse().unwrap()), refused(text.parse().unwrap()), "{written}");
             }
+        }
+    }
+
+    #[test]
+    fn whatever_the_standard_library_knows_to_be_special_is_refused() {
+        for high in 0..=u16::MAX {
+            let v4 = Ipv4Addr::from_bits(u32::from(high) << 16 | 0x0201);
+            let special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_multicast();
+            assert!(!special || refused(v4.into()).is_some(), "{v4}");
+            let v6 = Ipv6Addr::from_bits(u128::from(high) << 112 | 1);
+            let special = v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_multicast() || v6.is_loopback();
+            assert!(!special || refused(v6.into()).is_some(), "{v6}");
         }
     }
 

@@ -26,7 +26,7 @@ use ring::{
 };
 use rsa::{RsaPrivateKey, pkcs8::EncodePrivateKey, rand_core::OsRng, traits::PublicKeyParts};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::watch};
 use url::Url;
 use uuid::Uuid;
 
@@ -186,23 +186,23 @@ pub(crate) struct Server {
     pub(crate) url: Url,
     answer: Arc<Mutex<Answer>>,
     asked: Arc<AtomicUsize>,
-    /// Each answer takes one.
-    permits: Arc<Semaphore>,
+    /// Answers wait for this to be true.
+    open: watch::Sender<bool>,
 }
 
 impl Server {
     pub(crate) async fn start(body: String) -> Self {
         let answer = Arc::new(Mutex::new(Answer { status: StatusCode::OK, headers: BTreeMap::new(), body }));
         let asked = Arc::new(AtomicUsize::new(0));
-        let permits = Arc::new(Semaphore::new(1000));
+        let open = watch::Sender::new(true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}/keys", listener.local_addr().unwrap())).unwrap();
-        let served = (answer.clone(), asked.clone(), permits.clone());
+        let served = (answer.clone(), asked.clone(), open.clone());
         let router = Router::new().fallback(move || {
-            let (answer, asked, permits) = served.clone();
+            let (answer, asked, open) = served.clone();
             async move {
                 asked.fetch_add(1, Ordering::SeqCst);
-                permits.acquire().await.unwrap().forget();
+                open.subscribe().wait_for(|open| *open).await.unwrap();
                 let answer = answer.lock().unwrap().clone();
                 let headers = answer.headers.into_iter();
                 let response = Response::builder().status(answer.status);
@@ -211,7 +211,7 @@ impl Server {
             }
         });
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, answer, asked, permits }
+        Self { url, answer, asked, open }
     }
 
     pub(crate) fn set(&self, change: impl FnOnce(&mut Answer)) {
@@ -258,11 +258,11 @@ impl World {
 
     /// Answers wait from now on until `open`.
     pub(crate) fn close(&self) {
-        self.server.permits.forget_permits(usize::MAX >> 4);
+        self.server.open.send_replace(false);
     }
 
     pub(crate) fn open(&self) {
-        self.server.permits.add_permits(1000);
+        self.server.open.send_replace(true);
     }
 
     /// How often the provider was asked.
