@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::{
     openapi::{SECURITY_SCHEME, add_parameter_once, path_parameter},
     problem::{self, Problem},
+    rate_limit::recognise,
 };
 
 /// Longest bearer key that is looked at, in bytes.
@@ -243,7 +244,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Authenticator::from_ref(state).caller_of(&parts.headers)
+        recognise(&parts.extensions, || Authenticator::from_ref(state).caller_of(&parts.headers))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What every request passes: request id, span, metrics, bounds, panics, security headers, fallbacks.
 //!
-//! From the outside in: the shortcut, if there is one; `observe` (request id, span, latency, headers), panic to problem, bound on requests in flight
-//! and time limit, body limit, route. The time limit and the bound end when the response begins, so an event stream
+//! From the outside in: CORS, if it is open for anybody; the shortcut, if there is one; `observe` (peer, request id, span, latency,
+//! headers), panic to problem, bounds on requests in flight, addresses and headers, time limit, body limit, route. The time limit and the bound end when the response begins, so an event stream
 //! or an export that is still being sent is touched by neither; its handler must return its response at once.
 
 use std::{
@@ -13,20 +13,23 @@ use std::{
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, header},
-    middleware::{Next, from_fn_with_state},
+    http::{HeaderMap, HeaderValue, Method},
+    middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
 use tokio::{sync::Semaphore, time::timeout};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
 use crate::{
-    body::{BODY_BYTES_MAX, BodyLimit},
+    body::{BODY_BYTES_MAX, BODY_TIMEOUT, BodyLimit},
+    cors,
+    edge::Edge,
     headers::{self, REQUEST_ID},
-    meters::Meters,
+    peer::TrustedProxies,
     problem::{AnsweredCode, Problem},
+    rate_limit::{RATE_LIMITED, RateLimits},
     shortcut::{Front, Shortcut},
     traceparent::TraceParent,
 };
@@ -36,27 +39,56 @@ pub use crate::meters::{REQUEST_DURATION, REQUESTS};
 /// Longest request id that is kept from a request, in characters.
 const REQUEST_ID_CHARACTERS_MAX: usize = 128;
 
+/// Most header lines of a request.
+pub const HEADERS_MAX: usize = 100;
+
 /// Where requests are let through although too many are in flight: an overloaded process is alive all the same.
 const HEALTH_PREFIX: &str = "/health/";
 
 /// The route label of requests that match none.
 const UNMATCHED: &str = "unmatched";
 
-/// The bounds of every request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The bounds of every request, and what an answer tells browsers.
+#[derive(Clone, Debug)]
 pub struct Layers {
     /// How long a handler may take until its response begins; then 503 `request_timeout`.
     pub request_timeout: Duration,
     /// Longest request body.
     pub body_bytes_max: usize,
+    /// How long a body may take to arrive; then 408 `body_timeout`.
+    pub body_timeout: Duration,
+    /// Longest path with query; beyond it 414 `uri_too_long`.
+    pub uri_bytes_max: usize,
+    /// All names and values of a request's headers together; beyond it, or with more than `HEADERS_MAX`, 431 `headers_too_large`.
+    pub header_bytes_max: usize,
     /// Most requests whose response has not begun; further ones get 503 `overloaded` at once.
     pub requests_in_flight_max: usize,
+    /// How much may be asked in a time.
+    pub rate_limits: RateLimits,
+    /// Who is believed when he says whom he speaks for.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether browsers are told to come over TLS only.
+    pub strict_transport: bool,
+    /// Origins whose pages may read answers, such as `https://console.example`; none closes CORS.
+    pub cors_allowed_origins: Vec<HeaderValue>,
 }
 
 impl Default for Layers {
-    /// 30 s, which is more than the longest wait for a read model; 64 KiB; 4,096 requests.
+    /// 30 s, which is more than the longest wait for a read model; 64 KiB within 10 s; 8 KiB; 16 KiB; 4,096 requests; no limits in a
+    /// time, no proxies, no TLS, no origins.
     fn default() -> Self {
-        Self { request_timeout: Duration::from_secs(30), body_bytes_max: BODY_BYTES_MAX, requests_in_flight_max: 4096 }
+        Self {
+            request_timeout: Duration::from_secs(30),
+            body_bytes_max: BODY_BYTES_MAX,
+            body_timeout: BODY_TIMEOUT,
+            uri_bytes_max: 8 * 1024,
+            header_bytes_max: 16 * 1024,
+            requests_in_flight_max: 4096,
+            rate_limits: RateLimits::default(),
+            trusted_proxies: TrustedProxies::default(),
+            strict_transport: false,
+            cors_allowed_origins: Vec::new(),
+        }
     }
 }
 
@@ -67,20 +99,30 @@ pub struct RequestId(pub Arc<str>);
 impl Layers {
     /// Wraps a finished router: all routes merged and all state given. Sets its fallbacks.
     pub fn wrap(self, router: Router) -> Router {
-        self.wrap_with(router, Meters::default())
+        let edge = self.edge();
+        let cors = cors::layer(&self.cors_allowed_origins);
+        open(cors, &edge, self.wrap_with(router, edge.clone()))
     }
 
     /// The same behind a shortcut, whose answers are finished and counted like those of the routes.
     pub fn wrap_behind(self, shortcut: Shortcut, router: Router) -> Router {
-        let meters = Meters::default();
-        let router = self.wrap_with(router, meters.clone());
-        Router::new().fallback_service(Front { shortcut, meters, router })
+        let edge = self.edge();
+        let cors = cors::layer(&self.cors_allowed_origins);
+        let router = self.wrap_with(router, edge.clone());
+        let front = Router::new().fallback_service(Front { shortcut, edge: edge.clone(), router });
+        open(cors, &edge, front)
     }
 
-    fn wrap_with(self, router: Router, meters: Meters) -> Router {
+    fn edge(&self) -> Edge {
+        Edge::new(self.rate_limits.clone(), self.trusted_proxies.clone(), self.strict_transport)
+    }
+
+    fn wrap_with(self, router: Router, edge: Edge) -> Router {
         let bounds = Bounds {
             timeout: self.request_timeout,
-            body: BodyLimit(self.body_bytes_max),
+            body: BodyLimit { bytes_max: self.body_bytes_max, timeout: self.body_timeout },
+            uri_bytes_max: self.uri_bytes_max,
+            header_bytes_max: self.header_bytes_max,
             in_flight: Arc::new(Semaphore::new(self.requests_in_flight_max)),
         };
         router
@@ -89,24 +131,56 @@ impl Layers {
             .layer(DefaultBodyLimit::max(self.body_bytes_max))
             .layer(from_fn_with_state(bounds, bound))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn_with_state(meters, observe))
+            .layer(from_fn_with_state(edge, observe))
     }
+}
+
+/// Lets the pages of some origins in. Preflights are answered here, in front of everything, and are secured like other answers.
+fn open(cors: Option<CorsLayer>, edge: &Edge, router: Router) -> Router {
+    let Some(cors) = cors else { return router };
+    let edge = edge.clone();
+    let secured = map_response(move |mut response: Response| {
+        edge.secure(response.headers_mut());
+        std::future::ready(response)
+    });
+    router.layer(cors).layer(secured)
 }
 
 /// Tells the metrics recorder what the metrics of this crate are; call it once, after installing the recorder.
 pub fn describe_metrics() {
     metrics::describe_histogram!(REQUEST_DURATION, metrics::Unit::Seconds, "Time until the response begins.");
     metrics::describe_counter!(REQUESTS, "Requests answered.");
+    metrics::describe_counter!(RATE_LIMITED, "Requests refused because too many were sent, by limit.");
 }
 
 #[derive(Clone, Debug)]
 struct Bounds {
     timeout: Duration,
     body: BodyLimit,
+    uri_bytes_max: usize,
+    header_bytes_max: usize,
     in_flight: Arc<Semaphore>,
 }
 
+impl Bounds {
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let uri_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if uri_bytes > self.uri_bytes_max {
+            return Err(Problem::uri_too_long(self.uri_bytes_max));
+        }
+        let headers = request.headers();
+        let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if headers.len() > HEADERS_MAX || header_bytes > self.header_bytes_max {
+            return Err(Problem::headers_too_large(self.header_bytes_max, HEADERS_MAX));
+        }
+        Ok(())
+    }
+}
+
 async fn bound(State(bounds): State<Bounds>, mut request: Request, next: Next) -> Response {
+    if let Err(problem) = bounds.check(&request) {
+        return problem.into_response();
+    }
     request.extensions_mut().insert(bounds.body);
     let health = request.uri().path().starts_with(HEALTH_PREFIX);
     let permit = bounds.in_flight.try_acquire();
@@ -126,8 +200,9 @@ fn panicked(payload: Box<dyn Any + Send>) -> Response {
     Problem::internal().into_response()
 }
 
-async fn observe(State(meters): State<Meters>, mut request: Request, next: Next) -> Response {
+async fn observe(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
+    let admission = edge.enter(&mut request);
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let label = || route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
@@ -138,9 +213,9 @@ async fn observe(State(meters): State<Meters>, mut request: Request, next: Next)
     let mut response = next.run(request).instrument(span.clone()).await;
 
     let duration = began.elapsed();
-    finish_headers(response.headers_mut(), headers::ascii(&id.0));
+    edge.finish(response.headers_mut(), headers::ascii(&id.0), &admission);
     record(&span, &response, duration.as_secs_f64());
-    meters.record(method, label(), response.status().as_u16(), duration);
+    edge.meters().record(method, label(), response.status().as_u16(), duration);
     response
 }
 
@@ -207,12 +282,6 @@ fn record(span: &Span, response: &Response, seconds: f64) {
     }
 }
 
-pub(crate) fn finish_headers(headers: &mut HeaderMap, id: HeaderValue) {
-    headers.insert(REQUEST_ID, id);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -228,7 +297,12 @@ mod tests {
     };
 
     fn layers() -> Layers {
-        Layers { request_timeout: Duration::from_millis(50), body_bytes_max: 100, requests_in_flight_max: 8 }
+        Layers {
+            request_timeout: Duration::from_millis(50),
+            body_bytes_max: 100,
+            requests_in_flight_max: 8,
+            ..Layers::default()
+        }
     }
 
     fn routes() -> Router {
@@ -246,7 +320,16 @@ mod tests {
         let router = layers().wrap(routes());
         let response = send(&router, "GET", "/ok/1", &[("x-request-id", "my-id.1")], "").await;
         assert_eq!(response.headers()["x-request-id"], "my-id.1");
-        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("referrer-policy", "no-referrer"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(response.headers()[name], value);
+        }
+        assert!(!response.headers().contains_key("strict-transport-security"), "only with TLS");
         assert_eq!(response.headers()["cache-control"], "no-store");
         let long = "x".repeat(129);
         for bad in ["a b", "", "a\"b", &long] {
@@ -254,6 +337,66 @@ mod tests {
             assert!(response.headers()["x-request-id"].to_str().unwrap().parse::<Uuid>().is_ok(), "{bad}");
         }
         assert_eq!(send(&router, "GET", "/cached", &[], "").await.headers()["cache-control"], "max-age=5");
+    }
+
+    #[tokio::test]
+    async fn behind_tls_browsers_are_told_to_stay_there() {
+        let router = Layers { strict_transport: true, ..layers() }.wrap(routes());
+        let response = send(&router, "GET", "/nowhere", &[], "").await;
+        assert_eq!(response.headers()["strict-transport-security"], "max-age=31536000");
+    }
+
+    #[tokio::test]
+    async fn pages_of_others_are_let_in_by_name_only() {
+        let origin = ("origin", "https://console.example");
+        let preflight = [origin, ("access-control-request-method", "POST")];
+        let crossing = |response: &Response| {
+            let names = response.headers().keys().map(axum::http::HeaderName::as_str);
+            names.filter(|name| name.starts_with("access-control-")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let closed = layers().wrap(routes());
+        for (method, headers) in [("GET", &preflight[..1]), ("OPTIONS", &preflight[..])] {
+            let response = send(&closed, method, "/ok/1", headers, "").await;
+            assert_eq!(crossing(&response), Vec::<String>::new());
+        }
+        let origins = vec![HeaderValue::from_static("https://console.example")];
+        let router = Layers { cors_allowed_origins: origins, ..layers() }.wrap(routes());
+        let response = send(&router, "GET", "/ok/1", &[origin], "").await;
+        assert_eq!(response.headers()["access-control-allow-origin"], "https://console.example");
+        assert!(response.headers()["access-control-expose-headers"].to_str().unwrap().contains("consistency-token"));
+        assert!(!response.headers().contains_key("access-control-allow-credentials"));
+        let response = send(&router, "OPTIONS", "/ok/1", &preflight, "").await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-frame-options"]),
+            (200, &"DENY".parse().unwrap())
+        );
+        assert!(response.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+        let stranger = [("origin", "https://console.example.evil"), preflight[1]];
+        for (method, headers) in [("GET", &stranger[..1]), ("OPTIONS", &stranger[..])] {
+            let response = send(&router, method, "/ok/1", headers, "").await;
+            assert!(!response.headers().contains_key("access-control-allow-origin"), "{method}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_addresses_and_many_headers_are_problems() {
+        let router = layers().wrap(routes());
+        let response = send(&router, "GET", &format!("/ok/{}", "a".repeat(8 * 1024 - 4)), &[], "").await;
+        assert_eq!(response.status(), 200);
+        let response = send(&router, "GET", &format!("/ok/1?a={}", "a".repeat(8 * 1024)), &[], "").await;
+        assert_eq!(
+            (response.status().as_u16(), body_json(response).await["uri_bytes_max"].as_u64()),
+            (414, Some(8192))
+        );
+        let long = "a".repeat(16 * 1024);
+        let response = send(&router, "GET", "/ok/1", &[("x-long", &long)], "").await;
+        assert_eq!(
+            (response.status().as_u16(), &body_json(response).await["code"]),
+            (431, &"headers_too_large".into())
+        );
+        let many = vec![("x-many", "1"); HEADERS_MAX + 1];
+        assert_eq!(send(&router, "GET", "/ok/1", &many, "").await.status(), 431);
+        assert_eq!(send(&router, "GET", "/ok/1", &many[1..], "").await.status(), 200);
     }
 
     #[tokio::test]

@@ -8,6 +8,8 @@ pub mod body;
 pub mod caller;
 pub mod command;
 pub mod consistency;
+mod cors;
+mod edge;
 pub mod etag;
 pub mod event_stream;
 #[cfg(test)]
@@ -20,7 +22,9 @@ mod meters;
 pub mod openapi;
 pub mod page;
 pub mod params;
+pub mod peer;
 pub mod problem;
+pub mod rate_limit;
 pub mod shortcut;
 #[cfg(test)]
 mod testing;
@@ -36,5 +40,7 @@ pub use fingerprint::Fingerprint;
 pub use layers::Layers;
 pub use page::{CursorKey, NoFilter, Page, PageQuery};
 pub use params::{Path, Query};
+pub use peer::{PeerAddress, ProxyHeader, TrustedProxies};
 pub use problem::{Problem, RefusalKind};
+pub use rate_limit::{Admission, Limit, RateLimits, Rates};
 pub use shortcut::{ShortAnswer, Shortcut};

@@ -21,6 +21,7 @@ use axum::{
 use hub_http::{
     Authenticator, Caller, IfNoneMatch, ReadConsistency, ShortAnswer, Shortcut, etag,
     headers::{CONSISTENCY_TOKEN, PROJECTION_POSITION},
+    rate_limit::recognise,
 };
 use moka::{ops::compute::Op, sync::Cache};
 use tokio::sync::watch;
@@ -109,7 +110,7 @@ impl Answers {
         if !target.path().starts_with(PREFIX) {
             return None;
         }
-        let caller = self.0.authenticator.caller_of(request.headers()).ok()?;
+        let caller = recognise(request.extensions(), || self.0.authenticator.caller_of(request.headers())).ok()?;
         let key = Key { caller, target: target.clone() };
         if let Some(answer) = self.find(&key, request.headers()) {
             return Some(answer);
