@@ -93,6 +93,8 @@ pub struct Standing {
     pub tenant: Option<Left>,
     /// The limit that is used up, and how long until one more request is let through.
     pub refused: Option<(Which, Duration)>,
+    /// Whether the limit of a tenant holds for the request; it is not asked when the principal's is used up.
+    of_tenant: bool,
 }
 
 /// What is left in a bucket.
@@ -162,7 +164,7 @@ impl RateLimits {
     /// A request that the principal's own limit refuses takes nothing from the tenant's.
     pub fn count(&self, principal: &str, tenant: Option<Uuid>) -> Option<Standing> {
         let inner = self.0.as_deref()?;
-        let mut standing = Standing { principal: None, tenant: None, refused: None };
+        let mut standing = Standing { principal: None, tenant: None, refused: None, of_tenant: tenant.is_some() };
         let key = PrincipalRef { tenant, name: principal };
         if let Some(taken) = inner.principals.take(&key, || key.owned()) {
             standing.principal = Some(taken.left);
@@ -213,8 +215,8 @@ impl RateLimits {
         let Some(inner) = self.0.as_deref() else { return };
         let policy = match standing {
             Standing { principal: None, tenant: None, .. } => return,
-            Standing { tenant: None, refused: None, .. } => &inner.policy,
-            _ => &inner.policy_with_tenant,
+            Standing { of_tenant: true, .. } => &inner.policy_with_tenant,
+            _ => &inner.policy,
         };
         answer.insert(RATE_LIMIT_POLICY, policy.clone());
         let mut text = Text::default();

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod embedded;
 pub mod gauges;
 pub mod key;
+pub mod listener;
 pub mod migrate;
 pub mod pool;
 pub mod problem_pages;

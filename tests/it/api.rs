@@ -11,7 +11,7 @@ use axum::{
 };
 use hub_commands::Commands;
 use hub_event_store::{log::Log, store::EventStore, tail::Tail};
-use hub_http::{Authenticator, BearerKey, Caller, CursorKey, Scope, health, openapi::complaints};
+use hub_http::{Authenticator, BearerKey, Caller, CursorKey, Layers, Scope, health, openapi::complaints};
 use hub_read_api::Queries;
 use hub_tests::kit::{Database, TestClock, workspace};
 use serde_json::{Value, json};
@@ -20,15 +20,21 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-const TENANT: Uuid = Uuid::from_u128(0x70);
+pub(crate) const TENANT: Uuid = Uuid::from_u128(0x70);
 
-fn key(number: u8, scope: Scope) -> (BearerKey, Caller) {
+pub(crate) fn key(number: u8, scope: Scope) -> (BearerKey, Caller) {
     (BearerKey::generate([number; 32]), Caller { principal: format!("key:{number}"), scope })
 }
 
-/// Both APIs of one process on `pool`, with a key of the platform (1) and one of `TENANT` (2).
+/// Both APIs of one process on `pool`, with a key of the platform (1), one of `TENANT` (2) and one of the tenant after it (3).
 fn api(pool: &PgPool) -> (Router, OpenApi) {
-    let keys = [key(1, Scope::Platform), key(2, Scope::Tenant(TENANT))];
+    api_within(Layers::default(), pool)
+}
+
+/// The same within these layers.
+pub(crate) fn api_within(layers: Layers, pool: &PgPool) -> (Router, OpenApi) {
+    let next = Uuid::from_u128(TENANT.as_u128() + 1);
+    let keys = [key(1, Scope::Platform), key(2, Scope::Tenant(TENANT)), key(3, Scope::Tenant(next))];
     let authenticator = Authenticator::new(keys.map(|(key, caller)| key.stored(caller)));
     let tail = Tail::default();
     let store = EventStore::start(pool.clone(), tail.clone(), hub::serve::upcasters(), TestClock::default().clock());
@@ -47,7 +53,7 @@ fn api(pool: &PgPool) -> (Router, OpenApi) {
         streams_max: 10,
         shutdown: CancellationToken::new(),
     });
-    hub::api::router(Some(commands), Some(queries), hub::api::health(pool, None))
+    hub::api::router_within(layers, Some(commands), Some(queries), hub::api::health(pool, None))
 }
 
 /// One operation of the document.
