@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Request, Version},
     routing::{get, post},
 };
+use futures::stream;
 use hub::{
     api,
     config::{Config, Edge, Flags},
@@ -105,12 +106,13 @@ impl Served {
 }
 
 fn routes() -> Router {
+    let piece = |_| Ok::<_, std::io::Error>(vec![b'a'; 1 << 20]);
     let peer = async |peer: Option<axum::Extension<PeerAddress>>| peer.map(|peer| peer.0.0.to_string()).unwrap();
     Router::new()
         .route("/ok", get(async || "ok"))
         .route("/peer", get(peer))
         .route("/body", post(async |_: Json<Value>| "ok"))
-        .route("/much", get(async || vec![b'a'; 64 << 20]))
+        .route("/much", get(async move || Body::from_stream(stream::iter((0..64).map(piece)))))
 }
 
 /// An answer over HTTP/1.1.
@@ -218,6 +220,24 @@ async fn a_client_that_takes_nothing_of_an_answer_gives_its_place_free() {
     })
     .await;
     drop(greedy);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_window_gives_its_place_free() {
+    let served = Served::small(&[("write_timeout_seconds", "1"), ("idle_timeout_seconds", NEVER)]).await;
+    let connection = TokioIo::new(served.connect().await);
+    let (mut requests, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1_000)
+        .handshake(connection)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://hub/much").body(Body::empty()).unwrap();
+    // The window opens when its body is read, which nobody does.
+    let response = timeout(SOON, requests.send_request(request)).await.unwrap().unwrap();
+    assert_eq!(response.status(), 200);
+    timeout(SOON, connection).await.expect("it ends").unwrap().ok();
     served.stop().await;
 }
 

@@ -1,6 +1,8 @@
 //! A connection under watch: it ends when its client is too slow with a request, with the next one, or with taking an answer.
 //!
-//! While a request is being answered only the last of these counts: its body and its handler have time limits of their own.
+//! While a request is being answered only the last of these counts: its body and its handler have time limits of their own. A client
+//! takes nothing when the socket takes no more bytes, or when all requests of the connection have something for it that HTTP/2 does not
+//! send because its window is closed.
 
 use std::{
     io,
@@ -41,8 +43,10 @@ pub(super) struct Life {
     began: Instant,
     requests: AtomicU64,
     in_flight: AtomicUsize,
-    /// When the last answer was sent, in milliseconds since the beginning.
-    ended_ms: AtomicU64,
+    /// Of those in flight, so many wait for their handler or for more of their body; the others wait for the client to take something.
+    with_us: AtomicUsize,
+    /// When the client last took a piece of an answer, in milliseconds since the beginning.
+    taken_ms: AtomicU64,
     http2: AtomicBool,
 }
 
@@ -52,7 +56,8 @@ impl Default for Life {
             began: Instant::now(),
             requests: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
-            ended_ms: AtomicU64::new(0),
+            with_us: AtomicUsize::new(0),
+            taken_ms: AtomicU64::new(0),
             http2: AtomicBool::new(false),
         }
     }
@@ -62,28 +67,55 @@ impl Life {
     fn begin(self: &Arc<Self>, version: Version) -> InFlight {
         self.http2.store(version == Version::HTTP_2, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.with_us.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight { life: Arc::clone(self), with_us: true }
     }
 
     fn rests(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) == 0
     }
 
-    fn ended(&self) -> Instant {
-        self.began + Duration::from_millis(self.ended_ms.load(Ordering::Relaxed))
+    fn note_taken(&self) {
+        let taken_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.taken_ms.store(taken_ms, Ordering::Relaxed);
+    }
+
+    fn taken(&self) -> Instant {
+        self.began + Duration::from_millis(self.taken_ms.load(Ordering::Relaxed))
     }
 }
 
 /// A request, from the moment that its head is complete until its answer is sent.
 #[derive(Debug)]
-struct InFlight(Arc<Life>);
+struct InFlight {
+    life: Arc<Life>,
+    with_us: bool,
+}
+
+impl InFlight {
+    /// From now on it waits for its handler or its body.
+    fn come(&mut self) {
+        if !self.with_us {
+            self.with_us = true;
+            self.life.with_us.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// From now on it waits for the client.
+    fn go(&mut self) {
+        self.life.note_taken();
+        if self.with_us {
+            self.with_us = false;
+            self.life.with_us.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let ended_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.ended_ms.store(ended_ms, Ordering::Relaxed);
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.go();
+        self.life.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -114,9 +146,13 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let in_flight = self.life.begin(request.version());
+        let mut in_flight = self.life.begin(request.version());
         let answering = self.service.call(request);
-        Box::pin(async move { Ok(answering.await?.map(|body| Sent { body, _in_flight: in_flight })) })
+        Box::pin(async move {
+            let response = answering.await?;
+            in_flight.go();
+            Ok(response.map(|body| Sent { body, in_flight }))
+        })
     }
 }
 
@@ -124,7 +160,7 @@ where
 #[derive(Debug)]
 pub(super) struct Sent<B> {
     body: B,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl<B: Body + Unpin> Body for Sent<B> {
@@ -135,7 +171,11 @@ impl<B: Body + Unpin> Body for Sent<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        // Over HTTP/2 a body is not asked for more while the client's window is closed.
+        self.in_flight.come();
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.in_flight.go();
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -175,7 +215,8 @@ impl<S> Watched<S> {
             return Some((stalled + self.patience.write, "write"));
         }
         if !self.life.rests() {
-            return None;
+            let waits_for_us = self.life.with_us.load(Ordering::Relaxed) > 0;
+            return (!waits_for_us).then(|| (self.life.taken() + self.patience.write, "write"));
         }
         let requests = self.life.requests.load(Ordering::Relaxed);
         if requests == 0 {
@@ -185,7 +226,7 @@ impl<S> Watched<S> {
         let http2 = self.life.http2.load(Ordering::Relaxed);
         match self.head.filter(|(after, _)| *after == requests && !http2) {
             Some((_, began)) => Some((began + self.patience.header, "header")),
-            None => Some((self.life.ended() + self.patience.idle, "idle")),
+            None => Some((self.life.taken() + self.patience.idle, "idle")),
         }
     }
 
@@ -209,6 +250,13 @@ impl<S> Watched<S> {
         let requests = self.life.requests.load(Ordering::Relaxed);
         if self.life.rests() && self.head.is_none_or(|(after, _)| after != requests) {
             self.head = Some((requests, Instant::now()));
+        }
+    }
+
+    /// The last piece of an answer may be long, and is taken bit by bit.
+    fn note_written(&self, sent: &Poll<io::Result<usize>>) {
+        if sent.is_ready() && self.life.rests() {
+            self.life.note_taken();
         }
     }
 
@@ -257,6 +305,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_written(&sent);
         self.note_sent(context, sent)
     }
 
@@ -266,6 +315,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.note_written(&sent);
         self.note_sent(context, sent)
     }
 
