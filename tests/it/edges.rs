@@ -20,7 +20,7 @@ use hub::{
     listener::Connections,
 };
 use hub_http::{Body as Json, PeerAddress, Scope};
-use hub_tests::kit::{Database, directory, eventually};
+use hub_tests::kit::{Database, HubProcess, directory, eventually};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
@@ -413,6 +413,31 @@ async fn handlers_know_the_peer_and_nobody_can_make_one_up() {
     let made_up = "\r\nx-forwarded-for: 198.51.100.7, 203.0.113.1\r\nforwarded: for=198.51.100.7";
     assert_eq!(served.get("/peer", made_up).await.body, "203.0.113.1");
     served.stop().await;
+}
+
+#[tokio::test]
+async fn the_program_is_within_these_bounds_and_counts_what_it_refuses() {
+    let settings = [
+        ("HUB_RATE_LIMIT_FAILED_LOGINS_PER_SECOND", "1"),
+        ("HUB_RATE_LIMIT_FAILED_LOGINS_BURST", "1"),
+        ("HUB_HEADER_TIMEOUT_SECONDS", "1"),
+    ];
+    let hub = HubProcess::start_with(&settings).await;
+    eventually(SOON, async || {
+        let answer = reqwest::get(format!("{}/v1/tenants", hub.url())).await.ok()?;
+        (answer.status() == 429 && answer.headers().contains_key("retry-after")).then_some(())
+    })
+    .await;
+    let address = hub.url().strip_prefix("http://").unwrap();
+    to_the_end(&mut TcpStream::connect(address).await.unwrap()).await;
+    let metrics = reqwest::get(hub.metrics_url()).await.unwrap().text().await.unwrap();
+    let counted = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(counted("hub_http_rate_limited_total{limit=\"address\"}") > 0);
+    assert!(counted("hub_connections_expired_total{reason=\"header\"}") > 0);
+    assert!(metrics.contains("hub_connections_open"));
 }
 
 /// A new certificate for `localhost`, written to two files of the directory.

@@ -137,11 +137,13 @@ impl Network {
     }
 }
 
-/// Failed logins by address. Only addresses with a failure are known, so that a good login costs one look.
+/// Failed logins by address. Only addresses with a failure are known.
 pub(super) struct Addresses {
     quota: Option<Quota>,
     clock: Ticks,
     failures: Cache<Network, Arc<Failures>>,
+    /// The latest `closed_until` of all: after it nobody has to be looked up.
+    closed_until_max: AtomicU64,
 }
 
 struct Failures {
@@ -152,15 +154,18 @@ struct Failures {
 
 impl Addresses {
     pub(super) fn new(limit: Limit, clock: &Ticks) -> Self {
-        Self { quota: quota(limit), clock: clock.clone(), failures: remembered() }
+        Self { quota: quota(limit), clock: clock.clone(), failures: remembered(), closed_until_max: AtomicU64::new(0) }
     }
 
     /// How long nothing from this address is looked at.
     pub(super) fn wait(&self, address: IpAddr) -> Option<Duration> {
         self.quota?;
-        let failures = self.failures.get(&Network::of(address))?;
-        let closed_until = Duration::from_nanos(failures.closed_until.load(Ordering::Relaxed));
-        closed_until.checked_sub(self.clock.now()).filter(|wait| !wait.is_zero())
+        let now = self.clock.now();
+        let after = |until: &AtomicU64| {
+            Duration::from_nanos(until.load(Ordering::Relaxed)).checked_sub(now).filter(|wait| !wait.is_zero())
+        };
+        after(&self.closed_until_max)?;
+        after(&self.failures.get(&Network::of(address))?.closed_until)
     }
 
     /// Takes one; when none was left, the address is closed until there is one again.
@@ -171,6 +176,7 @@ impl Addresses {
         if let Err(refused) = failures.bucket.check() {
             let until = u64::try_from(refused.earliest_possible().as_nanos()).unwrap_or(u64::MAX);
             failures.closed_until.fetch_max(until, Ordering::Relaxed);
+            self.closed_until_max.fetch_max(until, Ordering::Relaxed);
         }
     }
 }
