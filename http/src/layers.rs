@@ -14,11 +14,11 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method},
-    middleware::{Next, from_fn_with_state, map_response},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use tokio::{sync::Semaphore, time::timeout};
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
@@ -100,17 +100,17 @@ impl Layers {
     /// Wraps a finished router: all routes merged and all state given. Sets its fallbacks.
     pub fn wrap(self, router: Router) -> Router {
         let edge = self.edge();
-        let cors = cors::layer(&self.cors_allowed_origins);
-        open(cors, &edge, self.wrap_with(router, edge.clone()))
+        let origins = self.cors_allowed_origins.clone();
+        cors::open(origins, &edge, self.wrap_with(router, edge.clone()))
     }
 
     /// The same behind a shortcut, whose answers are finished and counted like those of the routes.
     pub fn wrap_behind(self, shortcut: Shortcut, router: Router) -> Router {
         let edge = self.edge();
-        let cors = cors::layer(&self.cors_allowed_origins);
+        let origins = self.cors_allowed_origins.clone();
         let router = self.wrap_with(router, edge.clone());
         let front = Router::new().fallback_service(Front { shortcut, edge: edge.clone(), router });
-        open(cors, &edge, front)
+        cors::open(origins, &edge, front)
     }
 
     fn edge(&self) -> Edge {
@@ -133,17 +133,6 @@ impl Layers {
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn_with_state(edge, observe))
     }
-}
-
-/// Lets the pages of some origins in. Preflights are answered here, in front of everything, and are secured like other answers.
-fn open(cors: Option<CorsLayer>, edge: &Edge, router: Router) -> Router {
-    let Some(cors) = cors else { return router };
-    let edge = edge.clone();
-    let secured = map_response(move |mut response: Response| {
-        edge.secure(response.headers_mut());
-        std::future::ready(response)
-    });
-    router.layer(cors).layer(secured)
 }
 
 /// Tells the metrics recorder what the metrics of this crate are; call it once, after installing the recorder.

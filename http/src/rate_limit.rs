@@ -1,9 +1,10 @@
 //! How much may be asked in a time: by one principal, for one tenant, and how many failed logins from one address.
 //!
-//! Shape: `bucket.rs` is what is counted with, `admission.rs` is one request's way through it. Each limit is a bucket (GCRA): `burst` requests at once, refilled with `per_second`. What is known of a principal, a tenant or an address is
-//! kept while it is among the most recently used `KEYS_MAX` of its kind; whoever has been pushed out begins with a full bucket. That bounds
-//! the memory at every moment, which clearing away full buckets from time to time would not do against a flood from ever new addresses.
-//! Every process counts for itself.
+//! Shape: `bucket.rs` is what is counted with, `admission.rs` is one request's way through it. Each limit is a bucket (GCRA): `burst`
+//! requests at once, refilled with `per_second`. What is known of a principal, a tenant or an address is kept while it is among the most
+//! recently used `KEYS_MAX` of its kind; whoever has been pushed out begins with a full bucket. That bounds the memory at every moment,
+//! which clearing away full buckets from time to time would not do against a flood from ever new addresses. Every process counts for
+//! itself.
 
 mod admission;
 mod bucket;
