@@ -12,6 +12,7 @@ pub mod refusal;
 pub mod text;
 
 pub mod access_request;
+pub mod break_glass;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
