@@ -16,6 +16,7 @@ pub mod break_glass;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
+pub mod support_access;
 pub mod tenant;
 pub mod webhook;
 
