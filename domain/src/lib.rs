@@ -13,6 +13,7 @@ pub mod text;
 
 pub mod access_request;
 pub mod break_glass;
+pub mod duty_set;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
