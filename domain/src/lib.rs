@@ -15,6 +15,7 @@ pub mod access_request;
 pub mod break_glass;
 pub mod duty_set;
 pub mod role;
+pub mod role_template;
 pub mod service_instance;
 pub mod subscription;
 pub mod support_access;
