@@ -14,6 +14,7 @@ pub mod text;
 pub mod access_request;
 pub mod break_glass;
 pub mod duty_set;
+pub mod identity_provider;
 pub mod role;
 pub mod role_template;
 pub mod service_instance;
