@@ -22,14 +22,25 @@ pub mod webhook;
 pub use room::{Commands, Settings};
 
 use aide::axum::ApiRouter;
+use hub_http::{Routes, routes::Entry};
 
-/// Every route of the command API, to be served with the query API's beside it.
-pub fn routes(commands: Commands) -> ApiRouter {
-    ApiRouter::new()
+/// Every route of the command API, each with its permission.
+fn all() -> Routes<Commands> {
+    Routes::new()
         .merge(role::routes())
         .merge(service_instance::routes())
         .merge(subscription::routes())
         .merge(tenant::routes())
         .merge(webhook::routes())
-        .with_state(commands)
+}
+
+/// The command API, to be served with the query API beside it.
+pub fn routes(commands: Commands) -> ApiRouter {
+    all().into_router().with_state(commands)
+}
+
+/// What the command API asks permission for.
+#[must_use]
+pub fn catalogue() -> Vec<Entry> {
+    all().entries().to_vec()
 }

@@ -2,7 +2,6 @@
 
 mod system;
 
-use aide::axum::{ApiRouter, routing::post_with};
 use axum::extract::State;
 use hub_domain::{
     id::RoleId,
@@ -16,7 +15,7 @@ use hub_event_store::{
     append::AppendError,
     repository::{ExecuteError, Prepared},
 };
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -39,103 +38,76 @@ const DOCUMENTED: Documented = Documented::new("roles", CODES);
 /// So many live roles a tenant, system roles included.
 const MAXIMA: &[(&str, i64)] = &[(decide::ROLES, ROLE_COUNT_MAX)];
 
-pub(crate) fn routes() -> ApiRouter<Commands> {
+pub(crate) fn routes() -> Routes<Commands> {
     let roles = "/v1/tenants/{tenant_id}/roles";
     let role = "/v1/tenants/{tenant_id}/roles/{role_id}";
-    ApiRouter::new()
-        .api_route(
-            roles,
-            post_with(create, |op| {
-                DOCUMENTED.creation(
-                    op,
-                    "createRole",
-                    "Create a role",
-                    "A role without permissions; its key is unique among the live roles of the tenant.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{role}/grant-permission"),
-            post_with(grant_permission, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "grantRolePermission",
-                    "Grant a permission",
-                    "The role allows, or denies, actions on a kind of resource; where both match, a denial \
+    Routes::new()
+        .post(roles, "role:create", create, |op| {
+            DOCUMENTED.creation(
+                op,
+                "createRole",
+                "Create a role",
+                "A role without permissions; its key is unique among the live roles of the tenant.",
+            )
+        })
+        .post(&format!("{role}/grant-permission"), "role:grant-permission", grant_permission, |op| {
+            DOCUMENTED.command(
+                op,
+                "grantRolePermission",
+                "Grant a permission",
+                "The role allows, or denies, actions on a kind of resource; where both match, a denial \
                      wins.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{role}/revoke-permission"),
-            post_with(revoke_permission, |op| {
-                DOCUMENTED.command(op, "revokeRolePermission", "Revoke a permission", "The role no longer has it.")
-            }),
-        )
-        .api_route(
-            &format!("{role}/add-parent"),
-            post_with(add_parent, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "addRoleParent",
-                    "Add a parent",
-                    "The role inherits what the parent permits. The roles of a tenant never inherit in a \
+            )
+        })
+        .post(&format!("{role}/revoke-permission"), "role:revoke-permission", revoke_permission, |op| {
+            DOCUMENTED.command(op, "revokeRolePermission", "Revoke a permission", "The role no longer has it.")
+        })
+        .post(&format!("{role}/add-parent"), "role:add-parent", add_parent, |op| {
+            DOCUMENTED.command(
+                op,
+                "addRoleParent",
+                "Add a parent",
+                "The role inherits what the parent permits. The roles of a tenant never inherit in a \
                      circle, and no chain has more than 10.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{role}/remove-parent"),
-            post_with(remove_parent, |op| {
-                DOCUMENTED.command(op, "removeRoleParent", "Remove a parent", "The role no longer inherits from it.")
-            }),
-        )
-        .api_route(
-            &format!("{role}/assign"),
-            post_with(assign, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "assignRole",
-                    "Assign a role",
-                    "The principal holds the role from a time until a time, or without end; the scheduler \
+            )
+        })
+        .post(&format!("{role}/remove-parent"), "role:remove-parent", remove_parent, |op| {
+            DOCUMENTED.command(op, "removeRoleParent", "Remove a parent", "The role no longer inherits from it.")
+        })
+        .post(&format!("{role}/assign"), "role:assign", assign, |op| {
+            DOCUMENTED.command(
+                op,
+                "assignRole",
+                "Assign a role",
+                "The principal holds the role from a time until a time, or without end; the scheduler \
                      ends it.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{role}/unassign"),
-            post_with(unassign, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "unassignRole",
-                    "Unassign a role",
-                    "Takes away one assignment, or all of a principal, those still to begin included.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{role}/clone"),
-            post_with(clone, |op| {
-                DOCUMENTED.creation(
-                    op,
-                    "cloneRole",
-                    "Clone a role",
-                    "Makes a new role with the permissions that this one has now; parents and assignments are \
+            )
+        })
+        .post(&format!("{role}/unassign"), "role:unassign", unassign, |op| {
+            DOCUMENTED.command(
+                op,
+                "unassignRole",
+                "Unassign a role",
+                "Takes away one assignment, or all of a principal, those still to begin included.",
+            )
+        })
+        .post(&format!("{role}/clone"), "role:clone", clone, |op| {
+            DOCUMENTED.creation(
+                op,
+                "cloneRole",
+                "Clone a role",
+                "Makes a new role with the permissions that this one has now; parents and assignments are \
                      not copied. `If-Match` is about the role that is cloned.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{role}/archive"),
-            post_with(archive, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "archiveRole",
-                    "Archive a role",
-                    "The end of a role that nobody holds and no role inherits from; its key is free again.",
-                )
-            }),
-        )
+            )
+        })
+        .post(&format!("{role}/archive"), "role:archive", archive, |op| {
+            DOCUMENTED.command(
+                op,
+                "archiveRole",
+                "Archive a role",
+                "The end of a role that nobody holds and no role inherits from; its key is free again.",
+            )
+        })
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ use hub_domain::{
     tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
-use hub_http::Authenticator;
+use hub_http::{Access, Gate, access::NoResources};
 
 use crate::{
     effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance, subscription, tenant, webhook,
@@ -22,7 +22,7 @@ pub struct Settings {
     /// The log.
     pub store: EventStore,
     /// Who may call.
-    pub authenticator: Authenticator,
+    pub gate: Arc<dyn Gate>,
     /// The platform's secret key, from which the key that seals webhook secrets is derived.
     pub secret_key: [u8; 32],
     /// Where tokens and secrets come from.
@@ -47,7 +47,7 @@ pub struct Commands {
     pub(crate) sealing: Sealing,
     pub(crate) in_flight: InFlight,
     random: Random,
-    authenticator: Authenticator,
+    access: Access,
 }
 
 /// The aggregates of one context, with the codes of what only the log can refuse.
@@ -78,7 +78,7 @@ impl Commands {
     /// The command API on these settings.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { store, authenticator, secret_key, random } = settings;
+        let Settings { store, gate, secret_key, random } = settings;
         Self {
             roles: Context::new(&store, role::CONDITIONS, hub_domain::role::CODES),
             service_instances: Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES),
@@ -88,7 +88,7 @@ impl Commands {
             sealing: Sealing::new(&secret_key),
             in_flight: InFlight::default(),
             random,
-            authenticator,
+            access: Access::new(gate, Arc::new(NoResources)),
             store,
         }
     }
@@ -99,9 +99,9 @@ impl Commands {
     }
 }
 
-impl FromRef<Commands> for Authenticator {
+impl FromRef<Commands> for Access {
     fn from_ref(commands: &Commands) -> Self {
-        commands.authenticator.clone()
+        commands.access.clone()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Commands on service instances: `POST /v1/tenants/{tenant_id}/service-instances` and
 //! `.../service-instances/{service_instance_id}/<verb>`; orders of the tenant and reports of the provider.
 
-use aide::axum::{ApiRouter, routing::post_with};
 use axum::extract::State;
 use hub_domain::{
     id::{OperationId, SubscriptionId},
@@ -17,7 +16,7 @@ use hub_event_store::{
     append::Guard,
     repository::{ExecuteError, Prepared},
 };
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -35,112 +34,85 @@ pub(crate) const CONDITIONS: &[(&str, &str)] = &[(decide::INSTANCES, QUOTA_REACH
 
 const DOCUMENTED: Documented = Documented::new("service-instances", CODES);
 
-pub(crate) fn routes() -> ApiRouter<Commands> {
+pub(crate) fn routes() -> Routes<Commands> {
     let instances = "/v1/tenants/{tenant_id}/service-instances";
     let instance = "/v1/tenants/{tenant_id}/service-instances/{service_instance_id}";
-    ApiRouter::new()
-        .api_route(
-            instances,
-            post_with(provision, |op| {
-                DOCUMENTED.creation(
-                    op,
-                    "provisionServiceInstance",
-                    "Provision a service",
-                    "Orders an instance of a service for an active tenant, within its quota of instances. The \
+    Routes::new()
+        .post(instances, "service_instance:provision", provision, |op| {
+            DOCUMENTED.creation(
+                op,
+                "provisionServiceInstance",
+                "Provision a service",
+                "Orders an instance of a service for an active tenant, within its quota of instances. The \
                      operation answered is in flight until its provider reports success or failure.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{instance}/retry-provision"),
-            post_with(retry_provision, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "retryServiceInstanceProvision",
-                    "Retry a failed provision",
-                    "Tries again as it was ordered, if the provider said that this may help.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{instance}/configure"),
-            post_with(configure, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "configureServiceInstance",
-                    "Configure an instance",
-                    "Orders new parameters, all of them; the old ones hold until the provider reports \
+            )
+        })
+        .post(&format!("{instance}/retry-provision"), "service_instance:retry-provision", retry_provision, |op| {
+            DOCUMENTED.command(
+                op,
+                "retryServiceInstanceProvision",
+                "Retry a failed provision",
+                "Tries again as it was ordered, if the provider said that this may help.",
+            )
+        })
+        .post(&format!("{instance}/configure"), "service_instance:configure", configure, |op| {
+            DOCUMENTED.command(
+                op,
+                "configureServiceInstance",
+                "Configure an instance",
+                "Orders new parameters, all of them; the old ones hold until the provider reports \
                      success.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{instance}/suspend"),
-            post_with(suspend, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "suspendServiceInstance",
-                    "Suspend an instance",
-                    "The service is to stop without being lost.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{instance}/resume"),
-            post_with(resume, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "resumeServiceInstance",
-                    "Resume an instance",
-                    "A suspended service is to run again; the tenant must be active.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{instance}/deprovision"),
-            post_with(deprovision, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "deprovisionServiceInstance",
-                    "Deprovision an instance",
-                    "The service is to end for good; a provision that failed ends at once.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{instance}/report-success"),
-            post_with(report_success, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "reportServiceInstanceSuccess",
-                    "Report success",
-                    "The operation in flight is done; endpoint and outputs replace the old ones where they \
+            )
+        })
+        .post(&format!("{instance}/suspend"), "service_instance:suspend", suspend, |op| {
+            DOCUMENTED.command(
+                op,
+                "suspendServiceInstance",
+                "Suspend an instance",
+                "The service is to stop without being lost.",
+            )
+        })
+        .post(&format!("{instance}/resume"), "service_instance:resume", resume, |op| {
+            DOCUMENTED.command(
+                op,
+                "resumeServiceInstance",
+                "Resume an instance",
+                "A suspended service is to run again; the tenant must be active.",
+            )
+        })
+        .post(&format!("{instance}/deprovision"), "service_instance:deprovision", deprovision, |op| {
+            DOCUMENTED.command(
+                op,
+                "deprovisionServiceInstance",
+                "Deprovision an instance",
+                "The service is to end for good; a provision that failed ends at once.",
+            )
+        })
+        .post(&format!("{instance}/report-success"), "service_instance:report-success", report_success, |op| {
+            DOCUMENTED.command(
+                op,
+                "reportServiceInstanceSuccess",
+                "Report success",
+                "The operation in flight is done; endpoint and outputs replace the old ones where they \
                      are given.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{instance}/report-failure"),
-            post_with(report_failure, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "reportServiceInstanceFailure",
-                    "Report failure",
-                    "The operation in flight is over without having been done.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{instance}/report-health"),
-            post_with(report_health, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "reportServiceInstanceHealth",
-                    "Report health",
-                    "How well the service does, as its provider sees it.",
-                )
-            }),
-        )
+            )
+        })
+        .post(&format!("{instance}/report-failure"), "service_instance:report-failure", report_failure, |op| {
+            DOCUMENTED.command(
+                op,
+                "reportServiceInstanceFailure",
+                "Report failure",
+                "The operation in flight is over without having been done.",
+            )
+        })
+        .post(&format!("{instance}/report-health"), "service_instance:report-health", report_health, |op| {
+            DOCUMENTED.command(
+                op,
+                "reportServiceInstanceHealth",
+                "Report health",
+                "How well the service does, as its provider sees it.",
+            )
+        })
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

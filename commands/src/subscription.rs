@@ -1,14 +1,13 @@
 //! Commands on subscriptions: `POST /v1/tenants/{tenant_id}/subscriptions` and
 //! `.../subscriptions/{subscription_id}/<verb>`.
 
-use aide::axum::{ApiRouter, routing::post_with};
 use axum::extract::State;
 use hub_domain::{
     money::Money,
     subscription::{CODES, Command, Interval, Plan, Timing},
     text::{Key, Name, Remark, parsed, parsed_option},
 };
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -26,142 +25,106 @@ pub(crate) const CONDITIONS: &[(&str, &str)] = &[];
 
 const DOCUMENTED: Documented = Documented::new("subscriptions", CODES);
 
-pub(crate) fn routes() -> ApiRouter<Commands> {
+pub(crate) fn routes() -> Routes<Commands> {
     let subscriptions = "/v1/tenants/{tenant_id}/subscriptions";
     let subscription = "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}";
-    ApiRouter::new()
-        .api_route(
-            subscriptions,
-            post_with(create, |op| {
-                DOCUMENTED.creation(
-                    op,
-                    "createSubscription",
-                    "Create a subscription",
-                    "The tenant buys a plan at the price given, which stays whatever the catalogue says \
+    Routes::new()
+        .post(subscriptions, "subscription:create", create, |op| {
+            DOCUMENTED.creation(
+                op,
+                "createSubscription",
+                "Create a subscription",
+                "The tenant buys a plan at the price given, which stays whatever the catalogue says \
                      later. Without trial days the subscription is active at once and its first period is \
                      opened.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/activate"),
-            post_with(activate, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "activateSubscription",
-                    "Activate a subscription",
-                    "Ends the trial early and opens the first period.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/end-trial"),
-            post_with(end_trial, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "endSubscriptionTrial",
-                    "End a trial",
-                    "Ends a trial whose time has come; the scheduler does it by itself.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/change-plan"),
-            post_with(change_plan, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "changeSubscriptionPlan",
-                    "Change the plan",
-                    "Now or at the end of the period, in the same currency. Nothing is prorated: what changes \
+            )
+        })
+        .post(&format!("{subscription}/activate"), "subscription:activate", activate, |op| {
+            DOCUMENTED.command(
+                op,
+                "activateSubscription",
+                "Activate a subscription",
+                "Ends the trial early and opens the first period.",
+            )
+        })
+        .post(&format!("{subscription}/end-trial"), "subscription:end-trial", end_trial, |op| {
+            DOCUMENTED.command(
+                op,
+                "endSubscriptionTrial",
+                "End a trial",
+                "Ends a trial whose time has come; the scheduler does it by itself.",
+            )
+        })
+        .post(&format!("{subscription}/change-plan"), "subscription:change-plan", change_plan, |op| {
+            DOCUMENTED.command(
+                op,
+                "changeSubscriptionPlan",
+                "Change the plan",
+                "Now or at the end of the period, in the same currency. Nothing is prorated: what changes \
                      at once is charged from the next period on. Ordering the present plan withdraws a change \
                      that waits.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/change-seats"),
-            post_with(change_seats, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "changeSubscriptionSeats",
-                    "Change the number of seats",
-                    "At once; charged from the next period on.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/pause"),
-            post_with(pause, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "pauseSubscription",
-                    "Pause a subscription",
-                    "No new period opens while it is paused; what is paid stays paid.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/resume"),
-            post_with(resume, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "resumeSubscription",
-                    "Resume a subscription",
-                    "Goes on in the paid period, or begins a new one now when that has ended.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/cancel"),
-            post_with(cancel, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "cancelSubscription",
-                    "Cancel a subscription",
-                    "Now, or at the end of the period; until then the cancellation can be undone.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/undo-cancel"),
-            post_with(undo_cancel, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "undoSubscriptionCancellation",
-                    "Undo a cancellation",
-                    "The subscription goes on after the period.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/mark-past-due"),
-            post_with(mark_past_due, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "markSubscriptionPastDue",
-                    "Mark as past due",
-                    "A charge was not paid in time; periods go on opening.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/mark-paid"),
-            post_with(mark_paid, |op| {
-                DOCUMENTED.command(op, "markSubscriptionPaid", "Mark as paid", "Everything owed was paid.")
-            }),
-        )
-        .api_route(
-            &format!("{subscription}/open-next-period"),
-            post_with(open_next_period, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "openNextSubscriptionPeriod",
-                    "Open the next period",
-                    "Does what is due at the end of a period: the change that waits, then the next period. \
+            )
+        })
+        .post(&format!("{subscription}/change-seats"), "subscription:change-seats", change_seats, |op| {
+            DOCUMENTED.command(
+                op,
+                "changeSubscriptionSeats",
+                "Change the number of seats",
+                "At once; charged from the next period on.",
+            )
+        })
+        .post(&format!("{subscription}/pause"), "subscription:pause", pause, |op| {
+            DOCUMENTED.command(
+                op,
+                "pauseSubscription",
+                "Pause a subscription",
+                "No new period opens while it is paused; what is paid stays paid.",
+            )
+        })
+        .post(&format!("{subscription}/resume"), "subscription:resume", resume, |op| {
+            DOCUMENTED.command(
+                op,
+                "resumeSubscription",
+                "Resume a subscription",
+                "Goes on in the paid period, or begins a new one now when that has ended.",
+            )
+        })
+        .post(&format!("{subscription}/cancel"), "subscription:cancel", cancel, |op| {
+            DOCUMENTED.command(
+                op,
+                "cancelSubscription",
+                "Cancel a subscription",
+                "Now, or at the end of the period; until then the cancellation can be undone.",
+            )
+        })
+        .post(&format!("{subscription}/undo-cancel"), "subscription:undo-cancel", undo_cancel, |op| {
+            DOCUMENTED.command(
+                op,
+                "undoSubscriptionCancellation",
+                "Undo a cancellation",
+                "The subscription goes on after the period.",
+            )
+        })
+        .post(&format!("{subscription}/mark-past-due"), "subscription:mark-past-due", mark_past_due, |op| {
+            DOCUMENTED.command(
+                op,
+                "markSubscriptionPastDue",
+                "Mark as past due",
+                "A charge was not paid in time; periods go on opening.",
+            )
+        })
+        .post(&format!("{subscription}/mark-paid"), "subscription:mark-paid", mark_paid, |op| {
+            DOCUMENTED.command(op, "markSubscriptionPaid", "Mark as paid", "Everything owed was paid.")
+        })
+        .post(&format!("{subscription}/open-next-period"), "subscription:open-next-period", open_next_period, |op| {
+            DOCUMENTED.command(
+                op,
+                "openNextSubscriptionPeriod",
+                "Open the next period",
+                "Does what is due at the end of a period: the change that waits, then the next period. \
                      The scheduler does it by itself.",
-                )
-            }),
-        )
+            )
+        })
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

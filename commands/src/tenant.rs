@@ -1,13 +1,14 @@
 //! Commands on tenants: `POST /v1/tenants` and `POST /v1/tenants/{tenant_id}/<verb>`.
 
-use aide::axum::{ApiRouter, routing::post_with};
 use axum::extract::State;
 use hub_domain::{
     money::Currency,
     tenant::{CODES, Command, Resource, SuspensionReason, Tier, decide},
     text::{DomainName, Email, Key, Name, Remark, Slug, parsed},
 };
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, PlatformCaller, Problem, Receipt, TenantCaller};
+use hub_http::{
+    Body, CommandHeaders, Created, Fingerprint, NoBody, PlatformCaller, Problem, Receipt, Routes, TenantCaller,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::json;
@@ -25,129 +26,88 @@ pub(crate) const CONDITIONS: &[(&str, &str)] =
 
 const DOCUMENTED: Documented = Documented::new("tenants", CODES);
 
-pub(crate) fn routes() -> ApiRouter<Commands> {
+pub(crate) fn routes() -> Routes<Commands> {
     let tenant = "/v1/tenants/{tenant_id}";
-    ApiRouter::new()
-        .api_route(
-            "/v1/tenants",
-            post_with(register, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "registerTenant",
-                    "Register a tenant",
-                    "Makes the organisation known; it is pending until activated. Every tenant has the system \
+    Routes::new()
+        .post("/v1/tenants", "tenant:register", register, |op| {
+            DOCUMENTED.command(
+                op,
+                "registerTenant",
+                "Register a tenant",
+                "Makes the organisation known; it is pending until activated. Every tenant has the system \
                      roles from the start.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/activate"),
-            post_with(activate, |op| {
-                DOCUMENTED.command(op, "activateTenant", "Activate a tenant", "Lets a pending tenant use services.")
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/suspend"),
-            post_with(suspend, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "suspendTenant",
-                    "Suspend a tenant",
-                    "Adds a reason to the set that keeps the tenant suspended.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/resume"),
-            post_with(resume, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "resumeTenant",
-                    "Clear a reason for suspension",
-                    "The tenant is active again when the last reason is cleared.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/rename"),
-            post_with(rename, |op| {
-                DOCUMENTED.command(op, "renameTenant", "Rename a tenant", "Changes the display name; the slug stays.")
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/change-tier"),
-            post_with(change_tier, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "changeTenantTier",
-                    "Change a tenant's tier",
-                    "Moves the tenant to another tier.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/set-quota"),
-            post_with(set_quota, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "setTenantQuota",
-                    "Set a quota",
-                    "Sets the limit of one resource; what is used above it already stays.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/add-domain"),
-            post_with(add_domain, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "addTenantDomain",
-                    "Add a domain",
-                    "Answers the token to publish as the TXT record that proves the domain is the tenant's.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/verify-domain"),
-            post_with(verify_domain, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "verifyTenantDomain",
-                    "Verify a domain",
-                    "Takes the token found in the domain's DNS; from then on no other tenant can verify the \
+            )
+        })
+        .post(&format!("{tenant}/activate"), "tenant:activate", activate, |op| {
+            DOCUMENTED.command(op, "activateTenant", "Activate a tenant", "Lets a pending tenant use services.")
+        })
+        .post(&format!("{tenant}/suspend"), "tenant:suspend", suspend, |op| {
+            DOCUMENTED.command(
+                op,
+                "suspendTenant",
+                "Suspend a tenant",
+                "Adds a reason to the set that keeps the tenant suspended.",
+            )
+        })
+        .post(&format!("{tenant}/resume"), "tenant:resume", resume, |op| {
+            DOCUMENTED.command(
+                op,
+                "resumeTenant",
+                "Clear a reason for suspension",
+                "The tenant is active again when the last reason is cleared.",
+            )
+        })
+        .post(&format!("{tenant}/rename"), "tenant:rename", rename, |op| {
+            DOCUMENTED.command(op, "renameTenant", "Rename a tenant", "Changes the display name; the slug stays.")
+        })
+        .post(&format!("{tenant}/change-tier"), "tenant:change-tier", change_tier, |op| {
+            DOCUMENTED.command(op, "changeTenantTier", "Change a tenant's tier", "Moves the tenant to another tier.")
+        })
+        .post(&format!("{tenant}/set-quota"), "tenant:set-quota", set_quota, |op| {
+            DOCUMENTED.command(
+                op,
+                "setTenantQuota",
+                "Set a quota",
+                "Sets the limit of one resource; what is used above it already stays.",
+            )
+        })
+        .post(&format!("{tenant}/add-domain"), "tenant:add-domain", add_domain, |op| {
+            DOCUMENTED.command(
+                op,
+                "addTenantDomain",
+                "Add a domain",
+                "Answers the token to publish as the TXT record that proves the domain is the tenant's.",
+            )
+        })
+        .post(&format!("{tenant}/verify-domain"), "tenant:verify-domain", verify_domain, |op| {
+            DOCUMENTED.command(
+                op,
+                "verifyTenantDomain",
+                "Verify a domain",
+                "Takes the token found in the domain's DNS; from then on no other tenant can verify the \
                      domain.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/remove-domain"),
-            post_with(remove_domain, |op| {
-                DOCUMENTED.command(op, "removeTenantDomain", "Remove a domain", "Gives the domain back.")
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/set-primary-domain"),
-            post_with(set_primary_domain, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "setTenantPrimaryDomain",
-                    "Set the primary domain",
-                    "Only a verified domain can be the primary one.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{tenant}/archive"),
-            post_with(archive, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "archiveTenant",
-                    "Archive a tenant",
-                    "The end: the tenant accepts nothing any more and its domains are given back; its slug \
+            )
+        })
+        .post(&format!("{tenant}/remove-domain"), "tenant:remove-domain", remove_domain, |op| {
+            DOCUMENTED.command(op, "removeTenantDomain", "Remove a domain", "Gives the domain back.")
+        })
+        .post(&format!("{tenant}/set-primary-domain"), "tenant:set-primary-domain", set_primary_domain, |op| {
+            DOCUMENTED.command(
+                op,
+                "setTenantPrimaryDomain",
+                "Set the primary domain",
+                "Only a verified domain can be the primary one.",
+            )
+        })
+        .post(&format!("{tenant}/archive"), "tenant:archive", archive, |op| {
+            DOCUMENTED.command(
+                op,
+                "archiveTenant",
+                "Archive a tenant",
+                "The end: the tenant accepts nothing any more and its domains are given back; its slug \
                      stays taken.",
-                )
-            }),
-        )
+            )
+        })
 }
 
 /// A new tenant.

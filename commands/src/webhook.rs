@@ -2,7 +2,6 @@
 //!
 //! A signing secret is made here, answered once and kept in its sealed form only.
 
-use aide::axum::{ApiRouter, routing::post_with};
 use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hub_domain::{
@@ -11,7 +10,7 @@ use hub_domain::{
         CODES, Command, EndpointUrl, EventFilters, LIMIT_REACHED, SealedSecret, WEBHOOK_COUNT_MAX, decide, filter,
     },
 };
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -31,68 +30,50 @@ const DOCUMENTED: Documented = Documented::new("webhooks", CODES);
 /// What every secret begins with, as Standard Webhooks writes it.
 const SECRET_PREFIX: &str = "whsec_";
 
-pub(crate) fn routes() -> ApiRouter<Commands> {
+pub(crate) fn routes() -> Routes<Commands> {
     let webhooks = "/v1/tenants/{tenant_id}/webhooks";
     let webhook = "/v1/tenants/{tenant_id}/webhooks/{webhook_id}";
-    ApiRouter::new()
-        .api_route(
-            webhooks,
-            post_with(register, |op| {
-                DOCUMENTED.creation(
-                    op,
-                    "registerWebhook",
-                    "Register a webhook",
-                    "The address is told of the events wanted, from now on. The answer holds the signing \
+    Routes::new()
+        .post(webhooks, "webhook:register", register, |op| {
+            DOCUMENTED.creation(
+                op,
+                "registerWebhook",
+                "Register a webhook",
+                "The address is told of the events wanted, from now on. The answer holds the signing \
                      secret, this once: a repetition of the request answers `null` in its place.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{webhook}/update"),
-            post_with(update, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "updateWebhook",
-                    "Update a webhook",
-                    "Each field that is given replaces the old value as a whole; the others stay.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{webhook}/rotate-secret"),
-            post_with(rotate_secret, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "rotateWebhookSecret",
-                    "Rotate the secret",
-                    "Answers a new signing secret, this once: a repetition of the request answers `null` in \
+            )
+        })
+        .post(&format!("{webhook}/update"), "webhook:update", update, |op| {
+            DOCUMENTED.command(
+                op,
+                "updateWebhook",
+                "Update a webhook",
+                "Each field that is given replaces the old value as a whole; the others stay.",
+            )
+        })
+        .post(&format!("{webhook}/rotate-secret"), "webhook:rotate-secret", rotate_secret, |op| {
+            DOCUMENTED.command(
+                op,
+                "rotateWebhookSecret",
+                "Rotate the secret",
+                "Answers a new signing secret, this once: a repetition of the request answers `null` in \
                      its place. The secret before it stays valid until the next rotation.",
-                )
-            }),
-        )
-        .api_route(
-            &format!("{webhook}/pause"),
-            post_with(pause, |op| {
-                DOCUMENTED.command(op, "pauseWebhook", "Pause a webhook", "Nothing is delivered until it is resumed.")
-            }),
-        )
-        .api_route(
-            &format!("{webhook}/resume"),
-            post_with(resume, |op| {
-                DOCUMENTED.command(op, "resumeWebhook", "Resume a webhook", "Events are delivered again.")
-            }),
-        )
-        .api_route(
-            &format!("{webhook}/delete"),
-            post_with(delete, |op| {
-                DOCUMENTED.command(
-                    op,
-                    "deleteWebhook",
-                    "Delete a webhook",
-                    "The end: the webhook accepts nothing any more.",
-                )
-            }),
-        )
+            )
+        })
+        .post(&format!("{webhook}/pause"), "webhook:pause", pause, |op| {
+            DOCUMENTED.command(op, "pauseWebhook", "Pause a webhook", "Nothing is delivered until it is resumed.")
+        })
+        .post(&format!("{webhook}/resume"), "webhook:resume", resume, |op| {
+            DOCUMENTED.command(op, "resumeWebhook", "Resume a webhook", "Events are delivered again.")
+        })
+        .post(&format!("{webhook}/delete"), "webhook:delete", delete, |op| {
+            DOCUMENTED.command(
+                op,
+                "deleteWebhook",
+                "Delete a webhook",
+                "The end: the webhook accepts nothing any more.",
+            )
+        })
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

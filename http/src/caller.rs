@@ -1,14 +1,8 @@
-//! Who asks: the bearer key of a request becomes a `Caller` with a scope.
+//! Who asks: the credential of a request becomes a caller who may do what the route asks for.
 //!
-//! A key looks like `hub_<id>_<secret>`. The id is public and finds the entry; the service keeps only the SHA-256 of
-//! the whole key, which is enough because the secret is 256 random bits. A handler that takes no `Caller` serves
-//! strangers, so every handler takes one, first, before the path and the body are looked at.
+//! Every handler takes a `TenantCaller` or a `PlatformCaller`, first, before anything else of the request is looked at; `routes` sees to it.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use aide::{
     OperationInput,
@@ -19,19 +13,28 @@ use axum::{
     extract::{FromRef, FromRequestParts, RawPathParams},
     http::{HeaderMap, header, request::Parts},
 };
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    access::{Access, Asked, Pass, Presented},
+    consistency::ReadConsistency,
     openapi::{SECURITY_SCHEME, add_parameter_once, path_parameter},
     problem::{self, Problem},
+    routes::Guard,
 };
 
-/// Longest bearer key that is looked at, in bytes.
-const KEY_BYTES_MAX: usize = 256;
+/// Longest credential that is looked at, in bytes.
+pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
 
-/// What a key may act for.
+/// The tenant that stands for the platform itself.
+const PLATFORM_TENANT: Uuid = Uuid::from_u128(1);
+
+/// Where the request comes from; an extension that the serving side sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
+
+/// What a caller may act for, roles apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// All tenants and the platform itself.
@@ -40,13 +43,15 @@ pub enum Scope {
     Tenant(Uuid),
 }
 
-/// The authenticated caller of one request; an extractor for every router whose state yields an `Authenticator`.
+/// The authenticated sender of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// Stable name of who asks, as recorded as the actor of events.
     pub principal: String,
-    /// What the key may act for.
+    /// What it may act for.
     pub scope: Scope,
+    /// When its token ends by itself, in milliseconds since 1970; `None` when the gate knows the end.
+    pub expires_at_ms: Option<i64>,
 }
 
 impl Caller {
@@ -83,201 +88,105 @@ impl TenantScope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlatformScope(());
 
-/// The caller and its right to act for the tenant in the path segment `{tenant_id}`.
+/// The caller, the tenant in the path segment `{tenant_id}`, and the right to do there what the route asks for.
 ///
-/// As an extractor it answers 401 without a key, then 400 `invalid_uuid`, then 404 for another tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// As an extractor it answers 401 without a credential, then 400 `invalid_uuid`, then 404 for another tenant, then 403 without the right.
+#[derive(Clone, Debug)]
 pub struct TenantCaller {
     /// Who asks.
     pub caller: Caller,
     /// The tenant of the path.
     pub tenant: TenantScope,
+    /// Which things of a list the caller may see, as `Allowed::filter`; always `None` outside of lists.
+    pub filter: Option<Arc<Value>>,
+    /// To ask again later whether the right is still there.
+    pub pass: Pass,
 }
 
-/// A caller with the platform key; 403 `forbidden` for others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A caller who acts for the platform, and the right to do what the route asks for; 403 `forbidden` for others.
+#[derive(Clone, Debug)]
 pub struct PlatformCaller {
     /// Who asks.
     pub caller: Caller,
+    /// To ask again later whether the right is still there.
+    pub pass: Pass,
 }
 
-/// One key as it is kept: never the key itself.
-#[derive(Clone)]
-pub struct StoredKey {
-    /// Public part of the key, unique.
-    pub id: String,
-    /// SHA-256 of the whole key text.
-    pub sha256: [u8; 32],
-    /// Who the key stands for.
-    pub caller: Caller,
-}
-
-impl fmt::Debug for StoredKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("StoredKey").field("id", &self.id).field("caller", &self.caller).finish_non_exhaustive()
-    }
-}
-
-/// A bearer key in clear text, as it is shown once to whoever asked for it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BearerKey {
-    id: String,
-    text: String,
-}
-
-impl BearerKey {
-    /// Makes a key from 32 random bytes: the secret is their hex, the id is 12 hex digits of their salted hash.
-    pub fn generate(random: [u8; 32]) -> Self {
-        let id = hex(&Sha256::new().chain_update(b"hub key id\0").chain_update(random).finalize()[..6]);
-        let text = format!("hub_{id}_{}", hex(&random));
-        Self { id, text }
-    }
-
-    /// Reads `hub_<id>_<secret>`; `None` when the text has another shape.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (id, secret) = split_key(text)?;
-        debug_assert!(!secret.is_empty());
-        Some(Self { id: id.to_owned(), text: text.to_owned() })
-    }
-
-    /// The public part.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The whole key; the only way to the secret, so that printing one is a choice.
-    pub fn reveal(&self) -> &str {
-        &self.text
-    }
-
-    /// SHA-256 of the whole key: what is kept.
-    pub fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(self.text.as_bytes()).into()
-    }
-
-    /// The entry to keep for this key.
-    pub fn stored(&self, caller: Caller) -> StoredKey {
-        StoredKey { id: self.id.clone(), sha256: self.sha256(), caller }
-    }
-}
-
-impl fmt::Debug for BearerKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("BearerKey").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// The keys that are accepted now. A clone shares them; `replace` changes them for all clones.
-#[derive(Clone, Default)]
-pub struct Authenticator {
-    keys: Arc<RwLock<Arc<HashMap<String, StoredKey>>>>,
-}
-
-impl fmt::Debug for Authenticator {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Authenticator").field("keys", &self.current().len()).finish()
-    }
-}
-
-impl Authenticator {
-    /// Accepts these keys. Of two with one id the later is kept.
-    pub fn new(keys: impl IntoIterator<Item = StoredKey>) -> Self {
-        let authenticator = Self::default();
-        authenticator.replace(keys);
-        authenticator
-    }
-
-    /// Accepts exactly these keys from now on, in every clone.
-    pub fn replace(&self, keys: impl IntoIterator<Item = StoredKey>) {
-        let keys = Arc::new(keys.into_iter().map(|key| (key.id.clone(), key)).collect());
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-    }
-
-    /// The caller that a bearer key stands for; `None` when it is unknown. The hashes are compared in constant time.
-    pub fn authenticate(&self, key: &str) -> Option<Caller> {
-        if key.len() > KEY_BYTES_MAX {
-            return None;
-        }
-        let (id, _) = split_key(key)?;
-        let sha256: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        let keys = self.current();
-        // The id is public, so finding no entry by it may take another time than finding one.
-        let stored = keys.get(id)?;
-        bool::from(stored.sha256.ct_eq(&sha256)).then(|| stored.caller.clone())
-    }
-
-    fn current(&self) -> Arc<HashMap<String, StoredKey>> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The caller of a request with these headers; 401 `unauthenticated` when it has not exactly one key that is known.
-    pub fn caller_of(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+impl Presented<'_> {
+    /// What a request shows; 401 `unauthenticated` when it has not exactly one bearer credential of a bearable length.
+    pub fn of(headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Presented<'_>, Problem> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return Err(Problem::unauthenticated());
         };
-        let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case("bearer") {
+        let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+        let token = token.trim();
+        if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > CREDENTIAL_BYTES_MAX {
             return Err(Problem::unauthenticated());
         }
-        self.authenticate(key.trim()).ok_or_else(Problem::unauthenticated)
+        Ok(Presented { token, peer, at_least: ReadConsistency::of(headers)?.at_least })
     }
 }
 
-fn split_key(text: &str) -> Option<(&str, &str)> {
-    let (id, secret) = text.strip_prefix("hub_")?.split_once('_')?;
-    let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    (plain(id) && plain(secret)).then_some((id, secret))
+/// Who the sender of a request is, with what it asks of the freshness of decisions.
+async fn authenticated(parts: &Parts, access: &Access) -> Result<(Caller, Option<i64>), Problem> {
+    let peer = parts.extensions.get::<PeerAddress>().map(|PeerAddress(address)| *address);
+    let presented = Presented::of(&parts.headers, peer)?;
+    let caller = access.gate.authenticate(presented).await?;
+    Ok((caller, presented.at_least))
 }
 
-/// Lower-case hex of some bytes.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl<S> FromRequestParts<S> for Caller
-where
-    S: Send + Sync,
-    Authenticator: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Authenticator::from_ref(state).caller_of(&parts.headers)
-    }
+/// What the route asks for. A route without it is a mistake of its author, not of the caller.
+fn guard_of(parts: &Parts) -> Result<Guard, Problem> {
+    parts.extensions.get::<Guard>().copied().ok_or_else(|| {
+        tracing::error!("a route names no permission");
+        Problem::internal()
+    })
 }
 
 impl<S> FromRequestParts<S> for TenantCaller
 where
     S: Send + Sync,
-    Authenticator: FromRef<S>,
+    Access: FromRef<S>,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let caller = Caller::from_request_parts(parts, state).await?;
+        let access = Access::from_ref(state);
+        let Guard { permission, filters } = guard_of(parts)?;
+        let (caller, at_least) = authenticated(parts, &access).await?;
         let params = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::invalid_path("tenant_id", "a path segment is not utf-8"))?;
-        // A route without the segment is a mistake of its author, not of the caller.
         let (_, text) = params.iter().find(|(name, _)| *name == TENANT_SEGMENT).ok_or_else(Problem::internal)?;
         let tenant_id = text.parse().map_err(|_| Problem::invalid_uuid(TENANT_SEGMENT))?;
         let tenant = caller.tenant(tenant_id)?;
-        Ok(Self { caller, tenant })
+        // What is no id is refused by the handler, which knows the name of the segment.
+        let resource_id = params.iter().find(|(name, _)| *name != TENANT_SEGMENT).and_then(|(_, id)| id.parse().ok());
+        let asked = Asked { permission, tenant_id, resource_id, filters, at_least };
+        let allowed = access.gate.authorize(&caller, asked, &*access.resources).await?;
+        let pass = Pass { access, caller: caller.clone(), asked: Asked { at_least: None, ..asked } };
+        Ok(Self { caller, tenant, filter: allowed.filter, pass })
     }
 }
 
 impl<S> FromRequestParts<S> for PlatformCaller
 where
     S: Send + Sync,
-    Authenticator: FromRef<S>,
+    Access: FromRef<S>,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let caller = Caller::from_request_parts(parts, state).await?;
+        let access = Access::from_ref(state);
+        let Guard { permission, .. } = guard_of(parts)?;
+        let (caller, at_least) = authenticated(parts, &access).await?;
         caller.platform()?;
-        Ok(Self { caller })
+        let tenant_id = PLATFORM_TENANT;
+        let asked = Asked { permission, tenant_id, resource_id: None, filters: false, at_least };
+        access.gate.authorize(&caller, asked, &*access.resources).await?;
+        let pass = Pass { access, caller: caller.clone(), asked: Asked { at_least: None, ..asked } };
+        Ok(Self { caller, pass })
     }
 }
 
@@ -285,34 +194,28 @@ const TENANT_SEGMENT: &str = "tenant_id";
 
 type Responses = Vec<(Option<openapi::StatusCode>, openapi::Response)>;
 
-impl OperationInput for Caller {
-    fn operation_input(_ctx: &mut GenContext, operation: &mut Operation) {
-        let requirement = SecurityRequirement::from_iter([(SECURITY_SCHEME.to_owned(), Vec::new())]);
-        if !operation.security.contains(&requirement) {
-            operation.security.push(requirement);
-        }
-    }
-
-    fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
-        problem::documented_statuses(ctx, &[401])
+fn require_credential(operation: &mut Operation) {
+    let requirement = SecurityRequirement::from_iter([(SECURITY_SCHEME.to_owned(), Vec::new())]);
+    if !operation.security.contains(&requirement) {
+        operation.security.push(requirement);
     }
 }
 
 impl OperationInput for TenantCaller {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        Caller::operation_input(ctx, operation);
+        require_credential(operation);
         let schema = ctx.schema.subschema_for::<Uuid>();
         add_parameter_once(operation, path_parameter(TENANT_SEGMENT, "The tenant.", schema));
     }
 
     fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
-        problem::documented_statuses(ctx, &[400, 401, 404])
+        problem::documented_statuses(ctx, &[400, 401, 403, 404])
     }
 }
 
 impl OperationInput for PlatformCaller {
-    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
-        Caller::operation_input(ctx, operation);
+    fn operation_input(_ctx: &mut GenContext, operation: &mut Operation) {
+        require_credential(operation);
     }
 
     fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
@@ -325,33 +228,7 @@ mod tests {
     use super::*;
 
     fn caller(scope: Scope) -> Caller {
-        Caller { principal: "ops".into(), scope }
-    }
-
-    #[test]
-    fn a_generated_key_is_accepted_and_any_other_is_not() {
-        let key = BearerKey::generate([7; 32]);
-        assert!(key.reveal().starts_with(&format!("hub_{}_", key.id())));
-        let authenticator = Authenticator::new([key.stored(caller(Scope::Platform))]);
-        assert_eq!(authenticator.authenticate(key.reveal()), Some(caller(Scope::Platform)));
-        let flipped = format!("{}0", &key.reveal()[..key.reveal().len() - 1]);
-        assert_eq!(authenticator.authenticate(&flipped), None);
-        for bad in ["", "hub_", "hub__", "hub_a_", "nonsense", BearerKey::generate([8; 32]).reveal(), &"a".repeat(9999)]
-        {
-            assert_eq!(authenticator.authenticate(bad), None, "{bad}");
-        }
-        assert_eq!(BearerKey::parse(key.reveal()), Some(key));
-    }
-
-    #[test]
-    fn replacing_the_keys_reaches_every_clone() {
-        let old = BearerKey::generate([1; 32]);
-        let new = BearerKey::generate([2; 32]);
-        let authenticator = Authenticator::new([old.stored(caller(Scope::Platform))]);
-        let clone = authenticator.clone();
-        authenticator.replace([new.stored(caller(Scope::Platform))]);
-        assert_eq!(clone.authenticate(old.reveal()), None);
-        assert!(clone.authenticate(new.reveal()).is_some());
+        Caller { principal: "ops".into(), scope, expires_at_ms: None }
     }
 
     #[test]
@@ -368,10 +245,21 @@ mod tests {
     }
 
     #[test]
-    fn neither_keys_nor_hashes_are_printed() {
-        let key = BearerKey::generate([9; 32]);
-        let stored = key.stored(caller(Scope::Platform));
-        let printed = format!("{key:?} {stored:?} {:?}", Authenticator::new([stored.clone()]));
-        assert!(!printed.contains(&hex(&[9; 32])) && !printed.contains("sha256"), "{printed}");
+    fn a_credential_is_one_bearer_token_of_a_bearable_length() {
+        let presented = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, value.parse().unwrap());
+            }
+            Presented::of(&headers, None)
+                .map(|presented| presented.token.to_owned())
+                .map_err(|problem| problem.code().to_owned())
+        };
+        assert_eq!(presented(&["Bearer abc"]), Ok("abc".to_owned()));
+        assert_eq!(presented(&["bearer  abc "]), Ok("abc".to_owned()));
+        let long = format!("Bearer {}", "a".repeat(CREDENTIAL_BYTES_MAX + 1));
+        for bad in [&[][..], &["abc"], &["Basic abc"], &["Bearer "], &["Bearer a", "Bearer a"], &[&*long]] {
+            assert_eq!(presented(bad), Err("unauthenticated".to_owned()), "{bad:?}");
+        }
     }
 }

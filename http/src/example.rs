@@ -3,10 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use aide::{
-    axum::{
-        ApiRouter,
-        routing::{get_with, post_with},
-    },
+    axum::{ApiRouter, routing::get_with},
     openapi::OpenApi,
     transform::TransformOperation,
 };
@@ -20,9 +17,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    Authenticator, BearerKey, Body, Caller, CommandHeaders, ConsistencyToken, Created, CursorKey, Detail, IfMatch,
-    IfNoneMatch, Layers, NoBody, Page, PageQuery, Path, Problem, ReadConsistency, ReadPosition, Receipt, RefusalKind,
+    Access, Body, Caller, CommandHeaders, ConsistencyToken, Created, CursorKey, Detail, IfMatch, IfNoneMatch, Layers,
+    NoBody, Page, PageQuery, Path, Permission, Problem, ReadConsistency, ReadPosition, Receipt, RefusalKind, Routes,
     Scope, TenantCaller,
+    access::{NoResources, fixed::FixedTokens},
     caller::PlatformCaller,
     health::{self, Check, Health},
     openapi::{self, About, described, refuses},
@@ -31,14 +29,14 @@ use crate::{
 
 #[derive(Clone)]
 struct Notes {
-    authenticator: Authenticator,
+    access: Access,
     cursor_key: CursorKey,
     rows: Arc<Mutex<Vec<(Uuid, NoteAnswer)>>>,
 }
 
-impl FromRef<Notes> for Authenticator {
+impl FromRef<Notes> for Access {
     fn from_ref(notes: &Notes) -> Self {
-        notes.authenticator.clone()
+        notes.access.clone()
     }
 }
 
@@ -78,8 +76,6 @@ struct NoteFilter {
 
 #[derive(Deserialize, JsonSchema)]
 struct NotePath {
-    /// The tenant.
-    tenant_id: Uuid,
     /// The note.
     number: i64,
 }
@@ -120,7 +116,7 @@ async fn clear(
 }
 
 async fn list(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<NoteFilter>,
     State(notes): State<Notes>,
@@ -143,12 +139,11 @@ async fn list(
 }
 
 async fn detail(
-    caller: Caller,
+    TenantCaller { tenant, .. }: TenantCaller,
     Path(path): Path<NotePath>,
     known: IfNoneMatch,
     State(notes): State<Notes>,
 ) -> Result<Detail<NoteAnswer>, Problem> {
-    let tenant = caller.tenant(path.tenant_id)?;
     let rows = notes.rows.lock().unwrap();
     let note = rows.iter().find(|(owner, note)| *owner == tenant.id() && note.number == path.number);
     let (_, note) = note.ok_or_else(Problem::not_found)?;
@@ -161,37 +156,41 @@ fn describe_write(operation: TransformOperation<'_>) -> TransformOperation<'_> {
 }
 
 fn routes(notes: Notes) -> ApiRouter {
-    ApiRouter::new()
-        .api_route(
-            "/v1/tenants/{tenant_id}/notes",
-            post_with(write, describe_write)
-                .get_with(list, |op| described(op, "listNotes", "notes", "List notes", "Oldest first.")),
-        )
-        .api_route(
-            "/v1/tenants/{tenant_id}/notes/{number}",
-            get_with(detail, |op| described(op, "getNote", "notes", "Read a note", "One note.")),
-        )
-        .api_route(
-            "/v1/notes/clear",
-            post_with(clear, |op| described(op, "clearNotes", "notes", "Forget all notes", "For the platform.")),
-        )
+    let all = "/v1/tenants/{tenant_id}/notes";
+    Routes::new()
+        .post(all, "note:write", write, describe_write)
+        .list(all, "note:read", list, |op| described(op, "listNotes", "notes", "List notes", "Oldest first."))
+        .get("/v1/tenants/{tenant_id}/notes/{number}", "note:read", detail, |op| {
+            described(op, "getNote", "notes", "Read a note", "One note.")
+        })
+        .post("/v1/notes/clear", "note:clear", clear, |op| {
+            described(op, "clearNotes", "notes", "Forget all notes", "For the platform.")
+        })
+        .post("/v1/notes/burn", "note:burn", clear, |op| {
+            described(op, "burnNotes", "notes", "Burn all notes", "Nobody may.")
+        })
+        .into_router()
         .with_state(notes)
 }
 
 const TENANT: Uuid = Uuid::from_u128(1);
 
-fn key(number: u8) -> BearerKey {
-    BearerKey::generate([number; 32])
+fn key(number: u8) -> String {
+    format!("token-{number}")
 }
 
 fn build() -> (Router, OpenApi) {
-    let caller = |principal: &str, scope| Caller { principal: principal.into(), scope };
-    let authenticator = Authenticator::new([
-        key(1).stored(caller("platform", Scope::Platform)),
-        key(2).stored(caller("acme", Scope::Tenant(TENANT))),
-        key(3).stored(caller("other", Scope::Tenant(Uuid::from_u128(2)))),
-    ]);
-    let notes = Notes { authenticator, cursor_key: CursorKey::new([9; 32]), rows: Arc::default() };
+    let token = |number, principal: &str, scope| {
+        (key(number), Caller { principal: principal.into(), scope, expires_at_ms: None })
+    };
+    let gate = FixedTokens::new([
+        token(1, "platform", Scope::Platform),
+        token(2, "acme", Scope::Tenant(TENANT)),
+        token(3, "other", Scope::Tenant(Uuid::from_u128(2))),
+    ])
+    .denying(Permission { resource: "note", action: "burn" });
+    let access = Access::new(Arc::new(gate), Arc::new(NoResources));
+    let notes = Notes { access, cursor_key: CursorKey::new([9; 32]), rows: Arc::default() };
     let about = About {
         title: "Notes",
         version: "1.0.0",
@@ -212,7 +211,7 @@ async fn ask(
     more: &[(&str, &str)],
     body: &str,
 ) -> axum::response::Response {
-    let bearer = format!("Bearer {}", key(number).reveal());
+    let bearer = format!("Bearer {}", key(number));
     let mut headers = vec![("authorization", bearer.as_str()), ("content-type", "application/json")];
     headers.extend_from_slice(more);
     send(router, method, uri, &headers, body).await
@@ -281,6 +280,7 @@ async fn each_bad_request_has_its_own_problem() {
         (2, "GET", format!("{uri}/1"), vec![], "", 404, "not_found"),
         (2, "POST", "/v1/notes/clear".into(), vec![], "", 403, "forbidden"),
         (1, "POST", "/v1/notes/clear".into(), vec![], good, 422, "invalid_body"),
+        (1, "POST", "/v1/notes/burn".into(), vec![], "", 403, "forbidden"),
         (1, "GET", "/v1/notes/clear".into(), vec![], "", 405, "method_not_allowed"),
         (1, "GET", "/v2".into(), vec![], "", 404, "unknown_route"),
     ];
@@ -321,8 +321,9 @@ async fn the_document_is_complete_and_served() {
         write["parameters"].as_array().unwrap().iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["tenant_id", "Idempotency-Key", "If-Match", "Correlation-Id", "Causation-Id", "traceparent"]);
     assert_eq!(write["security"], json!([{"bearer": []}]));
+    assert_eq!(write["x-permission"], "note:write");
     let statuses: Vec<&String> = write["responses"].as_object().unwrap().keys().collect();
-    for status in ["201", "400", "401", "404", "409", "412", "413", "415", "422", "503", "default"] {
+    for status in ["201", "400", "401", "403", "404", "409", "412", "413", "415", "422", "503", "default"] {
         assert!(statuses.iter().any(|known| *known == status), "{status} of {statuses:?}");
     }
     assert!(write["responses"]["422"]["description"].as_str().unwrap().contains("note_empty"));

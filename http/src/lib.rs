@@ -1,9 +1,10 @@
 //! What the command API and the query API share: problems, callers, bodies, receipts, paging, layers and OpenAPI.
 //!
 //! Knows no context, no domain and no event store. Every extractor answers a `Problem` when it refuses, and documents
-//! itself, so a handler's signature is its documentation. In a handler take `Caller`, `TenantCaller` or
-//! `PlatformCaller` first: who asks is decided before anything else of the request is looked at.
+//! itself, so a handler's signature is its documentation. A handler takes `TenantCaller` or `PlatformCaller` first: who
+//! asks, and whether he may, is decided before anything else of the request is looked at.
 
+pub mod access;
 pub mod body;
 pub mod caller;
 pub mod command;
@@ -21,13 +22,15 @@ pub mod openapi;
 pub mod page;
 pub mod params;
 pub mod problem;
+pub mod routes;
 pub mod shortcut;
 #[cfg(test)]
 mod testing;
 pub mod traceparent;
 
+pub use access::{Access, Allowed, Asked, Attributes, Gate, Pass, Permission, Presented, Resources};
 pub use body::{Body, NoBody};
-pub use caller::{Authenticator, BearerKey, Caller, PlatformCaller, Scope, StoredKey, TenantCaller, TenantScope};
+pub use caller::{Caller, PeerAddress, PlatformCaller, Scope, TenantCaller, TenantScope};
 pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};
 pub use consistency::{ConsistencyToken, ReadConsistency, ReadPosition};
 pub use etag::{Detail, IfNoneMatch};
@@ -37,4 +40,5 @@ pub use layers::Layers;
 pub use page::{CursorKey, NoFilter, Page, PageQuery};
 pub use params::{Path, Query};
 pub use problem::{Problem, RefusalKind};
+pub use routes::Routes;
 pub use shortcut::{ShortAnswer, Shortcut};

@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn caller(principal: &str) -> Caller {
-        Caller { principal: principal.into(), scope: Scope::Platform }
+        Caller { principal: principal.into(), scope: Scope::Platform, expires_at_ms: None }
     }
 
     #[tokio::test]

@@ -1,8 +1,9 @@
 //! Finished answers, given again as long as they are still the right ones.
 //!
 //! An answer is kept for the caller, path and query that it was made for, with the position of its read model. It is given again while
-//! its tenant has had no event since (`changes`), and never for longer than `LIFE_MAX`, which bounds what no event tells: an operator
-//! who retries parked events or changes to another build of a table. The position that it bears is the one it was read at.
+//! its tenant has had no event since (`changes`), and never for longer than `LIFE_MAX`, which bounds what no event of the tenant tells: an
+//! operator who retries parked events or changes to another build of a table, a right that has come to its end. Who sends a consistency
+//! token is given only what was allowed by decisions that knew the log up to there. The position that an answer bears is the one it was read at.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hub_http::{
-    Authenticator, Caller, IfNoneMatch, ReadConsistency, ShortAnswer, Shortcut, etag,
+    Caller, Gate, IfNoneMatch, PeerAddress, Presented, ShortAnswer, Shortcut, etag,
     headers::{CONSISTENCY_TOKEN, PROJECTION_POSITION},
 };
 use moka::{ops::compute::Op, sync::Cache};
@@ -59,6 +60,8 @@ struct Missed(Key);
 struct Kept {
     /// Of the read model, at least.
     position: i64,
+    /// The caller was let pass by a decision that knew the log up to here.
+    decided_up_to: i64,
     /// Whose events change the answer; `None` for everybody's.
     tenant: Option<Uuid>,
     sequence: Option<i64>,
@@ -72,7 +75,7 @@ struct Kept {
 pub(crate) struct Answers(Arc<Inner>);
 
 struct Inner {
-    authenticator: Authenticator,
+    gate: Arc<dyn Gate>,
     changes: Changes,
     kept: Cache<Key, Arc<Kept>>,
     /// What is being made at this moment; bounded by the requests in flight.
@@ -95,13 +98,13 @@ impl Queries {
 }
 
 impl Answers {
-    pub(crate) fn new(authenticator: Authenticator, changes: Changes) -> Self {
+    pub(crate) fn new(gate: Arc<dyn Gate>, changes: Changes) -> Self {
         let weight = |key: &Key, kept: &Arc<Kept>| {
             let bytes = OVERHEAD_BYTES + kept.body.len() + 2 * key.target.as_str().len() + key.caller.principal.len();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let kept = Cache::builder().max_capacity(BYTES_MAX).weigher(weight).time_to_live(LIFE_MAX).build();
-        Self(Arc::new(Inner { authenticator, changes, kept, flights: Mutex::default() }))
+        Self(Arc::new(Inner { gate, changes, kept, flights: Mutex::default() }))
     }
 
     fn answer(&self, request: &mut Request) -> Option<ShortAnswer> {
@@ -109,9 +112,11 @@ impl Answers {
         if !target.path().starts_with(PREFIX) {
             return None;
         }
-        let caller = self.0.authenticator.caller_of(request.headers()).ok()?;
+        let peer = request.extensions().get::<PeerAddress>().map(|PeerAddress(address)| *address);
+        let presented = Presented::of(request.headers(), peer).ok()?;
+        let caller = self.0.gate.recognise(presented)?;
         let key = Key { caller, target: target.clone() };
-        if let Some(answer) = self.find(&key, request.headers()) {
+        if let Some(answer) = self.find(&key, presented.at_least, request.headers()) {
             return Some(answer);
         }
         request.extensions_mut().insert(Missed(key));
@@ -119,11 +124,10 @@ impl Answers {
     }
 
     /// A kept answer that is right for a request with these headers. What cannot be read is for the handler to refuse.
-    fn find(&self, key: &Key, headers: &HeaderMap) -> Option<ShortAnswer> {
+    fn find(&self, key: &Key, at_least: Option<i64>, headers: &HeaderMap) -> Option<ShortAnswer> {
         self.0.changes.follow();
         let kept = self.0.kept.get(key)?;
-        let at_least = ReadConsistency::of(headers).ok()?.at_least;
-        let right = at_least.is_none_or(|at_least| at_least <= kept.position)
+        let right = at_least.is_none_or(|at_least| at_least <= kept.position.min(kept.decided_up_to))
             && self.0.changes.still(kept.tenant, kept.position);
         if !right {
             return None;
@@ -170,7 +174,7 @@ impl Drop for Flight {
 
 impl Kept {
     /// The answer as it is kept; an answer that is of another kind is given back as it was.
-    async fn of(key: &Key, route: MatchedPath, response: Response) -> Result<Self, Response> {
+    async fn of(key: &Key, decided_up_to: i64, route: MatchedPath, response: Response) -> Result<Self, Response> {
         let position = response.headers().get(PROJECTION_POSITION).and_then(|value| value.to_str().ok()?.parse().ok());
         let bounded = response.body().size_hint().exact().is_some_and(|bytes| bytes <= BODY_BYTES_MAX as u64);
         let (Some(position), true, StatusCode::OK) = (position, bounded, response.status()) else {
@@ -182,7 +186,8 @@ impl Kept {
         };
         let tag = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
         let sequence = tag.and_then(etag::parse_strong);
-        Ok(Self { position, tenant: tenant_of(key.target.path()), sequence, route, headers: parts.headers, body })
+        let tenant = tenant_of(key.target.path());
+        Ok(Self { position, decided_up_to, tenant, sequence, route, headers: parts.headers, body })
     }
 
     fn response(&self, known: &IfNoneMatch) -> Response {
@@ -217,7 +222,7 @@ pub(crate) async fn keep(State(queries): State<Queries>, mut request: Request, n
     if let Some(Err(mut flight)) = flight {
         // It says nothing: it ends.
         drop(flight.changed().await);
-        if let Some(answer) = answers.find(&key, request.headers()) {
+        if let Some(answer) = answers.find(&key, None, request.headers()) {
             return answer.response;
         }
         return next.run(request).await;
@@ -227,7 +232,9 @@ pub(crate) async fn keep(State(queries): State<Queries>, mut request: Request, n
     if known != IfNoneMatch::default() {
         request.headers_mut().remove(header::IF_NONE_MATCH);
     }
-    match Kept::of(&key, route, next.run(request).await).await {
+    // Before the decision, which then knows at least as much.
+    let decided_up_to = answers.0.gate.decided_up_to();
+    match Kept::of(&key, decided_up_to, route, next.run(request).await).await {
         Ok(kept) => {
             let kept = Arc::new(kept);
             answers.keep(&key, &kept);
@@ -245,7 +252,7 @@ mod tests {
     use super::*;
 
     fn key(target: &'static str) -> Key {
-        let caller = Caller { principal: "key:test".to_owned(), scope: hub_http::Scope::Platform };
+        let caller = Caller { principal: "key:test".to_owned(), scope: hub_http::Scope::Platform, expires_at_ms: None };
         Key { caller, target: PathAndQuery::from_static(target) }
     }
 
@@ -253,7 +260,7 @@ mod tests {
     async fn an_answer_is_made_once_for_all_who_ask_meanwhile() {
         let pool = sqlx::PgPool::connect_lazy("postgres://localhost/nowhere").unwrap();
         let changes = Changes::new(pool, Tail::default(), CancellationToken::new());
-        let answers = Answers::new(Authenticator::default(), changes);
+        let answers = Answers::new(Arc::new(hub_http::access::Closed), changes);
         let flight = answers.join(&key("/v1/a")).map_err(|_| "taken").unwrap();
         assert!(answers.join(&key("/v1/b")).is_ok());
         let mut waiting = answers.join(&key("/v1/a")).map(|_| "free").unwrap_err();

@@ -1,13 +1,10 @@
 //! The audit trail: who did what, when, and in which conversation, newest first.
 
-use aide::{
-    axum::{ApiRouter, routing::get_with},
-    transform::TransformOperation,
-};
+use aide::transform::TransformOperation;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use hub_http::{
-    Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, ReadPosition, TenantCaller, TenantScope,
+    Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, ReadPosition, Routes, TenantCaller, TenantScope,
     openapi::described,
 };
 use hub_projections::{audit::AuditEntries, model::ReadModel};
@@ -63,10 +60,13 @@ pub(crate) const OF_TENANT: Statement = entries!("a.tenant_id = $1");
 /// What happened anywhere.
 pub(crate) const OF_PLATFORM: Statement = entries!("true");
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
-    ApiRouter::new()
-        .api_route("/v1/audit", get_with(of_platform, describe_of_platform))
-        .api_route("/v1/tenants/{tenant_id}/audit", get_with(of_tenant, describe_of_tenant))
+pub(crate) fn routes() -> Routes<Queries> {
+    Routes::new().get("/v1/audit", "audit:read", of_platform, describe_of_platform).get(
+        "/v1/tenants/{tenant_id}/audit",
+        "audit:read",
+        of_tenant,
+        describe_of_tenant,
+    )
 }
 
 /// The filters of one tenant's trail.
@@ -163,7 +163,7 @@ struct EntryRow {
 }
 
 async fn of_tenant(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<AuditFilter>,
     State(queries): State<Queries>,
@@ -175,7 +175,7 @@ async fn of_tenant(
 }
 
 async fn of_platform(
-    PlatformCaller { caller }: PlatformCaller,
+    PlatformCaller { caller, .. }: PlatformCaller,
     consistency: ReadConsistency,
     query: PageQuery<PlatformAuditFilter>,
     State(queries): State<Queries>,

@@ -2,7 +2,6 @@
 
 use aide::{
     OperationOutput,
-    axum::{ApiRouter, routing::get_with},
     generate::GenContext,
     openapi::{self, Operation, StatusCode},
     transform::TransformOperation,
@@ -14,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use hub_http::{Page, PageQuery, Problem, ReadConsistency, TenantCaller, openapi::described};
+use hub_http::{Page, PageQuery, Problem, ReadConsistency, Routes, TenantCaller, openapi::described};
 use hub_projections::{
     billing::{ChargeRow, Charges},
     model::ReadModel,
@@ -70,8 +69,8 @@ pub(crate) const TOTALS: Statement = statement!(
 /// Page and totals are of one moment.
 pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
-    ApiRouter::new().api_route("/v1/tenants/{tenant_id}/statement", get_with(read, describe))
+pub(crate) fn routes() -> Routes<Queries> {
+    Routes::new().get("/v1/tenants/{tenant_id}/statement", "billing:read", read, describe)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -125,7 +124,7 @@ struct Total {
 type ChargePlace = (DateTime<Utc>, Uuid, i64);
 
 async fn read(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<StatementFilter>,
     State(queries): State<Queries>,

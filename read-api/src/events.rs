@@ -1,12 +1,9 @@
 //! A tenant's log, page by page: the same events in the same order for everybody who reads it.
 
-use aide::{
-    axum::{ApiRouter, routing::get_with},
-    transform::TransformOperation,
-};
+use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, Problem, Query, ReadConsistency, ReadPosition, TenantCaller,
+    Detail, Problem, Query, ReadConsistency, ReadPosition, Routes, TenantCaller,
     openapi::described,
     page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX},
 };
@@ -29,10 +26,13 @@ pub(crate) const TAG: &str = "events";
 /// A page looks at so many positions at most; with a filter that fits few events it may answer fewer than the limit, even none.
 const WINDOW_SIZE: i64 = 20_000;
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
-    ApiRouter::new()
-        .api_route("/v1/tenants/{tenant_id}/events", get_with(list, describe_list))
-        .api_route("/v1/tenants/{tenant_id}/events/stream", get_with(event_stream::stream, event_stream::describe))
+pub(crate) fn routes() -> Routes<Queries> {
+    Routes::new().get("/v1/tenants/{tenant_id}/events", "event:read", list, describe_list).get(
+        "/v1/tenants/{tenant_id}/events/stream",
+        "event:read",
+        event_stream::stream,
+        event_stream::describe,
+    )
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -27,6 +27,7 @@ mod webhook;
 
 use aide::axum::ApiRouter;
 use axum::middleware::from_fn_with_state;
+use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
@@ -66,11 +67,11 @@ pub const QUERIES: &[&str] = &[
     webhook::LIST.whole,
 ];
 
-/// Every route of the query API.
-pub fn routes(queries: Queries) -> ApiRouter {
+/// Every route of the query API, each with its permission; `kept` is around those whose answers may be given again.
+fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Queries> {
     // The log is not kept: its positions are the tenant's own, and a stream has no end.
-    let kept = |routes: ApiRouter<Queries>| routes.route_layer(from_fn_with_state(queries.clone(), answers::keep));
-    ApiRouter::new()
+    let kept = |routes: Routes<Queries>| routes.wrapped(&kept);
+    Routes::new()
         .merge(kept(analytics::routes()))
         .merge(kept(audit::routes()))
         .merge(kept(billing::routes()))
@@ -80,14 +81,28 @@ pub fn routes(queries: Queries) -> ApiRouter {
         .merge(kept(subscription::routes()))
         .merge(kept(tenant::routes()))
         .merge(kept(webhook::routes()))
-        .with_state(queries.clone())
+}
+
+/// The query API.
+pub fn routes(queries: Queries) -> ApiRouter {
+    let kept = |routes: ApiRouter<Queries>| routes.route_layer(from_fn_with_state(queries.clone(), answers::keep));
+    all(kept).into_router().with_state(queries.clone())
+}
+
+/// What the query API asks permission for.
+#[must_use]
+pub fn catalogue() -> Vec<Entry> {
+    all(|routes| routes).entries().to_vec()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use hub_event_store::tail::Tail;
     use hub_http::{
-        Authenticator, CursorKey,
+        CursorKey,
+        access::Closed,
         openapi::{About, complaints, document},
     };
     use hub_projections::positions::Positions;
@@ -102,7 +117,7 @@ mod tests {
             pool: PgPool::connect_lazy("postgres://localhost/nowhere").unwrap(),
             tail: Tail::default(),
             positions: Positions::default(),
-            authenticator: Authenticator::default(),
+            gate: Arc::new(Closed),
             cursor_key: CursorKey::new([1; 32]),
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: CancellationToken::new(),

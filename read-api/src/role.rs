@@ -1,12 +1,9 @@
 //! Roles of a tenant: the list, those that a principal holds, and one of them.
 
-use aide::{
-    axum::{ApiRouter, routing::get_with},
-    transform::TransformOperation,
-};
+use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, TenantCaller, openapi::described,
+    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -41,10 +38,13 @@ pub(crate) const LIST: Statement = statement!(
 /// One role.
 pub(crate) const DETAIL: &str = detail!("roles");
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
-    ApiRouter::new()
-        .api_route("/v1/tenants/{tenant_id}/roles", get_with(list, describe_list))
-        .api_route("/v1/tenants/{tenant_id}/roles/{role_id}", get_with(detail, describe_detail))
+pub(crate) fn routes() -> Routes<Queries> {
+    Routes::new().list("/v1/tenants/{tenant_id}/roles", "role:read", list, describe_list).get(
+        "/v1/tenants/{tenant_id}/roles/{role_id}",
+        "role:read",
+        detail,
+        describe_detail,
+    )
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -67,7 +67,7 @@ struct RoleFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<RoleFilter>,
     State(queries): State<Queries>,

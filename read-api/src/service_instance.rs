@@ -1,12 +1,9 @@
 //! Service instances of a tenant: the list and one of them.
 
-use aide::{
-    axum::{ApiRouter, routing::get_with},
-    transform::TransformOperation,
-};
+use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, TenantCaller, openapi::described,
+    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -41,10 +38,13 @@ pub(crate) const LIST: Statement = statement!(
 /// One service instance.
 pub(crate) const DETAIL: &str = detail!("service_instances");
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
-    ApiRouter::new()
-        .api_route("/v1/tenants/{tenant_id}/service-instances", get_with(list, describe_list))
-        .api_route("/v1/tenants/{tenant_id}/service-instances/{service_instance_id}", get_with(detail, describe_detail))
+pub(crate) fn routes() -> Routes<Queries> {
+    Routes::new().list("/v1/tenants/{tenant_id}/service-instances", "service_instance:read", list, describe_list).get(
+        "/v1/tenants/{tenant_id}/service-instances/{service_instance_id}",
+        "service_instance:read",
+        detail,
+        describe_detail,
+    )
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -87,7 +87,7 @@ enum HealthFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<ServiceInstanceFilter>,
     State(queries): State<Queries>,

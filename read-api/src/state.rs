@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_event_store::tail::Tail;
-use hub_http::{Authenticator, CursorKey};
+use hub_http::{Access, CursorKey, Gate, access::NoResources};
 use hub_projections::positions::Positions;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -24,8 +24,8 @@ pub struct Settings {
     pub tail: Tail,
     /// How far the projections of this process have got; empty when none run here.
     pub positions: Positions,
-    /// The bearer keys that are accepted.
-    pub authenticator: Authenticator,
+    /// Who may call.
+    pub gate: Arc<dyn Gate>,
     /// What cursors are sealed with.
     pub cursor_key: CursorKey,
     /// So many event streams are open at once at most; further ones get 503 `overloaded`.
@@ -44,7 +44,7 @@ impl fmt::Debug for Settings {
 #[derive(Clone)]
 pub struct Queries {
     pub(crate) pool: PgPool,
-    pub(crate) authenticator: Authenticator,
+    pub(crate) access: Access,
     pub(crate) cursor_key: CursorKey,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) heads: TenantHeads,
@@ -59,16 +59,16 @@ impl Queries {
     /// The query API on these settings.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { pool, tail, positions, authenticator, cursor_key, streams_max, shutdown } = settings;
+        let Settings { pool, tail, positions, gate, cursor_key, streams_max, shutdown } = settings;
         let changes = Changes::new(pool.clone(), tail.clone(), shutdown.clone());
         Self {
-            answers: Answers::new(authenticator.clone(), changes),
+            answers: Answers::new(gate.clone(), changes),
             heads: TenantHeads::new(pool.clone(), tail.clone(), shutdown.clone()),
             checkpoints: Checkpoints::new(pool.clone(), shutdown.clone()),
             tail,
             positions,
             pool,
-            authenticator,
+            access: Access::new(gate, Arc::new(NoResources)),
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
             shutdown,
@@ -82,8 +82,8 @@ impl fmt::Debug for Queries {
     }
 }
 
-impl FromRef<Queries> for Authenticator {
+impl FromRef<Queries> for Access {
     fn from_ref(queries: &Queries) -> Self {
-        queries.authenticator.clone()
+        queries.access.clone()
     }
 }

@@ -1,12 +1,9 @@
 //! Subscriptions of a tenant: the list and one of them.
 
-use aide::{
-    axum::{ApiRouter, routing::get_with},
-    transform::TransformOperation,
-};
+use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, TenantCaller, openapi::described,
+    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -35,10 +32,13 @@ pub(crate) const LIST: Statement = statement!(
 /// One subscription.
 pub(crate) const DETAIL: &str = detail!("subscriptions");
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
-    ApiRouter::new()
-        .api_route("/v1/tenants/{tenant_id}/subscriptions", get_with(list, describe_list))
-        .api_route("/v1/tenants/{tenant_id}/subscriptions/{subscription_id}", get_with(detail, describe_detail))
+pub(crate) fn routes() -> Routes<Queries> {
+    Routes::new().list("/v1/tenants/{tenant_id}/subscriptions", "subscription:read", list, describe_list).get(
+        "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}",
+        "subscription:read",
+        detail,
+        describe_detail,
+    )
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -68,7 +68,7 @@ enum StageFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<SubscriptionFilter>,
     State(queries): State<Queries>,

@@ -1,12 +1,10 @@
 //! Tenants: the list for the platform, and one tenant for whoever may see it.
 
-use aide::{
-    axum::{ApiRouter, routing::get_with},
-    transform::TransformOperation,
-};
+use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, openapi::described,
+    Detail, IfNoneMatch, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -35,10 +33,13 @@ pub(crate) const LIST: Statement = statement!(
 /// One tenant.
 pub(crate) const DETAIL: &str = detail!("tenants");
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
-    ApiRouter::new()
-        .api_route("/v1/tenants", get_with(list, describe_list))
-        .api_route("/v1/tenants/{tenant_id}", get_with(detail, describe_detail))
+pub(crate) fn routes() -> Routes<Queries> {
+    Routes::new().get("/v1/tenants", "tenant:read", list, describe_list).get(
+        "/v1/tenants/{tenant_id}",
+        "tenant:read",
+        detail,
+        describe_detail,
+    )
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -64,7 +65,7 @@ enum TierFilter {
 }
 
 async fn list(
-    PlatformCaller { caller }: PlatformCaller,
+    PlatformCaller { caller, .. }: PlatformCaller,
     consistency: ReadConsistency,
     query: PageQuery<TenantFilter>,
     State(queries): State<Queries>,

@@ -1,12 +1,9 @@
 //! Webhooks of a tenant: the list and one of them, never a secret.
 
-use aide::{
-    axum::{ApiRouter, routing::get_with},
-    transform::TransformOperation,
-};
+use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, TenantCaller, openapi::described,
+    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -35,10 +32,13 @@ pub(crate) const LIST: Statement = statement!(
 /// One webhook.
 pub(crate) const DETAIL: &str = detail!("webhooks");
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
-    ApiRouter::new()
-        .api_route("/v1/tenants/{tenant_id}/webhooks", get_with(list, describe_list))
-        .api_route("/v1/tenants/{tenant_id}/webhooks/{webhook_id}", get_with(detail, describe_detail))
+pub(crate) fn routes() -> Routes<Queries> {
+    Routes::new().list("/v1/tenants/{tenant_id}/webhooks", "webhook:read", list, describe_list).get(
+        "/v1/tenants/{tenant_id}/webhooks/{webhook_id}",
+        "webhook:read",
+        detail,
+        describe_detail,
+    )
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -55,7 +55,7 @@ struct WebhookFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<WebhookFilter>,
     State(queries): State<Queries>,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::http::{HeaderValue, header};
 use serde_json::Value;
 
+use crate::access::Permission;
+
 use super::{
     BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, IDEMPOTENCY_KEY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, INTERNAL,
     INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID, INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY,
@@ -77,6 +79,12 @@ impl Problem {
     /// 403 `forbidden`.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::of(FORBIDDEN).detail(detail)
+    }
+
+    /// 403 `forbidden` for want of a permission, which the member `permission` names.
+    pub fn not_permitted(permission: Permission) -> Self {
+        let permission = permission.to_string();
+        Self::of(FORBIDDEN).detail(format!("this needs the permission {permission}")).with("permission", permission)
     }
 
     /// 404 `not_found`; the same bytes for what does not exist and for what belongs to another tenant.

@@ -82,7 +82,7 @@ pub(crate) struct EventCountAnswer {
 }
 
 pub(crate) async fn of_tenant(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<EventCountFilter>,
     State(queries): State<Queries>,
@@ -100,7 +100,7 @@ pub(crate) async fn of_tenant(
 }
 
 pub(crate) async fn of_platform(
-    PlatformCaller { caller }: PlatformCaller,
+    PlatformCaller { caller, .. }: PlatformCaller,
     consistency: ReadConsistency,
     query: PageQuery<PlatformEventCountFilter>,
     State(queries): State<Queries>,

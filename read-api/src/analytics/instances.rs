@@ -45,7 +45,7 @@ pub(crate) struct ServiceInstanceCount {
 }
 
 pub(crate) async fn of_tenant(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery,
     State(queries): State<Queries>,
@@ -54,7 +54,7 @@ pub(crate) async fn of_tenant(
 }
 
 pub(crate) async fn of_platform(
-    PlatformCaller { caller }: PlatformCaller,
+    PlatformCaller { caller, .. }: PlatformCaller,
     consistency: ReadConsistency,
     query: PageQuery,
     State(queries): State<Queries>,

@@ -6,24 +6,31 @@ pub(crate) mod instances;
 pub(crate) mod revenue;
 pub(crate) mod tenants;
 
-use aide::axum::{ApiRouter, routing::get_with};
+use hub_http::Routes;
 
 use crate::state::Queries;
 
 /// The tag of the context.
 pub(crate) const TAG: &str = "analytics";
 
-pub(crate) fn routes() -> ApiRouter<Queries> {
+pub(crate) fn routes() -> Routes<Queries> {
     let tenant = "/v1/tenants/{tenant_id}/analytics";
-    ApiRouter::new()
-        .api_route("/v1/analytics/tenants", get_with(tenants::count, tenants::describe))
-        .api_route("/v1/analytics/events", get_with(events::of_platform, events::describe_of_platform))
-        .api_route("/v1/analytics/revenue", get_with(revenue::of_platform, revenue::describe_of_platform))
-        .api_route("/v1/analytics/service-instances", get_with(instances::of_platform, instances::describe_of_platform))
-        .api_route(&format!("{tenant}/events"), get_with(events::of_tenant, events::describe_of_tenant))
-        .api_route(&format!("{tenant}/revenue"), get_with(revenue::of_tenant, revenue::describe_of_tenant))
-        .api_route(
+    Routes::new()
+        .get("/v1/analytics/tenants", "analytics:read", tenants::count, tenants::describe)
+        .get("/v1/analytics/events", "analytics:read", events::of_platform, events::describe_of_platform)
+        .get("/v1/analytics/revenue", "analytics:read", revenue::of_platform, revenue::describe_of_platform)
+        .get(
+            "/v1/analytics/service-instances",
+            "analytics:read",
+            instances::of_platform,
+            instances::describe_of_platform,
+        )
+        .get(&format!("{tenant}/events"), "analytics:read", events::of_tenant, events::describe_of_tenant)
+        .get(&format!("{tenant}/revenue"), "analytics:read", revenue::of_tenant, revenue::describe_of_tenant)
+        .get(
             &format!("{tenant}/service-instances"),
-            get_with(instances::of_tenant, instances::describe_of_tenant),
+            "analytics:read",
+            instances::of_tenant,
+            instances::describe_of_tenant,
         )
 }

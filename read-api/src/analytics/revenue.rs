@@ -95,7 +95,7 @@ pub(crate) struct RevenueDay {
 }
 
 pub(crate) async fn of_tenant(
-    TenantCaller { caller, tenant }: TenantCaller,
+    TenantCaller { caller, tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<RevenueFilter>,
     State(queries): State<Queries>,
@@ -104,7 +104,7 @@ pub(crate) async fn of_tenant(
 }
 
 pub(crate) async fn of_platform(
-    PlatformCaller { caller }: PlatformCaller,
+    PlatformCaller { caller, .. }: PlatformCaller,
     consistency: ReadConsistency,
     query: PageQuery<RevenueFilter>,
     State(queries): State<Queries>,

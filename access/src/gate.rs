@@ -1,0 +1,353 @@
+//! The gate of this platform: API keys and roles, decided by Cedar on facts that are never behind the log.
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use cedar_policy::Authorizer;
+use chrono::{DateTime, Utc};
+use hub_domain::{
+    fact::CredentialFact,
+    id::PLATFORM_TENANT,
+};
+use hub_http::{
+    Allowed, Asked, Caller, Gate, Permission, Presented, Problem, Resources, Scope,
+    access::BoxFuture,
+};
+use moka::sync::Cache;
+use sqlx::PgPool;
+use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
+
+use crate::{
+    board::Board,
+    facts::{FactsError, TenantFacts},
+    filter::{Visible, visible},
+    key::ApiKey,
+    question::Question,
+    slice::{Grounds, Slice, Subject},
+};
+
+/// The scope, unique on the platform, in which the ids of keys are claimed.
+pub const KEY_IDS: &str = hub_domain::api_key::KEY_ID;
+
+/// Whose key an id is.
+pub(crate) const OWNER: &str = "SELECT tenant_id FROM claims WHERE realm_id = $1 AND scope = $2 AND key = $3";
+
+/// So many tenants' facts are kept.
+const TENANT_COUNT_MAX: u64 = 10_000;
+
+/// So many keys' tenants are kept.
+const KEY_COUNT_MAX: u64 = 100_000;
+
+/// So many slices are kept.
+const SLICE_COUNT_MAX: u64 = 50_000;
+
+/// What was not used for so long is forgotten.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// Counter of decisions that Cedar could not make without an error; each was a denial.
+pub const DECISION_ERRORS: &str = "hub_access_decision_errors_total";
+
+/// Counter of refusals, by the reason.
+pub const DENIALS: &str = "hub_access_denials_total";
+
+/// The time.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
+
+/// What a slice was made for, and of which versions of the facts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SliceKey {
+    principal: String,
+    scope: Scope,
+    tenant_id: Uuid,
+    permission: Permission,
+    tenant_version: i64,
+    platform_version: i64,
+}
+
+/// A tenant's facts, and how often the log had lost its end when they were loaded.
+#[derive(Debug, Clone)]
+struct Loaded {
+    facts: Arc<TenantFacts>,
+    generation: u64,
+}
+
+/// See the module; cheap to clone.
+#[derive(Clone)]
+pub struct AccessGate {
+    pool: PgPool,
+    board: Board,
+    clock: Clock,
+    tenants: Cache<Uuid, Loaded>,
+    /// The tenant of each key, which never changes.
+    owners: Cache<String, Uuid>,
+    slices: Cache<SliceKey, Arc<Slice>>,
+}
+
+impl fmt::Debug for AccessGate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AccessGate").field("board", &self.board).finish_non_exhaustive()
+    }
+}
+
+/// What a decision rests on: the facts of the tenant, and of the platform where the caller is at home there.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Of the tenant in question.
+    pub tenant: Arc<TenantFacts>,
+    /// Of the platform, for principals of the platform.
+    pub platform: Option<Arc<TenantFacts>>,
+}
+
+impl Facts {
+    /// The same, borrowed.
+    #[must_use]
+    pub fn grounds(&self) -> Grounds<'_> {
+        Grounds { tenant: &self.tenant, platform: self.platform.as_deref() }
+    }
+}
+
+impl AccessGate {
+    /// A gate on these facts; somebody else keeps the board.
+    #[must_use]
+    pub fn new(pool: PgPool, board: Board, clock: Clock) -> Self {
+        Self {
+            pool,
+            board,
+            clock,
+            tenants: Cache::builder().max_capacity(TENANT_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
+            owners: Cache::builder().max_capacity(KEY_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
+            slices: Cache::builder().max_capacity(SLICE_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
+        }
+    }
+
+    /// The facts of a tenant, which know every event up to `at_least` and are never older than a second.
+    ///
+    /// # Errors
+    /// 503 `store_unavailable`.
+    pub async fn facts(&self, tenant_id: Uuid, at_least: Option<i64>) -> Result<Arc<TenantFacts>, Problem> {
+        self.board.reach(at_least).await.map_err(|blind| {
+            tracing::warn!(%blind, "a decision found the store not available");
+            Problem::store_unavailable()
+        })?;
+        if let Some(facts) = self.at_hand(tenant_id) {
+            return Ok(facts);
+        }
+        let generation = self.board.generation();
+        let facts = TenantFacts::load(&self.pool, tenant_id).await.map_err(|error| problem_of(tenant_id, &error))?;
+        let facts = Arc::new(facts);
+        self.tenants.insert(tenant_id, Loaded { facts: facts.clone(), generation });
+        Ok(facts)
+    }
+
+    /// The facts that are kept, if nothing is known to have changed since.
+    fn at_hand(&self, tenant_id: Uuid) -> Option<Arc<TenantFacts>> {
+        let Loaded { facts, generation } = self.tenants.get(&tenant_id)?;
+        self.board.unchanged(tenant_id, facts.position, generation).then_some(facts)
+    }
+
+    /// What a decision about a principal of `scope` in a tenant rests on.
+    ///
+    /// # Errors
+    /// 503 `store_unavailable`.
+    pub async fn facts_for(&self, scope: Scope, tenant_id: Uuid, at_least: Option<i64>) -> Result<Facts, Problem> {
+        let tenant = self.facts(tenant_id, at_least).await?;
+        let platform = match scope {
+            Scope::Platform if tenant_id == PLATFORM_TENANT.0 => Some(tenant.clone()),
+            Scope::Platform => Some(self.facts(PLATFORM_TENANT.0, at_least).await?),
+            Scope::Tenant(_) => None,
+        };
+        Ok(Facts { tenant, platform })
+    }
+
+    /// What speaks for and against a principal doing something.
+    #[must_use]
+    pub fn slice(&self, facts: &Facts, subject: Subject<'_>, permission: Permission) -> Arc<Slice> {
+        let key = SliceKey {
+            principal: subject.principal.to_owned(),
+            scope: subject.scope,
+            tenant_id: subject.tenant_id,
+            permission,
+            tenant_version: facts.tenant.version,
+            platform_version: facts.platform.as_ref().map_or(0, |platform| platform.version),
+        };
+        self.slices.get_with(key, || Arc::new(Slice::of(facts.grounds(), subject, permission)))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
+    }
+
+    async fn authenticated(&self, presented: Presented<'_>) -> Result<Caller, Problem> {
+        let key = ApiKey::parse(presented.token).ok_or_else(Problem::unauthenticated)?;
+        let tenant_id = match self.owners.get(key.id()) {
+            Some(tenant_id) => tenant_id,
+            None => self.owner(&key).await?.ok_or_else(Problem::unauthenticated)?,
+        };
+        let facts = self.facts(tenant_id, presented.at_least).await?;
+        self.recognised(&key, tenant_id, &facts, presented).ok_or_else(Problem::unauthenticated)
+    }
+
+    /// The tenant of a key, which PostgreSQL is asked for once.
+    async fn owner(&self, key: &ApiKey) -> Result<Option<Uuid>, Problem> {
+        let query = sqlx::query_scalar(OWNER).bind(PLATFORM_TENANT.0).bind(KEY_IDS).bind(key.id());
+        let owner: Option<Uuid> = query.fetch_optional(&self.pool).await.map_err(|error| {
+            tracing::warn!(%error, "a key could not be looked for");
+            Problem::store_unavailable()
+        })?;
+        if let Some(tenant_id) = owner {
+            self.owners.insert(key.id().to_owned(), tenant_id);
+        }
+        Ok(owner)
+    }
+
+    /// Whom the key stands for, if it is the right one, not over, and comes from where it may come from.
+    fn recognised(
+        &self,
+        key: &ApiKey,
+        tenant_id: Uuid,
+        facts: &TenantFacts,
+        presented: Presented<'_>,
+    ) -> Option<Caller> {
+        let credential = facts.secrets.get(key.id())?;
+        let secret = credential.secrets.get(key.id())?;
+        let now = self.now();
+        let right = bool::from(secret.sha256.as_bytes().ct_eq(key.sha256().as_bytes()));
+        let over = [secret.expires_at, credential.expires_at].into_iter().flatten().any(|end| end <= now);
+        (right && !over && comes_from(credential, presented)).then(|| Caller {
+            principal: credential.principal.as_str().to_owned(),
+            scope: if tenant_id == PLATFORM_TENANT.0 { Scope::Platform } else { Scope::Tenant(tenant_id) },
+            expires_at_ms: None,
+        })
+    }
+
+    async fn authorized(
+        &self,
+        caller: &Caller,
+        asked: Asked,
+        resources: &dyn Resources,
+    ) -> Result<Allowed, Problem> {
+        let Asked { permission, tenant_id, resource_id, filters, at_least } = asked;
+        let facts = self.facts_for(caller.scope, tenant_id, at_least).await?;
+        let now = self.now();
+        if !self.still_valid(caller, &facts, permission, now) {
+            return Err(refused(permission, "credential"));
+        }
+        let subject = Subject { principal: &caller.principal, scope: caller.scope, tenant_id };
+        let slice = self.slice(&facts, subject, permission);
+        let mut question = Question {
+            principal: &caller.principal,
+            scope: caller.scope,
+            permission,
+            tenant_id,
+            resource_id,
+            attributes: None,
+            now,
+        };
+        if slice.conditional() && filters {
+            return match visible(&slice, &question) {
+                Visible::All => Ok(Allowed::default()),
+                Visible::Where(filter) => Ok(Allowed { filter: Some(Arc::new(filter)) }),
+                Visible::Nothing => Err(refused(permission, "no_role")),
+            };
+        }
+        let attributes = match resource_id {
+            Some(id) if slice.conditional() => resources.attributes(tenant_id, permission.resource, id).await?,
+            Some(_) | None => None,
+        };
+        question.attributes = attributes.as_ref();
+        let verdict = slice.decide(&AUTHORIZER, &question);
+        if !verdict.errors.is_empty() {
+            metrics::counter!(DECISION_ERRORS).increment(1);
+            tracing::error!(%permission, %tenant_id, errors = ?verdict.errors, "a decision failed and was taken as a denial");
+        }
+        if verdict.allowed { Ok(Allowed::default()) } else { Err(refused(permission, "no_role")) }
+    }
+
+    /// Whether the credential is still there, not over, and reaches as far as this.
+    fn still_valid(&self, caller: &Caller, facts: &Facts, permission: Permission, now: DateTime<Utc>) -> bool {
+        if caller.expires_at_ms.is_some_and(|end| end <= now.timestamp_millis()) {
+            return false;
+        }
+        if !caller.principal.starts_with("key:") {
+            return true;
+        }
+        let home = facts.platform.as_ref().unwrap_or(&facts.tenant);
+        let Some(credential) = home.credentials.get(&caller.principal) else { return false };
+        credential.expires_at.is_none_or(|end| end > now) && within(credential, permission)
+    }
+}
+
+/// Whether one of the key's scopes covers the permission.
+fn within(credential: &CredentialFact, permission: Permission) -> bool {
+    credential.scopes.iter().filter_map(|scope| scope.split_once(':')).any(|(resource, action)| {
+        (resource == "*" || resource == permission.resource) && (action == "*" || action == permission.action)
+    })
+}
+
+/// Whether the key may be used from there. What was not written as a network lets nobody in.
+fn comes_from(credential: &CredentialFact, presented: Presented<'_>) -> bool {
+    let contains = |peer| {
+        let networks = credential.networks.iter().filter_map(|network| network.parse::<ipnet::IpNet>().ok());
+        networks.into_iter().any(|network| network.contains(&peer))
+    };
+    credential.networks.is_empty() || presented.peer.map(|peer| peer.to_canonical()).is_some_and(contains)
+}
+
+fn refused(permission: Permission, reason: &'static str) -> Problem {
+    metrics::counter!(DENIALS, "reason" => reason).increment(1);
+    Problem::not_permitted(permission)
+}
+
+fn problem_of(tenant_id: Uuid, error: &FactsError) -> Problem {
+    match error {
+        FactsError::Unavailable(_) => {
+            tracing::warn!(%error, "a decision found the store not available");
+            Problem::store_unavailable()
+        }
+        FactsError::TooMany | FactsError::Corrupt(_) => {
+            metrics::counter!(DECISION_ERRORS).increment(1);
+            tracing::error!(%tenant_id, %error, "nothing can be decided in a tenant");
+            Problem::internal()
+        }
+    }
+}
+
+impl Gate for AccessGate {
+    fn authenticate<'a>(&'a self, presented: Presented<'a>) -> BoxFuture<'a, Result<Caller, Problem>> {
+        Box::pin(self.authenticated(presented))
+    }
+
+    fn recognise(&self, presented: Presented<'_>) -> Option<Caller> {
+        let key = ApiKey::parse(presented.token)?;
+        let tenant_id = self.owners.get(key.id())?;
+        let facts = self.at_hand(tenant_id).filter(|_| self.board.current(presented.at_least))?;
+        self.recognised(&key, tenant_id, &facts, presented)
+    }
+
+    fn authorize<'a>(
+        &'a self,
+        caller: &'a Caller,
+        asked: Asked,
+        resources: &'a dyn Resources,
+    ) -> BoxFuture<'a, Result<Allowed, Problem>> {
+        Box::pin(self.authorized(caller, asked, resources))
+    }
+
+    fn decided_up_to(&self) -> i64 {
+        self.board.position()
+    }
+}
+
+/// Tells the metrics recorder what the metrics of this room are.
+pub fn describe_metrics() {
+    metrics::describe_counter!(DECISION_ERRORS, "Decisions that failed and were taken as denials.");
+    metrics::describe_counter!(DENIALS, "Requests refused for want of a right, by reason.");
+}

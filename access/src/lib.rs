@@ -1,0 +1,21 @@
+//! Who is who and who may do what: API keys, and roles that decide through Cedar.
+//!
+//! Facts (`facts`) change in the transaction of the append that they come from; the `board` knows whose have changed, so what is kept here is
+//! never older than a second, and never older than what a caller says he has seen. From a principal's roles come the policies that speak to
+//! one permission (`slice`, `policy`), which Cedar judges (`question`); for lists they become a condition on rows (`filter`).
+
+pub mod board;
+pub mod facts;
+pub mod filter;
+pub mod gate;
+pub mod key;
+mod policy;
+pub mod question;
+pub mod slice;
+
+pub use board::Board;
+pub use gate::{AccessGate, Clock};
+pub use key::ApiKey;
+
+/// Every SQL text of this crate, for the test that prepares each against the migrated schema.
+pub const QUERIES: &[&str] = &[board::CHANGED, facts::FACTS, gate::OWNER];
