@@ -2,6 +2,7 @@
 //!
 //! Each context is one file with its routes, bodies and handlers. What happens by itself is in `process`.
 
+mod acting;
 pub mod dispatch;
 mod documented;
 pub mod effects;
@@ -13,9 +14,12 @@ pub mod room;
 mod sealing;
 mod surroundings;
 
+pub mod access_request;
+pub mod break_glass;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
+pub mod support_access;
 pub mod tenant;
 pub mod webhook;
 
@@ -27,9 +31,12 @@ use hub_http::{Routes, routes::Entry};
 /// Every route of the command API, each with its permission.
 fn all() -> Routes<Commands> {
     Routes::new()
+        .merge(access_request::routes())
+        .merge(break_glass::routes())
         .merge(role::routes())
         .merge(service_instance::routes())
         .merge(subscription::routes())
+        .merge(support_access::routes())
         .merge(tenant::routes())
         .merge(webhook::routes())
 }

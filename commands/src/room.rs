@@ -4,14 +4,16 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_domain::{
-    aggregate::Decide, refusal::Code, role::Role, service_instance::ServiceInstance, subscription::Subscription,
-    tenant::Tenant, webhook::Webhook,
+    access_request::AccessRequest, aggregate::Decide, break_glass::BreakGlass, refusal::Code, role::Role,
+    service_instance::ServiceInstance, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
+    webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, access::NoResources};
 
 use crate::{
-    effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance, subscription, tenant, webhook,
+    access_request, break_glass, effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance,
+    subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -39,9 +41,12 @@ impl fmt::Debug for Settings {
 #[derive(Clone)]
 pub struct Commands {
     pub(crate) store: EventStore,
+    pub(crate) access_requests: Context<AccessRequest>,
+    pub(crate) break_glasses: Context<BreakGlass>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
     pub(crate) subscriptions: Context<Subscription>,
+    pub(crate) support_accesses: Context<SupportAccess>,
     pub(crate) tenants: Context<Tenant>,
     pub(crate) webhooks: Context<Webhook>,
     pub(crate) sealing: Sealing,
@@ -80,9 +85,12 @@ impl Commands {
     pub fn new(settings: Settings) -> Self {
         let Settings { store, gate, secret_key, random } = settings;
         Self {
+            access_requests: Context::new(&store, access_request::CONDITIONS, hub_domain::access_request::CODES),
+            break_glasses: Context::new(&store, break_glass::CONDITIONS, hub_domain::break_glass::CODES),
             roles: Context::new(&store, role::CONDITIONS, hub_domain::role::CODES),
             service_instances: Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             subscriptions: Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES),
+            support_accesses: Context::new(&store, support_access::CONDITIONS, hub_domain::support_access::CODES),
             tenants: Context::new(&store, tenant::CONDITIONS, hub_domain::tenant::CODES),
             webhooks: Context::new(&store, webhook::CONDITIONS, hub_domain::webhook::CODES),
             sealing: Sealing::new(&secret_key),
@@ -115,22 +123,25 @@ impl fmt::Debug for Commands {
 mod tests {
     use hub_domain::refusal::Code;
 
-    use super::{role, service_instance, subscription, tenant, webhook};
+    use super::{access_request, break_glass, role, service_instance, subscription, support_access, tenant, webhook};
 
     /// What the log refuses in a context, and the context's codes.
     type Refusals = (&'static [(&'static str, &'static str)], &'static [Code]);
 
     #[test]
     fn each_refusal_of_the_log_bears_a_code_of_its_context() {
-        let contexts: [Refusals; 5] = [
+        let contexts: &[Refusals] = &[
+            (access_request::CONDITIONS, hub_domain::access_request::CODES),
+            (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),
             (service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             (subscription::CONDITIONS, hub_domain::subscription::CODES),
+            (support_access::CONDITIONS, hub_domain::support_access::CODES),
             (tenant::CONDITIONS, hub_domain::tenant::CODES),
             (webhook::CONDITIONS, hub_domain::webhook::CODES),
         ];
         for (conditions, codes) in contexts {
-            for (condition, code) in conditions {
+            for (condition, code) in *conditions {
                 assert!(codes.iter().any(|listed| listed.code == *code), "{condition}: {code}");
             }
         }

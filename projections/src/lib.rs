@@ -23,12 +23,15 @@ mod share;
 pub mod status;
 pub mod verify;
 
+pub mod access_request;
 pub mod analytics;
 pub mod audit;
 pub mod billing;
+pub mod break_glass;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
+pub mod support_access;
 pub mod tenant;
 pub mod webhook;
 
@@ -46,13 +49,16 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(KeyedProjection::<M>::new())
     }
     vec![
+        of::<access_request::AccessRequests>(),
         of::<analytics::EventCounts>(),
         of::<analytics::MrrMovements>(),
         of::<audit::AuditEntries>(),
         of::<billing::Charges>(),
+        of::<break_glass::BreakGlasses>(),
         of::<role::Roles>(),
         of::<service_instance::ServiceInstances>(),
         of::<subscription::Subscriptions>(),
+        of::<support_access::SupportAccesses>(),
         of::<tenant::Tenants>(),
         of::<webhook::Webhooks>(),
     ]
