@@ -61,3 +61,32 @@ CREATE TABLE support_accesses (
     PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX support_accesses_status ON support_accesses (tenant_id, status, id);
+
+-- Identity providers, one row each until they are removed.
+CREATE TABLE identity_providers (
+    tenant_id  uuid        NOT NULL,
+    id         uuid        NOT NULL,
+    issuer     text        NOT NULL,
+    audience   text        NOT NULL,
+    jwks_uri   text        NOT NULL,
+    status     text        NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    sequence   bigint      NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+);
+
+-- Sets of duties, one row each until they are removed.
+CREATE TABLE duty_sets (
+    tenant_id  uuid        NOT NULL,
+    id         uuid        NOT NULL,
+    key        text        NOT NULL,
+    name       text        NOT NULL,
+    role_ids   jsonb       NOT NULL,
+    held_max   bigint      NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    sequence   bigint      NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX duty_sets_key ON duty_sets (tenant_id, key);

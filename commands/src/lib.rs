@@ -16,6 +16,8 @@ mod surroundings;
 
 pub mod access_request;
 pub mod break_glass;
+pub mod duty_set;
+pub mod identity_provider;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
@@ -33,6 +35,8 @@ fn all() -> Routes<Commands> {
     Routes::new()
         .merge(access_request::routes())
         .merge(break_glass::routes())
+        .merge(duty_set::routes())
+        .merge(identity_provider::routes())
         .merge(role::routes())
         .merge(service_instance::routes())
         .merge(subscription::routes())

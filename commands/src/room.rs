@@ -4,16 +4,16 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_domain::{
-    access_request::AccessRequest, aggregate::Decide, break_glass::BreakGlass, refusal::Code, role::Role,
-    service_instance::ServiceInstance, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
-    webhook::Webhook,
+    access_request::AccessRequest, aggregate::Decide, break_glass::BreakGlass, duty_set::DutySet,
+    identity_provider::IdentityProvider, refusal::Code, role::Role, service_instance::ServiceInstance,
+    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, access::NoResources};
 
 use crate::{
-    access_request, break_glass, effects::effects_of, in_flight::InFlight, role, sealing::Sealing, service_instance,
-    subscription, support_access, tenant, webhook,
+    access_request, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight, role,
+    sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -43,12 +43,16 @@ pub struct Commands {
     pub(crate) store: EventStore,
     pub(crate) access_requests: Context<AccessRequest>,
     pub(crate) break_glasses: Context<BreakGlass>,
+    pub(crate) duty_sets: Context<DutySet>,
+    pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
     pub(crate) subscriptions: Context<Subscription>,
     pub(crate) support_accesses: Context<SupportAccess>,
     pub(crate) tenants: Context<Tenant>,
     pub(crate) webhooks: Context<Webhook>,
+    /// Whether an identity provider may be on the same machine, without TLS.
+    pub(crate) loopback_providers: bool,
     pub(crate) sealing: Sealing,
     pub(crate) in_flight: InFlight,
     random: Random,
@@ -87,18 +91,31 @@ impl Commands {
         Self {
             access_requests: Context::new(&store, access_request::CONDITIONS, hub_domain::access_request::CODES),
             break_glasses: Context::new(&store, break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            duty_sets: Context::new(&store, duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            identity_providers: Context::new(
+                &store,
+                identity_provider::CONDITIONS,
+                hub_domain::identity_provider::CODES,
+            ),
             roles: Context::new(&store, role::CONDITIONS, hub_domain::role::CODES),
             service_instances: Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             subscriptions: Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES),
             support_accesses: Context::new(&store, support_access::CONDITIONS, hub_domain::support_access::CODES),
             tenants: Context::new(&store, tenant::CONDITIONS, hub_domain::tenant::CODES),
             webhooks: Context::new(&store, webhook::CONDITIONS, hub_domain::webhook::CODES),
+            loopback_providers: false,
             sealing: Sealing::new(&secret_key),
             in_flight: InFlight::default(),
             random,
             access: Access::new(gate, Arc::new(NoResources)),
             store,
         }
+    }
+
+    /// The same, with identity providers on this machine allowed; for development.
+    #[must_use]
+    pub fn with_loopback_providers(self, allowed: bool) -> Self {
+        Self { loopback_providers: allowed, ..self }
     }
 
     /// 32 fresh random bytes.
@@ -123,7 +140,10 @@ impl fmt::Debug for Commands {
 mod tests {
     use hub_domain::refusal::Code;
 
-    use super::{access_request, break_glass, role, service_instance, subscription, support_access, tenant, webhook};
+    use super::{
+        access_request, break_glass, duty_set, identity_provider, role, service_instance, subscription, support_access,
+        tenant, webhook,
+    };
 
     /// What the log refuses in a context, and the context's codes.
     type Refusals = (&'static [(&'static str, &'static str)], &'static [Code]);
@@ -133,6 +153,8 @@ mod tests {
         let contexts: &[Refusals] = &[
             (access_request::CONDITIONS, hub_domain::access_request::CODES),
             (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),
             (service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             (subscription::CONDITIONS, hub_domain::subscription::CODES),

@@ -30,6 +30,8 @@ const TAGS: &[(&str, &str)] = &[
     ("access-requests", "Roles asked for, and granted for a time by somebody else."),
     ("break-glass", "Roles taken in an emergency, and reviewed afterwards."),
     ("support-access", "Roles that a tenant lets the platform's staff hold for a time."),
+    ("duty-sets", "Roles that nobody holds too many of at a time."),
+    ("identity-providers", "Whose access tokens a tenant accepts."),
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
     ("events", "The tenant's log: pages and a stream."),

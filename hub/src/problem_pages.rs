@@ -16,6 +16,8 @@ use hub_http::{Problem, RefusalKind, problem::ProblemCode};
 const CONTEXTS: &[(&str, &[Code])] = &[
     ("access request", hub_domain::access_request::CODES),
     ("break glass", hub_domain::break_glass::CODES),
+    ("duty set", hub_domain::duty_set::CODES),
+    ("identity provider", hub_domain::identity_provider::CODES),
     ("role", hub_domain::role::CODES),
     ("service instance", hub_domain::service_instance::CODES),
     ("subscription", hub_domain::subscription::CODES),

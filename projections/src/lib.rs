@@ -28,6 +28,8 @@ pub mod analytics;
 pub mod audit;
 pub mod billing;
 pub mod break_glass;
+pub mod duty_set;
+pub mod identity_provider;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
@@ -55,6 +57,8 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<audit::AuditEntries>(),
         of::<billing::Charges>(),
         of::<break_glass::BreakGlasses>(),
+        of::<duty_set::DutySets>(),
+        of::<identity_provider::IdentityProviders>(),
         of::<role::Roles>(),
         of::<service_instance::ServiceInstances>(),
         of::<subscription::Subscriptions>(),

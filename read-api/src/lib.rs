@@ -11,11 +11,13 @@ mod billing;
 mod break_glass;
 mod changes;
 mod checkpoints;
+mod duty_set;
 mod event_stream;
 mod event_type;
 mod events;
 mod failure;
 mod heads;
+mod identity_provider;
 mod reach;
 mod recorded;
 mod role;
@@ -57,8 +59,12 @@ pub const QUERIES: &[&str] = &[
     break_glass::LIST.whole,
     changes::CHANGED,
     checkpoints::CHECKPOINTS,
+    duty_set::DETAIL,
+    duty_set::LIST.whole,
     heads::TENANT_HEAD,
     heads::TENANT_HEADS,
+    identity_provider::DETAIL,
+    identity_provider::LIST.whole,
     reach::CHECKPOINT,
     reach::LOG_HEAD,
     recorded::PAGE.whole,
@@ -86,7 +92,9 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(audit::routes()))
         .merge(kept(billing::routes()))
         .merge(kept(break_glass::routes()))
+        .merge(kept(duty_set::routes()))
         .merge(events::routes())
+        .merge(kept(identity_provider::routes()))
         .merge(kept(role::routes()))
         .merge(kept(service_instance::routes()))
         .merge(kept(subscription::routes()))
@@ -134,7 +142,7 @@ mod tests {
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: CancellationToken::new(),
         };
-        let tags = [access_request::TAG, break_glass::TAG, support_access::TAG];
+        let tags = [access_request::TAG, break_glass::TAG, duty_set::TAG, identity_provider::TAG, support_access::TAG];
         let tags = tags.into_iter().chain([
             analytics::TAG,
             audit::TAG,
