@@ -289,3 +289,6 @@ BEGIN
         ORDER BY c.i;
     END IF;
 END $$;
+
+-- Administrators are API keys of the platform now, enrolled through the log.
+DROP TABLE administrator_keys;

@@ -37,9 +37,12 @@ pub fn visible(slice: &Slice, question: &Question<'_>) -> Visible {
 
 fn remainder(clause: &Clause, question: &Question<'_>) -> Visible {
     match clause {
-        Clause::Equals { attribute, value } => {
-            test(attribute, question, |found| same(found, value), |name| json!({ "equals": { "attribute": name, "value": value } }))
-        }
+        Clause::Equals { attribute, value } => test(
+            attribute,
+            question,
+            |found| same(found, value),
+            |name| json!({ "equals": { "attribute": name, "value": value } }),
+        ),
         Clause::In { attribute, values } => test(
             attribute,
             question,

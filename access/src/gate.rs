@@ -9,12 +9,12 @@ use std::{
 use cedar_policy::Authorizer;
 use chrono::{DateTime, Utc};
 use hub_domain::{
+    api_key::{KEY_ID, KeyText},
     fact::CredentialFact,
     id::PLATFORM_TENANT,
 };
 use hub_http::{
-    Allowed, Asked, Caller, Gate, Permission, Presented, Problem, Resources, Scope,
-    access::BoxFuture,
+    Allowed, Asked, Caller, Gate, Granting, Permission, Presented, Problem, Resources, Scope, access::BoxFuture,
 };
 use moka::sync::Cache;
 use sqlx::PgPool;
@@ -25,13 +25,10 @@ use crate::{
     board::Board,
     facts::{FactsError, TenantFacts},
     filter::{Visible, visible},
-    key::ApiKey,
+    granting::grantable,
     question::Question,
     slice::{Grounds, Slice, Subject},
 };
-
-/// The scope, unique on the platform, in which the ids of keys are claimed.
-pub const KEY_IDS: &str = hub_domain::api_key::KEY_ID;
 
 /// Whose key an id is.
 pub(crate) const OWNER: &str = "SELECT tenant_id FROM claims WHERE realm_id = $1 AND scope = $2 AND key = $3";
@@ -186,7 +183,7 @@ impl AccessGate {
     }
 
     async fn authenticated(&self, presented: Presented<'_>) -> Result<Caller, Problem> {
-        let key = ApiKey::parse(presented.token).ok_or_else(Problem::unauthenticated)?;
+        let key = KeyText::parse(presented.token).ok_or_else(Problem::unauthenticated)?;
         let tenant_id = match self.owners.get(key.id()) {
             Some(tenant_id) => tenant_id,
             None => self.owner(&key).await?.ok_or_else(Problem::unauthenticated)?,
@@ -196,8 +193,8 @@ impl AccessGate {
     }
 
     /// The tenant of a key, which PostgreSQL is asked for once.
-    async fn owner(&self, key: &ApiKey) -> Result<Option<Uuid>, Problem> {
-        let query = sqlx::query_scalar(OWNER).bind(PLATFORM_TENANT.0).bind(KEY_IDS).bind(key.id());
+    async fn owner(&self, key: &KeyText) -> Result<Option<Uuid>, Problem> {
+        let query = sqlx::query_scalar(OWNER).bind(PLATFORM_TENANT.0).bind(KEY_ID).bind(key.id());
         let owner: Option<Uuid> = query.fetch_optional(&self.pool).await.map_err(|error| {
             tracing::warn!(%error, "a key could not be looked for");
             Problem::store_unavailable()
@@ -211,7 +208,7 @@ impl AccessGate {
     /// Whom the key stands for, if it is the right one, not over, and comes from where it may come from.
     fn recognised(
         &self,
-        key: &ApiKey,
+        key: &KeyText,
         tenant_id: Uuid,
         facts: &TenantFacts,
         presented: Presented<'_>,
@@ -219,7 +216,7 @@ impl AccessGate {
         let credential = facts.secrets.get(key.id())?;
         let secret = credential.secrets.get(key.id())?;
         let now = self.now();
-        let right = bool::from(secret.sha256.as_bytes().ct_eq(key.sha256().as_bytes()));
+        let right = bool::from(secret.sha256.as_bytes().ct_eq(key.sha256().as_str().as_bytes()));
         let over = [secret.expires_at, credential.expires_at].into_iter().flatten().any(|end| end <= now);
         (right && !over && comes_from(credential, presented)).then(|| Caller {
             principal: credential.principal.as_str().to_owned(),
@@ -228,12 +225,7 @@ impl AccessGate {
         })
     }
 
-    async fn authorized(
-        &self,
-        caller: &Caller,
-        asked: Asked,
-        resources: &dyn Resources,
-    ) -> Result<Allowed, Problem> {
+    async fn authorized(&self, caller: &Caller, asked: Asked, resources: &dyn Resources) -> Result<Allowed, Problem> {
         let Asked { permission, tenant_id, resource_id, filters, at_least } = asked;
         let facts = self.facts_for(caller.scope, tenant_id, at_least).await?;
         let now = self.now();
@@ -326,7 +318,7 @@ impl Gate for AccessGate {
     }
 
     fn recognise(&self, presented: Presented<'_>) -> Option<Caller> {
-        let key = ApiKey::parse(presented.token)?;
+        let key = KeyText::parse(presented.token)?;
         let tenant_id = self.owners.get(key.id())?;
         let facts = self.at_hand(tenant_id).filter(|_| self.board.current(presented.at_least))?;
         self.recognised(&key, tenant_id, &facts, presented)
@@ -339,6 +331,19 @@ impl Gate for AccessGate {
         resources: &'a dyn Resources,
     ) -> BoxFuture<'a, Result<Allowed, Problem>> {
         Box::pin(self.authorized(caller, asked, resources))
+    }
+
+    fn may_grant<'a>(
+        &'a self,
+        caller: &'a Caller,
+        tenant_id: Uuid,
+        granting: &'a Granting,
+    ) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let facts = self.facts_for(caller.scope, tenant_id, None).await?;
+            let subject = Subject { principal: &caller.principal, scope: caller.scope, tenant_id };
+            grantable(&facts, subject, self.now(), granting)
+        })
     }
 
     fn decided_up_to(&self) -> i64 {

@@ -8,14 +8,13 @@ pub mod board;
 pub mod facts;
 pub mod filter;
 pub mod gate;
-pub mod key;
+pub mod granting;
 mod policy;
 pub mod question;
 pub mod slice;
 
 pub use board::Board;
 pub use gate::{AccessGate, Clock};
-pub use key::ApiKey;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[board::CHANGED, facts::FACTS, gate::OWNER];

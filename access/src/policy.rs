@@ -9,9 +9,9 @@ use std::sync::Arc;
 use cedar_policy::{
     Policy,
     pst::{
-        ActionConstraint, BinaryOp, Clause as PolicyClause, Effect, EntityOrSlot, EntityType, EntityUID, Expr, Literal, Name,
-        NonEmpty, Policy as SyntaxTree, PolicyID, PrincipalConstraint, PstConstructionError, ResourceConstraint, SmolStr,
-        StaticPolicy, Template, UnaryOp, Var,
+        ActionConstraint, BinaryOp, Clause as PolicyClause, Effect, EntityOrSlot, EntityType, EntityUID, Expr, Literal,
+        Name, NonEmpty, Policy as SyntaxTree, PolicyID, PrincipalConstraint, PstConstructionError, ResourceConstraint,
+        SmolStr, StaticPolicy, Template, UnaryOp, Var,
     },
 };
 use chrono::{DateTime, Utc};
@@ -117,7 +117,7 @@ fn test<'a>(attribute: &str, values: impl Iterator<Item = &'a Value>) -> Result<
     let unknown = || Misbuilt::UnknownAttribute(attribute.to_owned());
     let (root, path) = attribute.split_once('.').ok_or_else(unknown)?;
     let mut target = match ROOTS.iter().find(|(name, _)| *name == root) {
-        Some((_, var)) => Arc::new(Expr::Var(*var)),
+        Some((_, var)) => Arc::new(Expr::Var(var.clone())),
         None if CONTEXT_ROOTS.contains(&root) => Arc::new(Expr::Var(Var::Context)),
         None => return Err(unknown()),
     };

@@ -241,6 +241,5 @@ fn collect(facts: &TenantFacts, tenant_id: Uuid, home: Home, principal: &str, al
 #[must_use]
 pub fn names(permission: &RolePermission, asked: Permission) -> bool {
     let covers = |pattern: &KeyPattern, name: &str| matches!(pattern.as_str(), "*") || pattern.as_str() == name;
-    covers(&permission.resource, asked.resource)
-        && permission.actions.iter().any(|action| covers(action, asked.action))
+    covers(&permission.resource, asked.resource) && permission.actions.iter().any(|action| covers(action, asked.action))
 }

@@ -7,7 +7,9 @@ use hub_domain::{
     text::{Remark, parsed},
 };
 use hub_event_store::repository::Prepared;
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
+use hub_http::{
+    Body, CommandHeaders, Created, Fingerprint, Granting, NoBody, Path, Problem, Receipt, Routes, TenantCaller,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -46,7 +48,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                 op,
                 "approveAccessRequest",
                 "Approve an access request",
-                "The requester holds the role from now on, for the time asked for. Nobody approves an own request.",
+                "The requester holds the role from now on, for the time asked for. Nobody approves an own request, or grants what he does not hold.",
             )
         })
         .post(&format!("{request}/deny"), "access_request:deny", deny, |op| {
@@ -133,6 +135,11 @@ async fn approve(
     let Decision { remark } = body.value;
     let (by, now) = (acting(&caller)?, commands.store.now());
     let tenant_id = caller.tenant.id();
+    let known = commands.access_requests.repository.load(tenant_id, access_request_id).await;
+    // What cannot be read, or is not there, is told by the command itself.
+    if let Some(RoleId(role_id)) = known.ok().and_then(|known| known.state.role_id()) {
+        caller.pass.may_grant(&Granting { roles: vec![role_id], ..Granting::default() }).await?;
+    }
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch
         .execute_prepared(&commands.access_requests, access_request_id, |attempt| {

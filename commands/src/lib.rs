@@ -15,6 +15,7 @@ mod sealing;
 mod surroundings;
 
 pub mod access_request;
+pub mod api_key;
 pub mod break_glass;
 pub mod duty_set;
 pub mod identity_provider;
@@ -34,6 +35,7 @@ use hub_http::{Routes, routes::Entry};
 fn all() -> Routes<Commands> {
     Routes::new()
         .merge(access_request::routes())
+        .merge(api_key::routes())
         .merge(break_glass::routes())
         .merge(duty_set::routes())
         .merge(identity_provider::routes())

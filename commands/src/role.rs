@@ -15,7 +15,9 @@ use hub_event_store::{
     append::AppendError,
     repository::{ExecuteError, Prepared},
 };
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
+use hub_http::{
+    Body, CommandHeaders, Created, Fingerprint, Granting, NoBody, Path, Problem, Receipt, Routes, TenantCaller,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -232,6 +234,8 @@ async fn grant_permission(
 ) -> Result<Receipt<PermissionGranted>, Problem> {
     let GrantPermission { resource, actions, effect, condition } = body.value;
     let permission = Permission { id: PermissionId(Uuid::now_v7()), resource, actions, effect, condition };
+    let granted = serde_json::to_value(&permission).expect("a permission has text keys only");
+    caller.pass.may_grant(&Granting { permissions: vec![granted], ..Granting::default() }).await?;
     let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?
         .keeping(json!({ "permission_id": permission.id }));
     let done = dispatch
@@ -261,6 +265,7 @@ async fn add_parent(
 ) -> Result<Receipt<Changed>, Problem> {
     let Parent { parent_id: parent } = body.value;
     let tenant_id = caller.tenant.id();
+    caller.pass.may_grant(&Granting { roles: vec![parent.0], ..Granting::default() }).await?;
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch
         .execute_prepared(&commands.roles, role_id, |_| {
@@ -295,6 +300,7 @@ async fn assign(
 ) -> Result<Receipt<RoleAssigned>, Problem> {
     let Assign { principal, from, until } = body.value;
     let (from, until) = (from.map(|Moment(time)| time), until.map(|Moment(time)| time));
+    caller.pass.may_grant(&Granting { roles: vec![role_id], ..Granting::default() }).await?;
     let assignment_id = AssignmentId(Uuid::now_v7());
     let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?
         .keeping(json!({ "assignment_id": assignment_id }));

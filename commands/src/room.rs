@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_domain::{
-    access_request::AccessRequest, aggregate::Decide, break_glass::BreakGlass, duty_set::DutySet,
+    access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass, duty_set::DutySet,
     identity_provider::IdentityProvider, refusal::Code, role::Role, service_instance::ServiceInstance,
     subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
@@ -12,7 +12,7 @@ use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, access::NoResources};
 
 use crate::{
-    access_request, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight, role,
+    access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight, role,
     sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
 };
 
@@ -45,6 +45,7 @@ pub struct Commands {
     pub(crate) break_glasses: Context<BreakGlass>,
     pub(crate) duty_sets: Context<DutySet>,
     pub(crate) identity_providers: Context<IdentityProvider>,
+    pub(crate) api_keys: Context<ApiKey>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
     pub(crate) subscriptions: Context<Subscription>,
@@ -97,6 +98,7 @@ impl Commands {
                 identity_provider::CONDITIONS,
                 hub_domain::identity_provider::CODES,
             ),
+            api_keys: Context::new(&store, api_key::CONDITIONS, hub_domain::api_key::CODES),
             roles: Context::new(&store, role::CONDITIONS, hub_domain::role::CODES),
             service_instances: Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             subscriptions: Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES),
@@ -141,8 +143,8 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, break_glass, duty_set, identity_provider, role, service_instance, subscription, support_access,
-        tenant, webhook,
+        access_request, api_key, break_glass, duty_set, identity_provider, role, service_instance, subscription,
+        support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.
@@ -152,6 +154,7 @@ mod tests {
     fn each_refusal_of_the_log_bears_a_code_of_its_context() {
         let contexts: &[Refusals] = &[
             (access_request::CONDITIONS, hub_domain::access_request::CODES),
+            (api_key::CONDITIONS, hub_domain::api_key::CODES),
             (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
             (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),

@@ -7,7 +7,7 @@ use hub_domain::{
     support_access::{CODES, Command, GRANTED_COUNT_MAX, LIMIT_REACHED, decide},
     text::{Remark, parsed},
 };
-use hub_http::{Body, CommandHeaders, Created, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Granting, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -84,6 +84,7 @@ async fn grant(
     let Grant { staff, role_id, reason, until: Moment(until) } = body.value;
     let (by, now) = (acting_member(&caller)?, commands.store.now());
     let tenant_id = caller.tenant.id();
+    caller.pass.may_grant(&Granting { roles: vec![role_id.0], ..Granting::default() }).await?;
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch
         .execute_about_role(&commands, &commands.support_accesses, role_id, MAXIMA, |role_live| Command::Grant {

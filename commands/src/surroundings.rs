@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hub_domain::{
     aggregate::Decide,
-    id::RoleId,
+    id::{PLATFORM_TENANT, RoleId},
     tenant::{self, Standing, Tenant},
 };
 use hub_event_store::{
@@ -61,6 +61,8 @@ impl Commands {
     {
         let (tenant, guard) = look(&self.tenants, tenant_id, tenant_id, attempt).await?;
         match tenant.state.standing() {
+            // The platform is no customer, and always there.
+            Standing::Absent if tenant_id == PLATFORM_TENANT.0 => Ok((tenant, guard)),
             Standing::Absent => Err(PrepareError::Refused(Refused::of(&tenant::Error::NotFound))),
             Standing::Archived => Err(PrepareError::Refused(Refused::of(&tenant::Error::Archived))),
             Standing::Pending | Standing::Active | Standing::Suspended => Ok((tenant, guard)),

@@ -12,6 +12,7 @@ pub mod refusal;
 pub mod text;
 
 pub mod access_request;
+pub mod api_key;
 pub mod break_glass;
 pub mod duty_set;
 pub mod identity_provider;

@@ -100,6 +100,15 @@ pub struct Allowed {
     pub filter: Option<Arc<Value>>,
 }
 
+/// Rights that a caller wants to give to somebody.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Granting {
+    /// All that these roles permit, inherited permissions included.
+    pub roles: Vec<Uuid>,
+    /// Single permissions, as roles have them.
+    pub permissions: Vec<Value>,
+}
+
 /// Decides who is who and who may do what.
 pub trait Gate: Send + Sync {
     /// Who the sender is; 401 `unauthenticated` whatever is wrong.
@@ -115,6 +124,14 @@ pub trait Gate: Send + Sync {
         asked: Asked,
         resources: &'a dyn Resources,
     ) -> BoxFuture<'a, Result<Allowed, Problem>>;
+
+    /// Whether the caller may give these rights away, which nobody may beyond his own; 403 `forbidden` if not.
+    fn may_grant<'a>(
+        &'a self,
+        caller: &'a Caller,
+        tenant_id: Uuid,
+        granting: &'a Granting,
+    ) -> BoxFuture<'a, Result<(), Problem>>;
 
     /// What is decided from now on rests on the log up to here, at least.
     fn decided_up_to(&self) -> i64;
@@ -140,6 +157,10 @@ impl Gate for Closed {
         _: &'a dyn Resources,
     ) -> BoxFuture<'a, Result<Allowed, Problem>> {
         Box::pin(std::future::ready(Err(Problem::not_permitted(asked.permission))))
+    }
+
+    fn may_grant<'a>(&'a self, _: &'a Caller, _: Uuid, _: &'a Granting) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(std::future::ready(Err(Problem::forbidden("nobody may grant anything"))))
     }
 
     fn decided_up_to(&self) -> i64 {
@@ -192,6 +213,11 @@ impl Pass {
     pub async fn renew(&self) -> Result<(), Problem> {
         let Self { access, caller, asked } = self;
         access.gate.authorize(caller, *asked, &*access.resources).await.map(|_| ())
+    }
+
+    /// Whether the caller may give these rights away in the tenant that was asked about.
+    pub async fn may_grant(&self, granting: &Granting) -> Result<(), Problem> {
+        self.access.gate.may_grant(&self.caller, self.asked.tenant_id, granting).await
     }
 }
 

@@ -32,6 +32,7 @@ const TAGS: &[(&str, &str)] = &[
     ("support-access", "Roles that a tenant lets the platform's staff hold for a time."),
     ("duty-sets", "Roles that nobody holds too many of at a time."),
     ("identity-providers", "Whose access tokens a tenant accepts."),
+    ("api-keys", "Credentials of programs: roles, scopes, networks, rotation."),
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
     ("events", "The tenant's log: pages and a stream."),

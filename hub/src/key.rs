@@ -1,6 +1,6 @@
 //! The two secrets of an installation: the key that signs cursors and the key of the first administrator.
 //!
-//! Both live in files of mode 0600 that are made once. The database knows the administrator's key only by its SHA-256.
+//! Both live in files of mode 0600 that are made once. The log knows the administrator's key only by its SHA-256.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -8,14 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use hub_http::{BearerKey, Caller, Scope, StoredKey};
+use hub_domain::api_key::KeyText;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
-
-use crate::clock::Clock;
-
-/// The principal that the first administrator's key stands for.
-pub const ADMINISTRATOR: &str = "key:administrator";
 
 /// 32 random bytes that every process of an installation shares; never shown.
 #[derive(Clone)]
@@ -35,9 +30,9 @@ impl std::fmt::Debug for SecretKey {
     }
 }
 
-/// The bearer key of the first administrator.
+/// The API key of the first administrator.
 pub struct AdministratorKey {
-    key: BearerKey,
+    key: KeyText,
     made: bool,
 }
 
@@ -46,6 +41,12 @@ impl AdministratorKey {
     #[must_use]
     pub fn text(&self) -> &str {
         self.key.reveal()
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn key(&self) -> &KeyText {
+        &self.key
     }
 
     /// Whether this call made it; only then is it shown.
@@ -106,54 +107,16 @@ pub async fn claim(pool: &PgPool, key: &SecretKey, file: &Path) -> anyhow::Resul
 /// When the file cannot be read or written, or does not hold a key.
 pub fn administrator(file: &Path) -> anyhow::Result<AdministratorKey> {
     if let Some(text) = read(file)? {
-        return match BearerKey::parse(&text) {
+        return match KeyText::parse(&text) {
             Some(key) => Ok(AdministratorKey { key, made: false }),
             None => bail!("{} does not hold an administrator key (hub_<id>_<secret>)", file.display()),
         };
     }
-    let ours = BearerKey::generate(random::<32>());
+    let ours = KeyText::generate(random::<32>());
     let text = make_private(file, ours.reveal())?;
     let made = text == ours.reveal();
-    let key = BearerKey::parse(&text).with_context(|| format!("{} holds no key", file.display()))?;
+    let key = KeyText::parse(&text).with_context(|| format!("{} holds no key", file.display()))?;
     Ok(AdministratorKey { key, made })
-}
-
-/// Makes an administrator's key known.
-pub(crate) const REGISTER: &str = "
-INSERT INTO administrator_keys (key_id, key_hash, principal, created_at)
-VALUES ($1, $2, $3, $4)
-ON CONFLICT (key_id) DO NOTHING";
-
-/// The administrators' keys.
-pub(crate) const STORED: &str = "SELECT key_id, key_hash, principal FROM administrator_keys";
-
-/// Makes the database know the administrator's key. Doing it again changes nothing.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn register(pool: &PgPool, key: &AdministratorKey, clock: &Clock) -> Result<(), sqlx::Error> {
-    sqlx::query(REGISTER)
-        .bind(key.key.id())
-        .bind(key.key.sha256().as_slice())
-        .bind(ADMINISTRATOR)
-        .bind(clock())
-        .execute(pool)
-        .await?;
-    Ok(())
-}
-
-/// The administrators' keys as the database knows them.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn stored(pool: &PgPool) -> Result<Vec<StoredKey>, sqlx::Error> {
-    let rows: Vec<(String, Vec<u8>, String)> = sqlx::query_as(STORED).fetch_all(pool).await?;
-    let key = |(id, hash, principal): (String, Vec<u8>, String)| {
-        // The schema admits no other length.
-        let sha256 = hash.try_into().ok()?;
-        Some(StoredKey { id, sha256, caller: Caller { principal, scope: Scope::Platform } })
-    };
-    Ok(rows.into_iter().filter_map(key).collect())
 }
 
 /// `N` bytes nobody can guess.

@@ -3,9 +3,10 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use hub_access::{AccessGate, Board};
 use hub_commands::Commands;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
-use hub_http::{Authenticator, CursorKey};
+use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
 use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,9 +25,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long background work may take to end after the requests.
 const BACKGROUND_LIMIT: Duration = Duration::from_secs(5);
-
-/// How often the administrators' keys are read again.
-const KEYS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Everything a process is given from outside. The database is migrated already.
 #[derive(Debug)]
@@ -92,7 +90,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     };
     let tail = Tail::default();
     let positions = Positions::default();
-    let authenticator = Authenticator::new(key::stored(&pool).await.context("cannot read the administrators' keys")?);
+    let board = Board::default();
+    let gate: Arc<dyn Gate> = Arc::new(AccessGate::new(pool.clone(), board.clone(), clock.clone()));
     let background_end = CancellationToken::new();
     let mut background = Background::new(background_end.clone());
 
@@ -100,9 +99,9 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let (tail, pool) = (tail.clone(), pool.clone());
         async move |end| tail.run(pool, end).await
     });
-    background.spawn("keys", {
-        let (authenticator, pool) = (authenticator.clone(), pool.clone());
-        async move |end| refresh_keys(&authenticator, &pool, &end).await
+    background.spawn("board of facts", {
+        let pool = pool.clone();
+        async move |end| board.run(pool, end).await
     });
     if role.relays() || role.projects() {
         let pool = pool.clone();
@@ -112,7 +111,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let store = EventStore::start(pool.clone(), tail.clone(), upcasters(), clock);
         let secret_key = *secret_key.bytes();
         let random = Arc::new(key::random::<32>);
-        Commands::new(hub_commands::Settings { store, authenticator: authenticator.clone(), secret_key, random })
+        Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
@@ -132,7 +131,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             pool: pool::for_queries(&pool),
             tail,
             positions: positions.clone(),
-            authenticator,
+            gate,
             cursor_key: cursor_key(&secret_key),
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: shutdown.clone(),
@@ -168,21 +167,6 @@ async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
 /// The key of paging cursors.
 fn cursor_key(secret_key: &SecretKey) -> CursorKey {
     CursorKey::new(Sha256::new().chain_update(b"hub cursors v1\0").chain_update(secret_key.bytes()).finalize().into())
-}
-
-/// Reads the administrators' keys again and again, so that another process's change is noticed.
-async fn refresh_keys(authenticator: &Authenticator, pool: &PgPool, end: &CancellationToken) {
-    loop {
-        tokio::select! {
-            () = end.cancelled() => return,
-            () = tokio::time::sleep(KEYS_INTERVAL) => {}
-        }
-        match key::stored(pool).await {
-            Ok(keys) => authenticator.replace(keys),
-            // The keys that are known stay valid; without PostgreSQL nothing is answered anyway.
-            Err(error) => tracing::debug!(%error, "cannot read the administrators' keys"),
-        }
-    }
 }
 
 /// The work beside the requests.

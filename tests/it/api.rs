@@ -2,6 +2,7 @@
 
 use std::{env, fs, sync::Arc, time::Duration};
 
+use crate::tokens::{gate, token};
 use aide::openapi::OpenApi;
 use axum::{
     Router,
@@ -11,7 +12,7 @@ use axum::{
 };
 use hub_commands::Commands;
 use hub_event_store::{log::Log, store::EventStore, tail::Tail};
-use hub_http::{Authenticator, BearerKey, Caller, CursorKey, Scope, health, openapi::complaints};
+use hub_http::{CursorKey, Scope, health, openapi::complaints};
 use hub_read_api::Queries;
 use hub_tests::kit::{Database, TestClock, workspace};
 use serde_json::{Value, json};
@@ -22,19 +23,14 @@ use uuid::Uuid;
 
 const TENANT: Uuid = Uuid::from_u128(0x70);
 
-fn key(number: u8, scope: Scope) -> (BearerKey, Caller) {
-    (BearerKey::generate([number; 32]), Caller { principal: format!("key:{number}"), scope })
-}
-
 /// Both APIs of one process on `pool`, with a key of the platform (1) and one of `TENANT` (2).
 fn api(pool: &PgPool) -> (Router, OpenApi) {
-    let keys = [key(1, Scope::Platform), key(2, Scope::Tenant(TENANT))];
-    let authenticator = Authenticator::new(keys.map(|(key, caller)| key.stored(caller)));
+    let gate = gate([(1, "key:1", Scope::Platform), (2, "key:2", Scope::Tenant(TENANT))]);
     let tail = Tail::default();
     let store = EventStore::start(pool.clone(), tail.clone(), hub::serve::upcasters(), TestClock::default().clock());
     let commands = Commands::new(hub_commands::Settings {
         store,
-        authenticator: authenticator.clone(),
+        gate: gate.clone(),
         secret_key: [7; 32],
         random: Arc::new(|| [9; 32]),
     });
@@ -42,7 +38,7 @@ fn api(pool: &PgPool) -> (Router, OpenApi) {
         positions: hub_projections::positions::Positions::default(),
         pool: pool.clone(),
         tail,
-        authenticator,
+        gate,
         cursor_key: CursorKey::new([8; 32]),
         streams_max: 10,
         shutdown: CancellationToken::new(),
@@ -96,8 +92,7 @@ impl Operation {
     fn request(&self, path: &str, key: Option<u8>, content_type: &str, body: impl Into<Body>) -> Request<Body> {
         let mut request = Request::builder().method(self.method.as_str()).uri(path);
         if let Some(number) = key {
-            let bearer = BearerKey::generate([number; 32]);
-            request = request.header("authorization", format!("Bearer {}", bearer.reveal()));
+            request = request.header("authorization", format!("Bearer {}", token(number)));
         }
         if self.method == "POST" {
             request = request.header("content-type", content_type);

@@ -7,6 +7,7 @@ use hub_tests::kit::workspace;
 
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("hub-access", &["hub-domain", "hub-http"]),
     ("hub-domain", &[]),
     ("hub-event-store", &[]),
     ("hub-http", &[]),

@@ -13,6 +13,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
+use crate::tokens::{gate, token};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -21,7 +22,7 @@ use axum::{
 use hub_commands::{Commands, Settings};
 use hub_event_store::{store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{
-    Authenticator, BearerKey, Caller, Layers, Scope,
+    Layers, Scope,
     openapi::{About, document},
 };
 use hub_tests::kit::{Database, TestClock};
@@ -50,12 +51,12 @@ struct Answer {
     body: Value,
 }
 
-fn platform_key() -> BearerKey {
-    BearerKey::generate([1; 32])
+fn platform_key() -> String {
+    token(1)
 }
 
-fn stranger_key() -> BearerKey {
-    BearerKey::generate([2; 32])
+fn stranger_key() -> String {
+    token(2)
 }
 
 impl Api {
@@ -72,14 +73,10 @@ impl Api {
     fn on(database: Arc<Database>, clock: TestClock) -> Self {
         let pool = database.pool.clone();
         let store = EventStore::start(pool.clone(), Tail::default(), Upcasters::default(), clock.clock());
-        let caller = |principal: &str, scope| Caller { principal: principal.to_owned(), scope };
-        let authenticator = Authenticator::new([
-            platform_key().stored(caller("key:administrator", Scope::Platform)),
-            stranger_key().stored(caller("key:stranger", Scope::Tenant(STRANGER))),
-        ]);
+        let gate = gate([(1, "key:administrator", Scope::Platform), (2, "key:stranger", Scope::Tenant(STRANGER))]);
         let drawn = AtomicU8::new(0);
         let random = Arc::new(move || [drawn.fetch_add(1, Ordering::Relaxed); 32]);
-        let commands = Commands::new(Settings { store, authenticator, secret_key: [7; 32], random });
+        let commands = Commands::new(Settings { store, gate, secret_key: [7; 32], random });
         let about = About { title: "Commands", version: "1", description: "Under test.", tags: TAGS };
         let (router, openapi) = document(about, || hub_commands::routes(commands));
         assert_eq!(hub_http::openapi::complaints(&openapi, &[]), Vec::<String>::new());
@@ -87,10 +84,10 @@ impl Api {
         Self { router: Layers::default().wrap(router), pool, clock, openapi, database }
     }
 
-    async fn send(&self, key: Option<&BearerKey>, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    async fn send(&self, key: Option<&str>, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = Request::post(path).header("content-type", "application/json");
         if let Some(key) = key {
-            request = request.header("authorization", format!("Bearer {}", key.reveal()));
+            request = request.header("authorization", format!("Bearer {key}"));
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -105,7 +102,7 @@ impl Api {
     /// As the platform's administrator.
     async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.send(Some(&platform_key()), path, headers, &body).await
+        self.send(Some(&*platform_key()), path, headers, &body).await
     }
 
     async fn post(&self, path: &str, body: Value) -> Answer {

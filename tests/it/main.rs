@@ -24,3 +24,4 @@ mod relay;
 mod replay;
 mod running;
 mod scheduler;
+mod tokens;

@@ -11,10 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::tokens::{gate, token};
 use futures::future::join_all;
 use hub_commands::{Commands, Settings};
 use hub_event_store::{store::EventStore, tail::Tail, upcast::Upcasters};
-use hub_http::{Authenticator, BearerKey, Caller, Scope};
+use hub_http::Scope;
 use hub_tests::kit::{Database, Nats, OwnPostgres, TestClock, directory, eventually, free_port, program};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use rustix::process::{Pid, Signal, kill_process};
@@ -499,10 +500,9 @@ impl Wired {
         let pool = PgPoolOptions::new().max_connections(8).connect_lazy_with((*options).clone().port(wire.port));
         let clock = TestClock::default().clock();
         let store = EventStore::start(pool, Tail::default(), Upcasters::default(), clock);
-        let caller = Caller { principal: "key:administrator".to_owned(), scope: Scope::Platform };
         let commands = Commands::new(Settings {
             store,
-            authenticator: Authenticator::new([key().stored(caller)]),
+            gate: gate([(1, "key:administrator", Scope::Platform)]),
             secret_key: [7; 32],
             random: Arc::new(|| *Uuid::new_v4().into_bytes().repeat(2).first_chunk().unwrap()),
         });
@@ -515,7 +515,7 @@ impl Wired {
 
     async fn post(&self, path: &str, idempotency_key: &str, body: Value) -> Answer {
         let started = Instant::now();
-        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(key().reveal());
+        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(token(1));
         let request = request.header("idempotency-key", idempotency_key).json(&body);
         let response = request.timeout(LIMIT).send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
@@ -542,10 +542,6 @@ impl Wired {
         .unwrap();
         assert_eq!(ended, Some(true), "the writer has no connection");
     }
-}
-
-fn key() -> BearerKey {
-    BearerKey::generate([1; 32])
 }
 
 #[tokio::test(flavor = "multi_thread")]

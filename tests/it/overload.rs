@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::tokens::{gate, token};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -14,7 +15,7 @@ use hub_event_store::{
     store::EventStore,
     tail::Tail,
 };
-use hub_http::{Authenticator, BearerKey, Caller, Scope};
+use hub_http::Scope;
 use hub_tests::kit::{Database, TestClock, eventually};
 use serde_json::{Value, value::RawValue};
 use tokio::task::JoinSet;
@@ -50,11 +51,10 @@ fn append() -> Append {
     }
 }
 
-fn router(store: EventStore) -> (Router, BearerKey) {
-    let key = BearerKey::generate([1; 32]);
-    let caller = Caller { principal: "key:test".to_owned(), scope: Scope::Platform };
-    let authenticator = Authenticator::new([key.stored(caller)]);
-    let commands = hub_commands::Settings { store, authenticator, secret_key: [7; 32], random: Arc::new(|| [9; 32]) };
+fn router(store: EventStore) -> (Router, String) {
+    let key = token(1);
+    let gate = gate([(1, "key:test", Scope::Platform)]);
+    let commands = hub_commands::Settings { store, gate, secret_key: [7; 32], random: Arc::new(|| [9; 32]) };
     let (router, _) = hub::api::router(
         Some(Commands::new(commands)),
         None,
@@ -72,7 +72,7 @@ async fn a_command_too_many_is_told_to_come_again_and_can() {
     let register = async || {
         let body = r#"{"slug":"acme","name":"Acme","contact_email":"a@acme.example","tier":"starter","region":"eu-central","currency":"EUR"}"#;
         let request = Request::post("/v1/tenants")
-            .header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()))
+            .header(header::AUTHORIZATION, format!("Bearer {}", key))
             .header(header::CONTENT_TYPE, "application/json")
             .header("idempotency-key", "first")
             .body(Body::from(body))

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use crate::tokens::{gate, token};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -30,7 +31,7 @@ use hub_event_store::{
     tail::Tail,
     upcast::Upcasters,
 };
-use hub_http::{Authenticator, BearerKey, Caller, ConsistencyToken, CursorKey, Scope, health::Health};
+use hub_http::{ConsistencyToken, CursorKey, Scope, health::Health};
 use hub_projections::{
     positions::Positions,
     runner::{Runner, Settings as Pace},
@@ -71,8 +72,12 @@ enum Who {
 }
 
 impl Who {
-    fn key(self) -> BearerKey {
-        BearerKey::generate([self as u8 + 1; 32])
+    fn key(self) -> String {
+        token(self.number())
+    }
+
+    fn number(self) -> u8 {
+        self as u8 + 1
     }
 }
 
@@ -256,21 +261,19 @@ fn build(
     streams_max: usize,
     shutdown: CancellationToken,
 ) -> (Router, Value) {
-    let caller = |who: Who, principal: &str, scope| who.key().stored(Caller { principal: principal.to_owned(), scope });
-    let authenticator = Authenticator::new([
-        caller(Who::Platform, "key:administrator", Scope::Platform),
-        caller(Who::Acme, "key:acme", Scope::Tenant(ACME)),
-        caller(Who::Other, "key:other", Scope::Tenant(OTHER)),
+    let gate = gate([
+        (Who::Platform.number(), "key:administrator", Scope::Platform),
+        (Who::Acme.number(), "key:acme", Scope::Tenant(ACME)),
+        (Who::Other.number(), "key:other", Scope::Tenant(OTHER)),
     ]);
-    let settings =
-        Settings { pool, tail, positions, authenticator, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
+    let settings = Settings { pool, tail, positions, gate, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
     let health = Health::new([], Duration::from_secs(1));
     let (router, document) = hub::api::router(None, Some(Queries::new(settings)), health);
     (router, serde_json::to_value(document).unwrap())
 }
 
 async fn send(router: &Router, who: Who, uri: &str, headers: &[(&str, &str)]) -> Response<Body> {
-    let mut request = Request::get(uri).header("authorization", format!("Bearer {}", who.key().reveal()));
+    let mut request = Request::get(uri).header("authorization", format!("Bearer {}", who.key()));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

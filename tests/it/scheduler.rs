@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use crate::tokens::{gate, token};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -22,7 +23,7 @@ use hub_event_store::{
     tail::Tail,
     upcast::Upcasters,
 };
-use hub_http::{Authenticator, BearerKey, Caller, Layers, Scope};
+use hub_http::{Layers, Scope};
 use hub_tests::kit::{Database, TestClock, eventually};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::PgPool;
@@ -68,8 +69,8 @@ fn at(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
 }
 
-fn key() -> BearerKey {
-    BearerKey::generate([1; 32])
+fn key() -> String {
+    token(1)
 }
 
 fn metadata(actor: &str, command_id: Uuid) -> Metadata {
@@ -101,10 +102,9 @@ impl Platform {
     fn start(&self) -> Process {
         let (tail, end) = (Tail::default(), CancellationToken::new());
         let store = EventStore::start(self.pool().clone(), tail.clone(), Upcasters::default(), self.clock.clock());
-        let caller = Caller { principal: "key:administrator".to_owned(), scope: Scope::Platform };
         let commands = Commands::new(Settings {
             store: store.clone(),
-            authenticator: Authenticator::new([key().stored(caller)]),
+            gate: gate([(1, "key:administrator", Scope::Platform)]),
             secret_key: [7; 32],
             random: Arc::new(|| [9; 32]),
         });
@@ -196,7 +196,7 @@ impl Process {
     async fn post(&self, path: &str, body: Value) -> Value {
         let request = Request::post(path)
             .header("content-type", "application/json")
-            .header("authorization", format!("Bearer {}", key().reveal()));
+            .header("authorization", format!("Bearer {}", key()));
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let status = response.status();
@@ -441,7 +441,7 @@ async fn two_schedulers_do_nothing_twice_and_one_takes_over_from_the_other() {
     for id in &ids[..5] {
         // It is done, or the scheduler was faster; both open the period once.
         let path = format!("{acme}/subscriptions/{id}/open-next-period");
-        let request = Request::post(path).header("authorization", format!("Bearer {}", key().reveal()));
+        let request = Request::post(path).header("authorization", format!("Bearer {}", key()));
         second.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     }
     platform.settles().await;
@@ -505,7 +505,7 @@ async fn after_a_restart_it_goes_on_where_it_stopped() {
     let body = json!({ "timing": "period_end", "reason": "" }).to_string();
     let request = Request::post(format!("{path}/cancel"))
         .header("content-type", "application/json")
-        .header("authorization", format!("Bearer {}", key().reveal()));
+        .header("authorization", format!("Bearer {}", key()));
     assert_eq!(router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap().status(), 200);
     platform.clock.set(at("2026-08-01T00:00:00Z"));
     assert_eq!(platform.periods(id).await.len(), 2);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
+use cqrs_es::Aggregate as _;
 use uuid::Uuid;
 
 use crate::{
@@ -55,27 +56,30 @@ impl Decide for ApiKey {
         }
     }
 
-    fn effects(&self, event: &Event) -> Vec<Effect> {
+    fn effects(&self, id: Uuid, event: &Event) -> Vec<Effect> {
         let take = |secret_id: &SecretId| Effect::Take {
             reach: Reach::Platform,
             scope: KEY_ID,
             key: secret_id.as_str().to_owned(),
         };
-        match event {
-            Event::Issued { secret_id, .. } => vec![
-                take(secret_id),
-                Effect::Count { counter: API_KEYS, delta: 1 },
-                Effect::Count { counter: GRANTS, delta: 1 },
-            ],
-            Event::Rotated { secret_id, .. } => vec![take(secret_id)],
-            Event::Revoked { .. } => vec![Effect::Count { counter: API_KEYS, delta: -1 }],
-        }
-    }
-
-    fn facts(&self, api_key_id: Uuid) -> BTreeMap<String, Fact> {
-        match self {
-            Self::Valid(credential) => credential.facts(&principal_of(api_key_id)),
+        let facts = |key: &Self| match key {
+            Self::Valid(credential) => credential.facts(&principal_of(id)),
             Self::Absent | Self::Revoked => BTreeMap::new(),
+        };
+        let mut after = self.clone();
+        after.apply(event.clone());
+        let shown = facts(&after).into_iter().map(|(part, fact)| Effect::Show { part, fact });
+        match event {
+            Event::Issued { secret_id, .. } => {
+                let counted = [(API_KEYS, 1), (GRANTS, 1)];
+                let counted = counted.map(|(counter, delta)| Effect::Count { counter, delta });
+                [take(secret_id)].into_iter().chain(counted).chain(shown).collect()
+            }
+            Event::Rotated { secret_id, .. } => [take(secret_id)].into_iter().chain(shown).collect(),
+            Event::Revoked { .. } => {
+                let hidden = facts(self).into_keys().map(|part| Effect::Hide { part });
+                [Effect::Count { counter: API_KEYS, delta: -1 }].into_iter().chain(hidden).collect()
+            }
         }
     }
 }

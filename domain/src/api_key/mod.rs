@@ -8,6 +8,7 @@ pub mod bounds;
 pub mod decide;
 #[cfg(test)]
 mod tests;
+pub mod text;
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,9 @@ use crate::{
     text::{Name, Remark},
 };
 
-pub use bounds::{KeyScope, KeyScopes, Network, Networks, SecretHash, SecretId};
+pub use bounds::{KeyScope, KeyScopes, Network, Networks, SecretHash, SecretId, parsed_networks, parsed_scopes};
+pub use decide::principal_of;
+pub use text::KeyText;
 
 /// At most so many keys a tenant that are not revoked; held by the counter [`decide::API_KEYS`].
 pub const API_KEY_COUNT_MAX: i64 = 200;
@@ -157,7 +160,7 @@ pub enum ApiKey {
     #[default]
     Absent,
     /// Issued and not revoked; perhaps its end has come.
-    Valid(Credential),
+    Valid(Box<Credential>),
     /// Revoked for ever.
     Revoked,
 }
@@ -197,8 +200,15 @@ impl Aggregate for ApiKey {
         match event {
             Event::Issued { name: _, secret_id, sha256, roles, scopes, networks, issued_at, expires_at } => {
                 let secret = Secret { secret_id, sha256 };
-                *self =
-                    Self::Valid(Credential { secret, previous: None, roles, scopes, networks, issued_at, expires_at });
+                *self = Self::Valid(Box::new(Credential {
+                    secret,
+                    previous: None,
+                    roles,
+                    scopes,
+                    networks,
+                    issued_at,
+                    expires_at,
+                }));
             }
             Event::Rotated { secret_id, sha256, previous_until } => match self {
                 Self::Valid(credential) => {

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::ArgGroup;
-use hub_domain::{access_request, break_glass, duty_set, identity_provider, role, service_instance, subscription, support_access, tenant, webhook};
+use hub_domain::{
+    access_request, break_glass, duty_set, identity_provider, role, service_instance, subscription, support_access,
+    tenant, webhook,
+};
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
     Options, Phase, Report, import_postgres_es,

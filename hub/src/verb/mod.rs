@@ -1,6 +1,7 @@
 //! The verbs of the program, one file each.
 
 mod demo;
+mod enrol;
 mod events;
 mod import;
 mod progress;
@@ -42,6 +43,8 @@ struct Program {
 enum Verb {
     /// Play a year of a provider with dozens of tenants on a platform that runs
     Demo(demo::Arguments),
+    /// Make one more administrator, with a key in the administrator's key file
+    Enrol,
     /// Write the log out
     Events(events::Arguments),
     /// Bring events in from somewhere else
@@ -81,6 +84,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
         async {
             match program.verb {
                 Verb::Demo(arguments) => demo::run(config, arguments).await,
+                Verb::Enrol => enrol::run(&config).await,
                 Verb::Events(arguments) => events::run(&config, arguments).await,
                 Verb::Import(arguments) => import::run(&config, arguments).await,
                 Verb::Projections(arguments) => projections::run(&config, arguments).await,

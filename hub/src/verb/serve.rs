@@ -9,7 +9,7 @@ use crate::clock::system_clock;
 use crate::config::{Config, Role};
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
-use crate::{key, migrate, pool, serve, telemetry};
+use crate::{enrol::enrol_from_file, key, migrate, pool, serve, telemetry};
 
 /// What only this verb takes.
 #[derive(Debug, clap::Args)]
@@ -47,10 +47,13 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
     if matches!(config.role, Role::All | Role::Commands) {
-        let administrator = key::administrator(&config.admin_key_file)?;
-        key::register(&pool, &administrator, &clock).await.context("cannot register the administrator key")?;
-        if administrator.made() {
-            tracing::info!("the administrator key is in {}", config.admin_key_file.display());
+        let file = &config.admin_key_file;
+        match enrol_from_file(&pool, &clock, &secret_key, file, false).await? {
+            Some(administrator) if administrator.made() => {
+                tracing::info!("the administrator key is in {}", file.display());
+            }
+            Some(_) => {}
+            None => tracing::info!("an administrator was enrolled before; `hub enrol` makes another one"),
         }
     }
     let options = ServeOptions {

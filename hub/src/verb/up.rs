@@ -12,6 +12,7 @@ use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::{Config, Role};
 use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, stop_leftovers};
+use crate::enrol::enrol_from_file;
 use crate::key::AdministratorKey;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
@@ -130,8 +131,9 @@ async fn roles(
     checkpoint::release_all(&pool).await.context("cannot take over the projections")?;
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
-    let administrator = key::administrator(&config.admin_key_file)?;
-    key::register(&pool, &administrator, &clock).await.context("cannot register the administrator key")?;
+    // The directory holds the data and the key, so whoever can lose the key can have another one.
+    let administrator = enrol_from_file(&pool, &clock, &secret_key, &config.admin_key_file, true).await?;
+    let administrator = administrator.context("the administrator was not enrolled")?;
     if shutdown.drain.is_cancelled() {
         return Ok(());
     }
