@@ -340,7 +340,8 @@ impl Gate for AccessGate {
         granting: &'a Granting,
     ) -> BoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
-            let facts = self.facts_for(caller.scope, tenant_id, None).await?;
+            // A role that was made a moment ago counts, and a right that has gone does not.
+            let facts = self.facts_for(caller.scope, tenant_id, Some(i64::MAX)).await?;
             let subject = Subject { principal: &caller.principal, scope: caller.scope, tenant_id };
             grantable(&facts, subject, self.now(), granting)
         })

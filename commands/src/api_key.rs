@@ -158,10 +158,10 @@ async fn issue(
     let tenant_id = caller.tenant.id();
     let roles: BTreeSet<RoleId> = roles.iter().map(|role| role.id(tenant_id)).collect();
     let granting = Granting { roles: roles.iter().map(|role| role.0).collect(), ..Granting::default() };
-    caller.pass.may_grant(&granting).await?;
     let key = KeyText::generate(commands.random());
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?
         .keeping(json!({ "secret_id": key.id() }));
+    dispatch.granting(&caller.pass, granting).await?;
     let command = Command::Issue {
         name,
         secret_id: key.secret_id(),

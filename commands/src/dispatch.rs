@@ -9,7 +9,7 @@ use hub_event_store::{
     repository::{ExecuteError, Order, Prepared},
     store::EventStore,
 };
-use hub_http::{Caller, CommandHeaders, ConsistencyToken, Fingerprint, IfMatch, Problem, Receipt};
+use hub_http::{Caller, CommandHeaders, ConsistencyToken, Fingerprint, Granting, IfMatch, Pass, Problem, Receipt};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -135,6 +135,22 @@ impl Dispatch {
     /// The tenant that the command's aggregate belongs to.
     pub(crate) fn tenant_id(&self) -> Uuid {
         self.tenant_id
+    }
+
+    /// Asks whether the caller may give these rights away. A command that has its outcome already only hears it again, whatever has become
+    /// of rights and roles since.
+    ///
+    /// # Errors
+    /// 403 `forbidden`, 404 `role_not_found`.
+    pub(crate) async fn granting(&self, pass: &Pass, granting: Granting) -> Result<(), Problem> {
+        let Err(problem) = pass.may_grant(&granting).await else { return Ok(()) };
+        if self.order.repeatable {
+            let first = self.store.outcome(self.order.metadata.command_id, &self.order.fingerprint).await;
+            if first.map_err(|error| problem_of_append(&error))?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(problem)
     }
 
     /// Keeps `data` with the command, so that the answer to its repetition has it too; never a secret.

@@ -10,6 +10,7 @@ mod in_flight;
 mod moment;
 mod outcome;
 pub mod process;
+mod resources;
 pub mod room;
 mod sealing;
 mod surroundings;

@@ -4,6 +4,7 @@ mod system;
 
 use axum::extract::State;
 use hub_domain::{
+    attribute,
     id::RoleId,
     role::{
         Actions, AssignmentId, CODES, Command, Condition, Error, Hierarchy, KeyPattern, Permission, PermissionEffect,
@@ -233,11 +234,14 @@ async fn grant_permission(
     body: Body<GrantPermission>,
 ) -> Result<Receipt<PermissionGranted>, Problem> {
     let GrantPermission { resource, actions, effect, condition } = body.value;
+    if let Some(unknown) = condition.as_ref().and_then(|condition| attribute::unknown(&resource, condition)) {
+        return Err(Problem::invalid_body("/condition", format!("a {resource} has no attribute {unknown}")));
+    }
     let permission = Permission { id: PermissionId(Uuid::now_v7()), resource, actions, effect, condition };
     let granted = serde_json::to_value(&permission).expect("a permission has text keys only");
-    caller.pass.may_grant(&Granting { permissions: vec![granted], ..Granting::default() }).await?;
     let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?
         .keeping(json!({ "permission_id": permission.id }));
+    dispatch.granting(&caller.pass, Granting { permissions: vec![granted], ..Granting::default() }).await?;
     let done = dispatch
         .execute_in_tenant(&commands, &commands.roles, role_id, Command::GrantPermission { permission }, &[])
         .await?;
@@ -265,8 +269,8 @@ async fn add_parent(
 ) -> Result<Receipt<Changed>, Problem> {
     let Parent { parent_id: parent } = body.value;
     let tenant_id = caller.tenant.id();
-    caller.pass.may_grant(&Granting { roles: vec![parent.0], ..Granting::default() }).await?;
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
+    dispatch.granting(&caller.pass, Granting { roles: vec![parent.0], ..Granting::default() }).await?;
     let done = dispatch
         .execute_prepared(&commands.roles, role_id, |_| {
             let commands = &commands;
@@ -300,10 +304,10 @@ async fn assign(
 ) -> Result<Receipt<RoleAssigned>, Problem> {
     let Assign { principal, from, until } = body.value;
     let (from, until) = (from.map(|Moment(time)| time), until.map(|Moment(time)| time));
-    caller.pass.may_grant(&Granting { roles: vec![role_id], ..Granting::default() }).await?;
     let assignment_id = AssignmentId(Uuid::now_v7());
     let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?
         .keeping(json!({ "assignment_id": assignment_id }));
+    dispatch.granting(&caller.pass, Granting { roles: vec![role_id], ..Granting::default() }).await?;
     let command = Command::Assign { assignment_id, principal, from, until, now: commands.store.now() };
     let done = dispatch.execute_in_tenant(&commands, &commands.roles, role_id, command, &[]).await?;
     let assigned = RoleAssigned { changed: done.changed(), assignment_id: done.kept("assignment_id")? };

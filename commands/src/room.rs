@@ -9,11 +9,11 @@ use hub_domain::{
     subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
-use hub_http::{Access, Gate, access::NoResources};
+use hub_http::{Access, Gate};
 
 use crate::{
-    access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight, role,
-    sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
+    access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight,
+    resources::OfAggregates, role, sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -89,6 +89,14 @@ impl Commands {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let Settings { store, gate, secret_key, random } = settings;
+        let roles = Context::new(&store, role::CONDITIONS, hub_domain::role::CODES);
+        let service_instances = Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES);
+        let subscriptions = Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES);
+        let resources = OfAggregates {
+            roles: roles.repository.clone(),
+            service_instances: service_instances.repository.clone(),
+            subscriptions: subscriptions.repository.clone(),
+        };
         Self {
             access_requests: Context::new(&store, access_request::CONDITIONS, hub_domain::access_request::CODES),
             break_glasses: Context::new(&store, break_glass::CONDITIONS, hub_domain::break_glass::CODES),
@@ -99,9 +107,9 @@ impl Commands {
                 hub_domain::identity_provider::CODES,
             ),
             api_keys: Context::new(&store, api_key::CONDITIONS, hub_domain::api_key::CODES),
-            roles: Context::new(&store, role::CONDITIONS, hub_domain::role::CODES),
-            service_instances: Context::new(&store, service_instance::CONDITIONS, hub_domain::service_instance::CODES),
-            subscriptions: Context::new(&store, subscription::CONDITIONS, hub_domain::subscription::CODES),
+            roles,
+            service_instances,
+            subscriptions,
             support_accesses: Context::new(&store, support_access::CONDITIONS, hub_domain::support_access::CODES),
             tenants: Context::new(&store, tenant::CONDITIONS, hub_domain::tenant::CODES),
             webhooks: Context::new(&store, webhook::CONDITIONS, hub_domain::webhook::CODES),
@@ -109,7 +117,7 @@ impl Commands {
             sealing: Sealing::new(&secret_key),
             in_flight: InFlight::default(),
             random,
-            access: Access::new(gate, Arc::new(NoResources)),
+            access: Access::new(gate, Arc::new(resources)),
             store,
         }
     }

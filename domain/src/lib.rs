@@ -4,6 +4,7 @@
 //! What a decision must know (the time, a new token, another aggregate's facts) arrives in its command.
 
 pub mod aggregate;
+pub mod attribute;
 pub mod effect;
 pub mod fact;
 pub mod id;

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
+    attributes::permitted,
     rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
@@ -25,7 +26,7 @@ pub(crate) const TAG: &str = "access-requests";
 /// Access requests of a tenant in the order of their ids.
 pub(crate) const LIST: Statement = statement!(
     "SELECT to_jsonb(t) FROM access_requests t WHERE t.tenant_id = $1",
-    [" AND t.id > $3", " AND t.status = $4", " AND t.requested_by = $5"],
+    [" AND t.id > $3", " AND t.status = $4", " AND t.requested_by = $5", permitted!("access_requests", "$6")],
     " ORDER BY t.id LIMIT $2",
 );
 
@@ -58,7 +59,7 @@ struct AccessRequestFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, .. }: TenantCaller,
+    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<AccessRequestFilter>,
     State(queries): State<Queries>,
@@ -66,13 +67,14 @@ async fn list(
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
     let mut reading = queries.reach_projection(AccessRequests::NAME, consistency).await?;
     let AccessRequestFilter { status, requested_by } = &query.filter;
-    let text = LIST.with([after.is_some(), status.is_some(), requested_by.is_some()]);
+    let text = LIST.with([after.is_some(), status.is_some(), requested_by.is_some(), filter.is_some()]);
     let rows = rows_of(&text)
         .bind(tenant.id())
         .bind(query.fetch_limit())
         .bind(after)
         .bind(name_of(status.as_ref()))
-        .bind(requested_by.as_deref());
+        .bind(requested_by.as_deref())
+        .bind(filter.as_deref());
     let rows = fetch(rows, &mut reading.connection).await?;
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
     Ok(query

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
+    attributes::permitted,
     rows::{Wanted, detail, fetch, known_or_filled, rows_of},
     state::Queries,
     statement::{Statement, statement},
@@ -26,7 +27,7 @@ pub(crate) const TAG: &str = "duty-sets";
 /// Sets of duties of a tenant in the order of their ids.
 pub(crate) const LIST: Statement = statement!(
     "SELECT to_jsonb(t) FROM duty_sets t WHERE t.tenant_id = $1",
-    [" AND t.id > $3", " AND t.key = $4"],
+    [" AND t.id > $3", " AND t.key = $4", permitted!("duty_sets", "$5")],
     " ORDER BY t.id LIMIT $2",
 );
 
@@ -57,7 +58,7 @@ struct DutySetFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, .. }: TenantCaller,
+    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<DutySetFilter>,
     State(queries): State<Queries>,
@@ -65,8 +66,13 @@ async fn list(
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
     let mut reading = queries.reach_projection(DutySets::NAME, consistency).await?;
     let DutySetFilter { key } = &query.filter;
-    let text = LIST.with([after.is_some(), key.is_some()]);
-    let rows = rows_of(&text).bind(tenant.id()).bind(query.fetch_limit()).bind(after).bind(key.as_deref());
+    let text = LIST.with([after.is_some(), key.is_some(), filter.is_some()]);
+    let rows = rows_of(&text)
+        .bind(tenant.id())
+        .bind(query.fetch_limit())
+        .bind(after)
+        .bind(key.as_deref())
+        .bind(filter.as_deref());
     let rows = fetch(rows, &mut reading.connection).await?;
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
     Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &DutySetRow| row.id).at(reading.position))

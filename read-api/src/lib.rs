@@ -6,6 +6,7 @@
 mod access_request;
 mod analytics;
 mod answers;
+mod attributes;
 mod audit;
 mod billing;
 mod break_glass;
@@ -35,6 +36,7 @@ use axum::middleware::from_fn_with_state;
 use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
+    attributes::OfRows,
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
 };
@@ -50,6 +52,9 @@ pub const QUERIES: &[&str] = &[
     analytics::revenue::OF_PLATFORM,
     analytics::revenue::OF_TENANT,
     analytics::tenants::COUNT,
+    attributes::OF_ONE[0].1,
+    attributes::OF_ONE[1].1,
+    attributes::OF_ONE[2].1,
     audit::OF_PLATFORM.whole,
     audit::OF_TENANT.whole,
     billing::NEWEST.whole,

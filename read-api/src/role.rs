@@ -14,6 +14,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
+    attributes::permitted,
     rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
@@ -31,6 +32,7 @@ pub(crate) const LIST: Statement = statement!(
         " AND t.system = $5",
         " AND t.key = $6",
         " AND t.assignments @> jsonb_build_array(jsonb_build_object('principal', $7::text))",
+        permitted!("roles", "$8"),
     ],
     " ORDER BY t.id LIMIT $2",
 );
@@ -67,7 +69,7 @@ struct RoleFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, .. }: TenantCaller,
+    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<RoleFilter>,
     State(queries): State<Queries>,
@@ -75,7 +77,14 @@ async fn list(
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
     let mut reading = queries.reach_projection(Roles::NAME, consistency).await?;
     let RoleFilter { status, system, key, principal } = &query.filter;
-    let text = LIST.with([after.is_some(), status.is_some(), system.is_some(), key.is_some(), principal.is_some()]);
+    let text = LIST.with([
+        after.is_some(),
+        status.is_some(),
+        system.is_some(),
+        key.is_some(),
+        principal.is_some(),
+        filter.is_some(),
+    ]);
     let rows = rows_of(&text)
         .bind(tenant.id())
         .bind(query.fetch_limit())
@@ -83,7 +92,8 @@ async fn list(
         .bind(name_of(status.as_ref()))
         .bind(system)
         .bind(key.as_deref())
-        .bind(principal.as_deref());
+        .bind(principal.as_deref())
+        .bind(filter.as_deref());
     let rows = fetch(rows, &mut reading.connection).await?;
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
     Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &RoleRow| row.id).at(reading.position))

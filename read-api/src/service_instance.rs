@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    attributes::permitted,
     rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
@@ -31,6 +32,7 @@ pub(crate) const LIST: Statement = statement!(
         " AND t.status = $5",
         " AND t.health = $6",
         " AND t.subscription_id = $7",
+        permitted!("service_instances", "$8"),
     ],
     " ORDER BY t.id LIMIT $2",
 );
@@ -87,7 +89,7 @@ enum HealthFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, .. }: TenantCaller,
+    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<ServiceInstanceFilter>,
     State(queries): State<Queries>,
@@ -95,8 +97,14 @@ async fn list(
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
     let mut reading = queries.reach_projection(ServiceInstances::NAME, consistency).await?;
     let ServiceInstanceFilter { service, status, health, subscription_id } = &query.filter;
-    let text =
-        LIST.with([after.is_some(), service.is_some(), status.is_some(), health.is_some(), subscription_id.is_some()]);
+    let text = LIST.with([
+        after.is_some(),
+        service.is_some(),
+        status.is_some(),
+        health.is_some(),
+        subscription_id.is_some(),
+        filter.is_some(),
+    ]);
     let rows = rows_of(&text)
         .bind(tenant.id())
         .bind(query.fetch_limit())
@@ -104,7 +112,8 @@ async fn list(
         .bind(service.as_deref())
         .bind(name_of(status.as_ref()))
         .bind(name_of(health.as_ref()))
-        .bind(subscription_id);
+        .bind(subscription_id)
+        .bind(filter.as_deref());
     let rows = fetch(rows, &mut reading.connection).await?;
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
     Ok(query

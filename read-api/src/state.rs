@@ -4,13 +4,13 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_event_store::tail::Tail;
-use hub_http::{Access, CursorKey, Gate, access::NoResources};
+use hub_http::{Access, CursorKey, Gate};
 use hub_projections::positions::Positions;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{answers::Answers, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads};
+use crate::{answers::Answers, attributes::OfRows, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads};
 
 /// Event streams that one process serves at once when nothing else is said.
 pub const STREAMS_MAX_DEFAULT: usize = 2_000;
@@ -67,8 +67,8 @@ impl Queries {
             checkpoints: Checkpoints::new(pool.clone(), shutdown.clone()),
             tail,
             positions,
+            access: Access::new(gate, Arc::new(OfRows(pool.clone()))),
             pool,
-            access: Access::new(gate, Arc::new(NoResources)),
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
             shutdown,

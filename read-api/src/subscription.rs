@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    attributes::permitted,
     rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
@@ -25,7 +26,7 @@ pub(crate) const TAG: &str = "subscriptions";
 /// Subscriptions of a tenant in the order of their ids.
 pub(crate) const LIST: Statement = statement!(
     "SELECT to_jsonb(t) FROM subscriptions t WHERE t.tenant_id = $1",
-    [" AND t.id > $3", " AND t.stage = $4", " AND t.plan_code = $5",],
+    [" AND t.id > $3", " AND t.stage = $4", " AND t.plan_code = $5", permitted!("subscriptions", "$6")],
     " ORDER BY t.id LIMIT $2",
 );
 
@@ -68,7 +69,7 @@ enum StageFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, .. }: TenantCaller,
+    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<SubscriptionFilter>,
     State(queries): State<Queries>,
@@ -76,13 +77,14 @@ async fn list(
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
     let mut reading = queries.reach_projection(Subscriptions::NAME, consistency).await?;
     let SubscriptionFilter { stage, plan } = &query.filter;
-    let text = LIST.with([after.is_some(), stage.is_some(), plan.is_some()]);
+    let text = LIST.with([after.is_some(), stage.is_some(), plan.is_some(), filter.is_some()]);
     let rows = rows_of(&text)
         .bind(tenant.id())
         .bind(query.fetch_limit())
         .bind(after)
         .bind(name_of(stage.as_ref()))
-        .bind(plan.as_deref());
+        .bind(plan.as_deref())
+        .bind(filter.as_deref());
     let rows = fetch(rows, &mut reading.connection).await?;
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
     Ok(query

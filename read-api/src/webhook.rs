@@ -14,6 +14,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
+    attributes::permitted,
     rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
     state::Queries,
     statement::{Statement, statement},
@@ -25,7 +26,7 @@ pub(crate) const TAG: &str = "webhooks";
 /// Webhooks of a tenant in the order of their ids.
 pub(crate) const LIST: Statement = statement!(
     "SELECT to_jsonb(t) FROM webhooks t WHERE t.tenant_id = $1",
-    [" AND t.id > $3", " AND t.status = $4",],
+    [" AND t.id > $3", " AND t.status = $4", permitted!("webhooks", "$5")],
     " ORDER BY t.id LIMIT $2",
 );
 
@@ -55,7 +56,7 @@ struct WebhookFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, .. }: TenantCaller,
+    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<WebhookFilter>,
     State(queries): State<Queries>,
@@ -63,8 +64,13 @@ async fn list(
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
     let mut reading = queries.reach_projection(Webhooks::NAME, consistency).await?;
     let WebhookFilter { status } = &query.filter;
-    let text = LIST.with([after.is_some(), status.is_some()]);
-    let rows = rows_of(&text).bind(tenant.id()).bind(query.fetch_limit()).bind(after).bind(name_of(status.as_ref()));
+    let text = LIST.with([after.is_some(), status.is_some(), filter.is_some()]);
+    let rows = rows_of(&text)
+        .bind(tenant.id())
+        .bind(query.fetch_limit())
+        .bind(after)
+        .bind(name_of(status.as_ref()))
+        .bind(filter.as_deref());
     let rows = fetch(rows, &mut reading.connection).await?;
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
     Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &WebhookRow| row.id).at(reading.position))

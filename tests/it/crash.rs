@@ -170,7 +170,7 @@ async fn traces(hub: &HubProcess) -> BTreeMap<String, Traces> {
     let rows: Vec<(String, Option<String>, Uuid, i64)> = sqlx::query_as(
         // A change of plan tells the plan before as well.
         "SELECT metadata->>'command_id', coalesce(payload->'to'->>'code', substring(payload::text FROM 'm[0-9]{5}z')), \
-         aggregate_id, sequence FROM events WHERE metadata->>'actor' = 'key:administrator' ORDER BY position",
+         aggregate_id, sequence FROM events WHERE metadata->>'actor' LIKE 'key:%' ORDER BY position",
     )
     .fetch_all(&mut connection)
     .await

@@ -71,6 +71,14 @@ impl Condition {
     pub fn clause(&self) -> &Clause {
         &self.0
     }
+
+    /// Each attribute that is looked at, as often as it is.
+    #[must_use]
+    pub fn attributes(&self) -> Vec<&str> {
+        let mut attributes = Vec::new();
+        self.0.collect_attributes(&mut attributes);
+        attributes
+    }
 }
 
 /// Reads an optional condition through its gate; for request bodies, together with `#[serde(default)]`.
@@ -83,6 +91,16 @@ pub fn parsed_condition<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
 }
 
 impl Clause {
+    fn collect_attributes<'a>(&'a self, attributes: &mut Vec<&'a str>) {
+        match self {
+            Self::Equals { attribute, .. } | Self::In { attribute, .. } => attributes.push(attribute),
+            Self::All(clauses) | Self::Any(clauses) => {
+                clauses.iter().for_each(|clause| clause.collect_attributes(attributes));
+            }
+            Self::Not(clause) => clause.collect_attributes(attributes),
+        }
+    }
+
     fn measure(&self, depth: usize, size: &mut Size) -> Result<(), InvalidText> {
         if depth > CONDITION_DEPTH_MAX {
             return Err(InvalidText(format!("a condition is nested at most {CONDITION_DEPTH_MAX} deep")));

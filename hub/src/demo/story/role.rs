@@ -106,7 +106,7 @@ impl Draft {
     fn site_manager(&mut self) {
         let role = self.create(2);
         let condition = json!({ "all": [
-            { "equals": { "attribute": "resource.region", "value": self.region.key } },
+            { "in": { "attribute": "resource.service", "values": ["hosting", "mail"] } },
             { "not": { "equals": { "attribute": "time.weekend", "value": true } } },
         ] });
         self.grant(role, "service_instance", &["*"], "allow", condition);
