@@ -2,6 +2,7 @@
 //!
 //! Each context is one file with its routes, bodies and handlers. What happens by itself is in `process`.
 
+mod acting;
 pub mod dispatch;
 mod documented;
 pub mod effects;
@@ -14,10 +15,15 @@ pub mod room;
 mod sealing;
 mod surroundings;
 
+pub mod access_request;
 pub mod api_key;
+pub mod break_glass;
+pub mod duty_set;
+pub mod identity_provider;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
+pub mod support_access;
 pub mod tenant;
 pub mod webhook;
 
@@ -29,10 +35,15 @@ use hub_http::{Routes, routes::Entry};
 /// Every route of the command API, each with its permission.
 fn all() -> Routes<Commands> {
     Routes::new()
+        .merge(access_request::routes())
         .merge(api_key::routes())
+        .merge(break_glass::routes())
+        .merge(duty_set::routes())
+        .merge(identity_provider::routes())
         .merge(role::routes())
         .merge(service_instance::routes())
         .merge(subscription::routes())
+        .merge(support_access::routes())
         .merge(tenant::routes())
         .merge(webhook::routes())
 }

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     Commands,
-    dispatch::{Changed, Dispatch, PrepareError},
+    dispatch::{Changed, Dispatch, PrepareError, unread},
     documented::Documented,
     moment::Moment,
     surroundings::look,
@@ -411,7 +411,10 @@ fn location(tenant_id: Uuid, role_id: Uuid) -> String {
 
 impl Commands {
     /// Which role of the tenant inherits from which, and the value that the counter of its changes must still have.
-    async fn role_hierarchy(&self, tenant_id: Uuid) -> Result<(i64, Hierarchy), PrepareError<Error>> {
+    pub(crate) async fn role_hierarchy<E>(&self, tenant_id: Uuid) -> Result<(i64, Hierarchy), PrepareError<E>>
+    where
+        E: std::error::Error + 'static,
+    {
         // The counter comes first: a change between the two costs an attempt then; the other way round it could cost
         // the rule.
         let version = self.store.log().counter(tenant_id, decide::HIERARCHY).await;
@@ -421,7 +424,8 @@ impl Commands {
             .fold_all(tenant_id, Hierarchy::TAGS, Hierarchy::default(), |hierarchy, id, event| {
                 hierarchy.apply(RoleId(id), &event);
             })
-            .await?;
+            .await
+            .map_err(unread)?;
         Ok((version, hierarchy))
     }
 }

@@ -4,15 +4,16 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_domain::{
-    aggregate::Decide, api_key::ApiKey, refusal::Code, role::Role, service_instance::ServiceInstance,
-    subscription::Subscription, tenant::Tenant, webhook::Webhook,
+    access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass, duty_set::DutySet,
+    identity_provider::IdentityProvider, refusal::Code, role::Role, service_instance::ServiceInstance,
+    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate};
 
 use crate::{
-    api_key, effects::effects_of, in_flight::InFlight, resources::OfAggregates, role, sealing::Sealing,
-    service_instance, subscription, tenant, webhook,
+    access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight,
+    resources::OfAggregates, role, sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -40,12 +41,19 @@ impl fmt::Debug for Settings {
 #[derive(Clone)]
 pub struct Commands {
     pub(crate) store: EventStore,
+    pub(crate) access_requests: Context<AccessRequest>,
+    pub(crate) break_glasses: Context<BreakGlass>,
+    pub(crate) duty_sets: Context<DutySet>,
+    pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) api_keys: Context<ApiKey>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
     pub(crate) subscriptions: Context<Subscription>,
+    pub(crate) support_accesses: Context<SupportAccess>,
     pub(crate) tenants: Context<Tenant>,
     pub(crate) webhooks: Context<Webhook>,
+    /// Whether an identity provider may be on the same machine, without TLS.
+    pub(crate) loopback_providers: bool,
     pub(crate) sealing: Sealing,
     pub(crate) in_flight: InFlight,
     random: Random,
@@ -90,18 +98,34 @@ impl Commands {
             subscriptions: subscriptions.repository.clone(),
         };
         Self {
+            access_requests: Context::new(&store, access_request::CONDITIONS, hub_domain::access_request::CODES),
+            break_glasses: Context::new(&store, break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            duty_sets: Context::new(&store, duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            identity_providers: Context::new(
+                &store,
+                identity_provider::CONDITIONS,
+                hub_domain::identity_provider::CODES,
+            ),
             api_keys: Context::new(&store, api_key::CONDITIONS, hub_domain::api_key::CODES),
             roles,
             service_instances,
             subscriptions,
+            support_accesses: Context::new(&store, support_access::CONDITIONS, hub_domain::support_access::CODES),
             tenants: Context::new(&store, tenant::CONDITIONS, hub_domain::tenant::CODES),
             webhooks: Context::new(&store, webhook::CONDITIONS, hub_domain::webhook::CODES),
+            loopback_providers: false,
             sealing: Sealing::new(&secret_key),
             in_flight: InFlight::default(),
             random,
             access: Access::new(gate, Arc::new(resources)),
             store,
         }
+    }
+
+    /// The same, with identity providers on this machine allowed; for development.
+    #[must_use]
+    pub fn with_loopback_providers(self, allowed: bool) -> Self {
+        Self { loopback_providers: allowed, ..self }
     }
 
     /// 32 fresh random bytes.
@@ -126,23 +150,31 @@ impl fmt::Debug for Commands {
 mod tests {
     use hub_domain::refusal::Code;
 
-    use super::{api_key, role, service_instance, subscription, tenant, webhook};
+    use super::{
+        access_request, api_key, break_glass, duty_set, identity_provider, role, service_instance, subscription,
+        support_access, tenant, webhook,
+    };
 
     /// What the log refuses in a context, and the context's codes.
     type Refusals = (&'static [(&'static str, &'static str)], &'static [Code]);
 
     #[test]
     fn each_refusal_of_the_log_bears_a_code_of_its_context() {
-        let contexts: [Refusals; 6] = [
+        let contexts: &[Refusals] = &[
+            (access_request::CONDITIONS, hub_domain::access_request::CODES),
             (api_key::CONDITIONS, hub_domain::api_key::CODES),
+            (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),
             (service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             (subscription::CONDITIONS, hub_domain::subscription::CODES),
+            (support_access::CONDITIONS, hub_domain::support_access::CODES),
             (tenant::CONDITIONS, hub_domain::tenant::CODES),
             (webhook::CONDITIONS, hub_domain::webhook::CODES),
         ];
         for (conditions, codes) in contexts {
-            for (condition, code) in conditions {
+            for (condition, code) in *conditions {
                 assert!(codes.iter().any(|listed| listed.code == *code), "{condition}: {code}");
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hub_domain::{
     aggregate::Decide,
-    id::PLATFORM_TENANT,
+    id::{PLATFORM_TENANT, RoleId},
     tenant::{self, Standing, Tenant},
 };
 use hub_event_store::{
@@ -68,6 +68,23 @@ impl Commands {
             Standing::Pending | Standing::Active | Standing::Suspended => Ok((tenant, guard)),
         }
     }
+
+    /// Whether the tenant has a live role with this id.
+    ///
+    /// # Errors
+    /// When the store does not answer or the role's stream cannot be read.
+    pub(crate) async fn role_live<E>(
+        &self,
+        tenant_id: Uuid,
+        RoleId(role_id): RoleId,
+        attempt: u32,
+    ) -> Result<(bool, Guard), ExecuteError<E>>
+    where
+        E: std::error::Error + 'static,
+    {
+        let (role, guard) = look(&self.roles, tenant_id, role_id, attempt).await?;
+        Ok((role.state.live(), guard))
+    }
 }
 
 impl Dispatch {
@@ -93,6 +110,35 @@ impl Dispatch {
             async move {
                 let (_, guard) = commands.living_tenant(tenant_id, attempt).await?;
                 Ok(Prepared { guards: vec![guard], maxima: maxima.to_vec(), ..Prepared::new(command) })
+            }
+        })
+        .await
+    }
+
+    /// Executes a command that makes something about a role of the tenant, which must be there and not archived; `command` is told whether the
+    /// role is live.
+    ///
+    /// # Errors
+    /// The refusal as a problem.
+    pub(crate) async fn execute_about_role<A>(
+        self,
+        commands: &Commands,
+        context: &Context<A>,
+        role_id: RoleId,
+        maxima: &[(&'static str, i64)],
+        command: impl Fn(bool) -> A::Command + Send + Sync,
+    ) -> Result<Done, Problem>
+    where
+        A: Decide<Command: Clone + Send + Sync> + Clone + 'static,
+    {
+        let tenant_id = self.tenant_id();
+        self.execute_prepared(context, Uuid::now_v7(), |attempt| {
+            let command = &command;
+            async move {
+                let (_, tenant_guard) = commands.living_tenant(tenant_id, attempt).await?;
+                let (role_live, role_guard) = commands.role_live(tenant_id, role_id, attempt).await?;
+                let guards = vec![tenant_guard, role_guard];
+                Ok(Prepared { guards, maxima: maxima.to_vec(), ..Prepared::new(command(role_live)) })
             }
         })
         .await

@@ -53,7 +53,7 @@ pub struct GrantFact {
 }
 
 /// Where a principal is known, since two tenants may each have their `user:ada`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Home {
     /// In the tenant that the fact belongs to.

@@ -14,9 +14,14 @@ pub mod text;
 
 pub mod access_request;
 pub mod api_key;
+pub mod break_glass;
+pub mod duty_set;
+pub mod identity_provider;
 pub mod role;
+pub mod role_template;
 pub mod service_instance;
 pub mod subscription;
+pub mod support_access;
 pub mod tenant;
 pub mod webhook;
 

@@ -14,9 +14,14 @@ use hub_http::{Problem, RefusalKind, problem::ProblemCode};
 
 /// The codes of every context, as (name of the context, codes).
 const CONTEXTS: &[(&str, &[Code])] = &[
+    ("access request", hub_domain::access_request::CODES),
+    ("break glass", hub_domain::break_glass::CODES),
+    ("duty set", hub_domain::duty_set::CODES),
+    ("identity provider", hub_domain::identity_provider::CODES),
     ("role", hub_domain::role::CODES),
     ("service instance", hub_domain::service_instance::CODES),
     ("subscription", hub_domain::subscription::CODES),
+    ("support access", hub_domain::support_access::CODES),
     ("tenant", hub_domain::tenant::CODES),
     ("webhook", hub_domain::webhook::CODES),
 ];

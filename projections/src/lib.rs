@@ -23,12 +23,17 @@ mod share;
 pub mod status;
 pub mod verify;
 
+pub mod access_request;
 pub mod analytics;
 pub mod audit;
 pub mod billing;
+pub mod break_glass;
+pub mod duty_set;
+pub mod identity_provider;
 pub mod role;
 pub mod service_instance;
 pub mod subscription;
+pub mod support_access;
 pub mod tenant;
 pub mod webhook;
 
@@ -46,13 +51,18 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(KeyedProjection::<M>::new())
     }
     vec![
+        of::<access_request::AccessRequests>(),
         of::<analytics::EventCounts>(),
         of::<analytics::MrrMovements>(),
         of::<audit::AuditEntries>(),
         of::<billing::Charges>(),
+        of::<break_glass::BreakGlasses>(),
+        of::<duty_set::DutySets>(),
+        of::<identity_provider::IdentityProviders>(),
         of::<role::Roles>(),
         of::<service_instance::ServiceInstances>(),
         of::<subscription::Subscriptions>(),
+        of::<support_access::SupportAccesses>(),
         of::<tenant::Tenants>(),
         of::<webhook::Webhooks>(),
     ]

@@ -3,18 +3,22 @@
 //! Each context is a module. What they share: `reach` waits for the consistency token, `answers` keeps what was answered, `failure` says what callers are told when
 //! PostgreSQL does not answer, `statement` puts conditions together, `rows` reads rows.
 
+mod access_request;
 mod analytics;
 mod answers;
 mod attributes;
 mod audit;
 mod billing;
+mod break_glass;
 mod changes;
 mod checkpoints;
+mod duty_set;
 mod event_stream;
 mod event_type;
 mod events;
 mod failure;
 mod heads;
+mod identity_provider;
 mod reach;
 mod recorded;
 mod role;
@@ -23,6 +27,7 @@ mod service_instance;
 mod state;
 mod statement;
 mod subscription;
+mod support_access;
 mod tenant;
 mod webhook;
 
@@ -38,6 +43,8 @@ pub use crate::{
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema. Those with conditions have all of them.
 pub const QUERIES: &[&str] = &[
+    access_request::DETAIL,
+    access_request::LIST.whole,
     analytics::events::OF_PLATFORM.whole,
     analytics::events::OF_TENANT.whole,
     analytics::instances::OF_PLATFORM.whole,
@@ -53,10 +60,16 @@ pub const QUERIES: &[&str] = &[
     billing::NEWEST.whole,
     billing::OLDEST.whole,
     billing::TOTALS.whole,
+    break_glass::DETAIL,
+    break_glass::LIST.whole,
     changes::CHANGED,
     checkpoints::CHECKPOINTS,
+    duty_set::DETAIL,
+    duty_set::LIST.whole,
     heads::TENANT_HEAD,
     heads::TENANT_HEADS,
+    identity_provider::DETAIL,
+    identity_provider::LIST.whole,
     reach::CHECKPOINT,
     reach::LOG_HEAD,
     recorded::PAGE.whole,
@@ -66,6 +79,8 @@ pub const QUERIES: &[&str] = &[
     service_instance::LIST.whole,
     subscription::DETAIL,
     subscription::LIST.whole,
+    support_access::DETAIL,
+    support_access::LIST.whole,
     tenant::DETAIL,
     tenant::LIST.whole,
     webhook::DETAIL,
@@ -77,13 +92,18 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
     // The log is not kept: its positions are the tenant's own, and a stream has no end.
     let kept = |routes: Routes<Queries>| routes.wrapped(&kept);
     Routes::new()
+        .merge(kept(access_request::routes()))
         .merge(kept(analytics::routes()))
         .merge(kept(audit::routes()))
         .merge(kept(billing::routes()))
+        .merge(kept(break_glass::routes()))
+        .merge(kept(duty_set::routes()))
         .merge(events::routes())
+        .merge(kept(identity_provider::routes()))
         .merge(kept(role::routes()))
         .merge(kept(service_instance::routes()))
         .merge(kept(subscription::routes()))
+        .merge(kept(support_access::routes()))
         .merge(kept(tenant::routes()))
         .merge(kept(webhook::routes()))
 }
@@ -127,8 +147,16 @@ mod tests {
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: CancellationToken::new(),
         };
-        let tags = [analytics::TAG, audit::TAG, billing::TAG, events::TAG, role::TAG, service_instance::TAG];
-        let tags = tags.into_iter().chain([subscription::TAG, tenant::TAG, webhook::TAG]).map(|tag| (tag, "."));
+        let tags = [access_request::TAG, break_glass::TAG, duty_set::TAG, identity_provider::TAG, support_access::TAG];
+        let tags = tags.into_iter().chain([
+            analytics::TAG,
+            audit::TAG,
+            billing::TAG,
+            events::TAG,
+            role::TAG,
+            service_instance::TAG,
+        ]);
+        let tags = tags.chain([subscription::TAG, tenant::TAG, webhook::TAG]).map(|tag| (tag, "."));
         let tags: Vec<_> = tags.collect();
         let about = About { title: "Queries", version: "1", description: "Queries.", tags: &tags };
         let (_, api) = document(about, || routes(Queries::new(settings)));

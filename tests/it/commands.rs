@@ -1,10 +1,15 @@
 //! Every command over HTTP, on a real database: what it answers, what it appends, and what it refuses.
 
+mod access_request;
+mod break_glass;
+mod duty_set;
+mod identity_provider;
 mod rehearsal;
 mod role;
 mod routes;
 mod service_instance;
 mod subscription;
+mod support_access;
 mod tenant;
 mod webhook;
 
@@ -22,7 +27,7 @@ use axum::{
 use hub_commands::{Commands, Settings};
 use hub_event_store::{store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{
-    Layers, Scope,
+    Gate, Layers, Scope,
     openapi::{About, document},
 };
 use hub_tests::kit::{Database, TestClock};
@@ -30,6 +35,10 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tower::ServiceExt as _;
 use uuid::Uuid;
+
+/// The tokens of two people of a tenant; see `Api::with_people`.
+const ADA: u8 = 3;
+const BOB: u8 = 4;
 
 /// A tenant that a key exists for, and that is never registered.
 const STRANGER: Uuid = Uuid::from_u128(0xbad);
@@ -70,10 +79,25 @@ impl Api {
         Self::on(Arc::clone(&self.database), self.clock.clone())
     }
 
+    /// Another process on the same database, which knows two people of a tenant: `user:ada` and `user:bob`.
+    fn with_people(&self, tenant_id: Uuid) -> Self {
+        let people = gate([
+            (1, "key:administrator", Scope::Platform),
+            (2, "key:stranger", Scope::Tenant(STRANGER)),
+            (ADA, "user:ada", Scope::Tenant(tenant_id)),
+            (BOB, "user:bob", Scope::Tenant(tenant_id)),
+        ]);
+        Self::behind(people, Arc::clone(&self.database), self.clock.clone())
+    }
+
     fn on(database: Arc<Database>, clock: TestClock) -> Self {
+        let gate = gate([(1, "key:administrator", Scope::Platform), (2, "key:stranger", Scope::Tenant(STRANGER))]);
+        Self::behind(gate, database, clock)
+    }
+
+    fn behind(gate: Arc<dyn Gate>, database: Arc<Database>, clock: TestClock) -> Self {
         let pool = database.pool.clone();
         let store = EventStore::start(pool.clone(), Tail::default(), Upcasters::default(), clock.clock());
-        let gate = gate([(1, "key:administrator", Scope::Platform), (2, "key:stranger", Scope::Tenant(STRANGER))]);
         let drawn = AtomicU8::new(0);
         let random = Arc::new(move || [drawn.fetch_add(1, Ordering::Relaxed); 32]);
         let commands = Commands::new(Settings { store, gate, secret_key: [7; 32], random });
@@ -103,6 +127,21 @@ impl Api {
     async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send(Some(&*platform_key()), path, headers, &body).await
+    }
+
+    /// As the person with that token.
+    async fn post_as(&self, person: u8, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(Some(&*token(person)), path, &[], &body).await
+    }
+
+    /// The principals that hold something by grants of this stream, as decisions read it.
+    async fn granted(&self, id: Uuid) -> Vec<String> {
+        sqlx::query_scalar("SELECT fact->>'principal' FROM facts WHERE aggregate_id = $1 AND fact->>'kind' = 'grant'")
+            .bind(id)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
     }
 
     async fn post(&self, path: &str, body: Value) -> Answer {
@@ -205,7 +244,12 @@ fn registration(slug: &str) -> Value {
 }
 
 const TAGS: &[(&str, &str)] = &[
+    ("access-requests", "Access requests."),
     ("api-keys", "API keys."),
+    ("break-glass", "Emergency accesses."),
+    ("duty-sets", "Sets of duties."),
+    ("identity-providers", "Identity providers."),
+    ("support-access", "Support accesses."),
     ("roles", "Roles."),
     ("service-instances", "Service instances."),
     ("subscriptions", "Subscriptions."),

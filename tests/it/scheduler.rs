@@ -1,5 +1,7 @@
 //! What happens by itself when its time comes, on a clock that the test moves.
 
+mod access;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::tokens::{gate, token};

@@ -1,7 +1,7 @@
 //! The scheduler: does what is due when its time comes, by commands.
 //!
-//! It keeps one row per aggregate that has a due time: subscriptions (the end of a trial, the next period, a scheduled change) and
-//! roles (the end of an assignment). The aggregate itself says when and what; the scheduler only looks at the clock. A command's id
+//! It keeps one row per aggregate that has a due time: subscriptions (the end of a trial, the next period, a scheduled change), roles (the end
+//! of an assignment), access requests, emergency and support accesses (their ends). The aggregate itself says when and what; the scheduler only looks at the clock. A command's id
 //! is derived from the aggregate and its due time, so the same thing is never done twice.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -10,9 +10,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use futures::{StreamExt, TryStreamExt, stream};
 use hub_domain::{
+    access_request::{self, AccessRequest},
     aggregate::Decide,
+    break_glass::{self, BreakGlass},
     role::{self, Role},
     subscription::{self, Subscription},
+    support_access::{self, SupportAccess},
 };
 use hub_event_store::{
     event::Recorded,
@@ -126,6 +129,39 @@ impl Scheduled for Role {
     }
 }
 
+impl Scheduled for AccessRequest {
+    fn due_at(&self) -> Option<DateTime<Utc>> {
+        Self::due_at(self)
+    }
+
+    fn due_step(&self, now: DateTime<Utc>) -> Option<(String, access_request::Command)> {
+        let due_at = Self::due_at(self)?;
+        Some((due_at.to_rfc3339(), self.due_command(now)?))
+    }
+}
+
+impl Scheduled for BreakGlass {
+    fn due_at(&self) -> Option<DateTime<Utc>> {
+        Self::due_at(self)
+    }
+
+    fn due_step(&self, now: DateTime<Utc>) -> Option<(String, break_glass::Command)> {
+        let due_at = Self::due_at(self)?;
+        Some((due_at.to_rfc3339(), self.due_command(now)?))
+    }
+}
+
+impl Scheduled for SupportAccess {
+    fn due_at(&self) -> Option<DateTime<Utc>> {
+        Self::due_at(self)
+    }
+
+    fn due_step(&self, now: DateTime<Utc>) -> Option<(String, support_access::Command)> {
+        let due_at = Self::due_at(self)?;
+        Some((due_at.to_rfc3339(), self.due_command(now)?))
+    }
+}
+
 impl<'a> Scheduler<'a> {
     pub(super) fn new(commands: &'a Commands) -> Self {
         Self { commands }
@@ -148,6 +184,18 @@ impl<'a> Scheduler<'a> {
                 Role::TYPE => {
                     let loaded = self.commands.roles.repository.load_up_to(tenant_id, aggregate_id, sequence);
                     self.due_at(loaded.await)?
+                }
+                AccessRequest::TYPE => {
+                    let repository = &self.commands.access_requests.repository;
+                    self.due_at(repository.load_up_to(tenant_id, aggregate_id, sequence).await)?
+                }
+                BreakGlass::TYPE => {
+                    let repository = &self.commands.break_glasses.repository;
+                    self.due_at(repository.load_up_to(tenant_id, aggregate_id, sequence).await)?
+                }
+                SupportAccess::TYPE => {
+                    let repository = &self.commands.support_accesses.repository;
+                    self.due_at(repository.load_up_to(tenant_id, aggregate_id, sequence).await)?
                 }
                 _ => continue,
             };
@@ -175,6 +223,9 @@ impl<'a> Scheduler<'a> {
         let done = match due.aggregate_type.as_str() {
             Subscription::TYPE => self.do_due(&self.commands.subscriptions.repository, due, now).await,
             Role::TYPE => self.do_due(&self.commands.roles.repository, due, now).await,
+            AccessRequest::TYPE => self.do_due(&self.commands.access_requests.repository, due, now).await,
+            BreakGlass::TYPE => self.do_due(&self.commands.break_glasses.repository, due, now).await,
+            SupportAccess::TYPE => self.do_due(&self.commands.support_accesses.repository, due, now).await,
             other => Err(ProcessError::Read(format!("nothing of type {other} is ever due"))),
         };
         if let Err(error) = done {

@@ -250,6 +250,16 @@ pub enum Ending {
 }
 
 impl AccessRequest {
+    /// The role that is asked for or held; `None` when it is neither.
+    #[must_use]
+    pub fn role_id(&self) -> Option<RoleId> {
+        match self {
+            Self::Open(request) => Some(request.role_id),
+            Self::Approved(grant) => Some(grant.role_id),
+            Self::Absent | Self::Closed(_) | Self::Over(_) => None,
+        }
+    }
+
     /// When the request expires or its access ends; `None` when neither is to come.
     #[must_use]
     pub fn due_at(&self) -> Option<DateTime<Utc>> {

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::ArgGroup;
-use hub_domain::{role, service_instance, subscription, tenant, webhook};
+use hub_domain::{
+    access_request, break_glass, duty_set, identity_provider, role, service_instance, subscription, support_access,
+    tenant, webhook,
+};
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
     Options, Phase, Report, import_postgres_es,
@@ -111,9 +114,14 @@ async fn bring(pool: &PgPool, arguments: &PostgresEs) -> anyhow::Result<Report> 
 /// their events.
 fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
     let read = match event.aggregate_type.as_str() {
+        "access_request" => reads::<access_request::Event>,
+        "break_glass" => reads::<break_glass::Event>,
+        "duty_set" => reads::<duty_set::Event>,
+        "identity_provider" => reads::<identity_provider::Event>,
         "role" => reads::<role::Event>,
         "service_instance" => reads::<service_instance::Event>,
         "subscription" => reads::<subscription::Event>,
+        "support_access" => reads::<support_access::Event>,
         "tenant" => reads::<tenant::Event>,
         "webhook" => reads::<webhook::Event>,
         _ => return Ok(()),
