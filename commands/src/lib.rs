@@ -5,6 +5,7 @@
 mod acting;
 pub mod dispatch;
 mod documented;
+mod duties;
 pub mod effects;
 mod in_flight;
 mod moment;
