@@ -135,12 +135,12 @@ async fn approve(
     let Decision { remark } = body.value;
     let (by, now) = (acting(&caller)?, commands.store.now());
     let tenant_id = caller.tenant.id();
+    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let known = commands.access_requests.repository.load(tenant_id, access_request_id).await;
     // What cannot be read, or is not there, is told by the command itself.
     if let Some(RoleId(role_id)) = known.ok().and_then(|known| known.state.role_id()) {
-        caller.pass.may_grant(&Granting { roles: vec![role_id], ..Granting::default() }).await?;
+        dispatch.granting(&caller.pass, Granting { roles: vec![role_id], ..Granting::default() }).await?;
     }
-    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch
         .execute_prepared(&commands.access_requests, access_request_id, |attempt| {
             let (commands, by, remark) = (&commands, by.clone(), remark.clone());

@@ -84,8 +84,8 @@ async fn grant(
     let Grant { staff, role_id, reason, until: Moment(until) } = body.value;
     let (by, now) = (acting_member(&caller)?, commands.store.now());
     let tenant_id = caller.tenant.id();
-    caller.pass.may_grant(&Granting { roles: vec![role_id.0], ..Granting::default() }).await?;
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
+    dispatch.granting(&caller.pass, Granting { roles: vec![role_id.0], ..Granting::default() }).await?;
     let done = dispatch
         .execute_about_role(&commands, &commands.support_accesses, role_id, MAXIMA, |role_live| Command::Grant {
             by: by.clone(),
