@@ -26,8 +26,9 @@ use crate::{
     facts::{FactsError, TenantFacts},
     filter::{Visible, visible},
     granting::grantable,
+    judge::{Judgement, Reason, Wish},
     question::Question,
-    slice::{Grounds, Slice, Subject},
+    slice::{Grounds, Slice, Subject, Verdict},
 };
 
 /// Whose key an id is.
@@ -229,59 +230,48 @@ impl AccessGate {
         let Asked { permission, tenant_id, resource_id, filters, at_least } = asked;
         let facts = self.facts_for(caller.scope, tenant_id, at_least).await?;
         let now = self.now();
-        if !self.still_valid(caller, &facts, permission, now) {
-            return Err(refused(permission, "credential"));
+        if caller.expires_at_ms.is_some_and(|end| end <= now.timestamp_millis()) {
+            return Err(refused(permission, Reason::Credential));
         }
-        let subject = Subject { principal: &caller.principal, scope: caller.scope, tenant_id };
-        let slice = self.slice(&facts, subject, permission);
-        let mut question = Question {
-            principal: &caller.principal,
-            scope: caller.scope,
-            permission,
-            tenant_id,
-            resource_id,
-            attributes: None,
-            now,
-        };
-        if slice.conditional() && filters {
-            return match visible(&slice, &question) {
-                Visible::All => Ok(Allowed::default()),
-                Visible::Where(filter) => Ok(Allowed { filter: Some(Arc::new(filter)) }),
-                Visible::Nothing => Err(refused(permission, "no_role")),
-            };
+        let wish = Wish { principal: &caller.principal, scope: caller.scope, tenant_id, permission, resource_id };
+        if filters {
+            return self.filtered(&wish, &facts, now);
         }
-        let attributes = match resource_id {
-            Some(id) if slice.conditional() => resources.attributes(tenant_id, permission.resource, id).await?,
-            Some(_) | None => None,
-        };
-        question.attributes = attributes.as_ref();
-        let verdict = slice.decide(&AUTHORIZER, &question);
+        let judgement = self.judge(&wish, &facts, resources).await?;
+        if judgement.allowed { Ok(Allowed::default()) } else { Err(refused(permission, judgement.reason)) }
+    }
+
+    /// The right to see a list, or those of its things that the conditions of roles leave.
+    fn filtered(&self, wish: &Wish<'_>, facts: &Facts, now: DateTime<Utc>) -> Result<Allowed, Problem> {
+        if let Some(judgement) = self.before_roles(wish, facts, now) {
+            let Judgement { allowed, reason, .. } = judgement;
+            return if allowed { Ok(Allowed::default()) } else { Err(refused(wish.permission, reason)) };
+        }
+        let slice = self.slice(facts, wish.subject(), wish.permission);
+        let question = wish.question(now);
+        if !slice.conditional() || !slice.errors().is_empty() {
+            let verdict = self.ask(&slice, &question);
+            let denied =
+                || refused(wish.permission, if verdict.errors.is_empty() { Reason::NoRole } else { Reason::Error });
+            return if verdict.allowed { Ok(Allowed::default()) } else { Err(denied()) };
+        }
+        match visible(&slice, &question) {
+            Visible::All => Ok(Allowed::default()),
+            Visible::Where(filter) => Ok(Allowed { filter: Some(Arc::new(filter)) }),
+            Visible::Nothing => Err(refused(wish.permission, Reason::NoRole)),
+        }
+    }
+
+    /// Asks Cedar; an error is a denial that somebody has to look at.
+    pub(crate) fn ask(&self, slice: &Slice, question: &Question<'_>) -> Verdict {
+        let verdict = slice.decide(&AUTHORIZER, question);
         if !verdict.errors.is_empty() {
             metrics::counter!(DECISION_ERRORS).increment(1);
+            let (permission, tenant_id) = (question.permission, question.tenant_id);
             tracing::error!(%permission, %tenant_id, errors = ?verdict.errors, "a decision failed and was taken as a denial");
         }
-        if verdict.allowed { Ok(Allowed::default()) } else { Err(refused(permission, "no_role")) }
+        verdict
     }
-
-    /// Whether the credential is still there, not over, and reaches as far as this.
-    fn still_valid(&self, caller: &Caller, facts: &Facts, permission: Permission, now: DateTime<Utc>) -> bool {
-        if caller.expires_at_ms.is_some_and(|end| end <= now.timestamp_millis()) {
-            return false;
-        }
-        if !caller.principal.starts_with("key:") {
-            return true;
-        }
-        let home = facts.platform.as_ref().unwrap_or(&facts.tenant);
-        let Some(credential) = home.credentials.get(&caller.principal) else { return false };
-        credential.expires_at.is_none_or(|end| end > now) && within(credential, permission)
-    }
-}
-
-/// Whether one of the key's scopes covers the permission.
-fn within(credential: &CredentialFact, permission: Permission) -> bool {
-    credential.scopes.iter().filter_map(|scope| scope.split_once(':')).any(|(resource, action)| {
-        (resource == "*" || resource == permission.resource) && (action == "*" || action == permission.action)
-    })
 }
 
 /// Whether the key may be used from there. What was not written as a network lets nobody in.
@@ -293,8 +283,8 @@ fn comes_from(credential: &CredentialFact, presented: Presented<'_>) -> bool {
     credential.networks.is_empty() || presented.peer.map(|peer| peer.to_canonical()).is_some_and(contains)
 }
 
-fn refused(permission: Permission, reason: &'static str) -> Problem {
-    metrics::counter!(DENIALS, "reason" => reason).increment(1);
+fn refused(permission: Permission, reason: Reason) -> Problem {
+    metrics::counter!(DENIALS, "reason" => <&'static str>::from(reason)).increment(1);
     Problem::not_permitted(permission)
 }
 

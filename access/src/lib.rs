@@ -4,13 +4,16 @@
 //! never older than a second, and never older than what a caller says he has seen. From a principal's roles come the policies that speak to
 //! one permission (`slice`, `policy`), which Cedar judges (`question`); for lists they become a condition on rows (`filter`).
 
+pub mod api;
 pub mod board;
 pub mod facts;
 pub mod filter;
 pub mod gate;
 pub mod granting;
+pub mod judge;
 mod policy;
 pub mod question;
+pub mod rules;
 pub mod slice;
 
 pub use board::Board;

@@ -9,8 +9,8 @@ use cedar_policy::{Authorizer, Decision as CedarDecision, PolicySet};
 use chrono::{DateTime, Utc};
 use hub_domain::{
     fact::{GrantSource, Home},
-    id::RoleId,
-    role::{KeyPattern, Permission as RolePermission},
+    id::{RoleId, TenantId},
+    role::{KeyPattern, Permission as RolePermission, SystemRole, system_role_id},
 };
 use hub_http::{Permission, Scope};
 use uuid::Uuid;
@@ -19,6 +19,7 @@ use crate::{
     facts::TenantFacts,
     policy::{Place, policy_of},
     question::{Question, principal_name},
+    rules,
 };
 
 /// A slice with more policies is not judged: everything is denied.
@@ -110,8 +111,11 @@ impl Slice {
     /// All that names `permission`.
     #[must_use]
     pub fn of(grounds: Grounds<'_>, subject: Subject<'_>, permission: Permission) -> Self {
-        let held: Vec<Held> =
-            all_held(grounds, subject).into_iter().filter(|held| names(&held.permission, permission)).collect();
+        let owner = system_role_id(TenantId(subject.tenant_id), SystemRole::Owner);
+        let speaks = |held: &Held| {
+            names(&held.permission, permission) && (!rules::of_owner(permission) || held.role_id == owner)
+        };
+        let held: Vec<Held> = all_held(grounds, subject).into_iter().filter(speaks).collect();
         let mut slice = Self {
             conditional: held.iter().any(|held| held.permission.condition.is_some()),
             policies: PolicySet::new(),
@@ -142,6 +146,12 @@ impl Slice {
     #[must_use]
     pub fn held(&self) -> &[Held] {
         &self.held
+    }
+
+    /// What could not be made a policy; then everything is denied.
+    #[must_use]
+    pub fn errors(&self) -> &[String] {
+        &self.errors
     }
 
     /// Whether the answer depends on the thing or on anything else but time.

@@ -187,6 +187,12 @@ impl Access {
         Self::new(Arc::new(Closed), Arc::new(NoResources))
     }
 
+    /// What is loaded for the gate.
+    #[must_use]
+    pub fn resources(&self) -> &Arc<dyn Resources> {
+        &self.resources
+    }
+
     /// The gate.
     #[must_use]
     pub fn gate(&self) -> &Arc<dyn Gate> {

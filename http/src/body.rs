@@ -1,7 +1,9 @@
 //! JSON request bodies: checked for type, size and shape, with a JSON pointer to what is wrong.
 //!
-//! Order of the checks: media type 415, size 413, well-formed 400, shape 422. Body types should derive
+//! Order of the checks: media type 415, size 413, arrival 408, depth 422, well-formed 400, shape 422. Body types should derive
 //! `#[serde(deny_unknown_fields)]`, so that a misspelt field is refused and not ignored.
+
+use std::time::Duration;
 
 use aide::{
     OperationInput,
@@ -18,6 +20,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
+use tokio::time::timeout;
 
 use crate::{
     fingerprint::Fingerprint,
@@ -27,12 +30,29 @@ use crate::{
 /// Largest request body in bytes, unless the layers set another `BodyLimit`.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// How long a body may take to arrive, unless the layers set another `BodyLimit`.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// So deep may arrays and objects be nested; the parser itself would go on to 128.
+pub const DEPTH_MAX: usize = 32;
+
 /// Longest text about one error, in bytes, because it may quote the caller's own value.
 const DETAIL_BYTES_MAX: usize = 300;
 
-/// A bound on request bodies in bytes; as a request extension it replaces `BODY_BYTES_MAX`.
+/// The bounds of a request body; as a request extension it replaces `BODY_BYTES_MAX` and `BODY_TIMEOUT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyLimit(pub usize);
+pub struct BodyLimit {
+    /// Longest body.
+    pub bytes_max: usize,
+    /// How long it may take to arrive as a whole.
+    pub timeout: Duration,
+}
+
+impl Default for BodyLimit {
+    fn default() -> Self {
+        Self { bytes_max: BODY_BYTES_MAX, timeout: BODY_TIMEOUT }
+    }
+}
 
 /// A JSON body of type `T`, and the fingerprint of the request that carried it. Must be the last extractor.
 #[derive(Clone, Debug)]
@@ -82,21 +102,22 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
 }
 
 async fn read(mut request: Request) -> Result<(Fingerprint, Bytes), Problem> {
-    let limit = request.extensions().get::<BodyLimit>().map_or(BODY_BYTES_MAX, |limit| limit.0);
+    let BodyLimit { bytes_max, timeout: patience } =
+        request.extensions().get::<BodyLimit>().copied().unwrap_or_default();
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|bytes: u64| bytes > limit as u64) {
-        return Err(Problem::body_too_large(limit));
+    if declared.is_some_and(|bytes: u64| bytes > bytes_max as u64) {
+        return Err(Problem::body_too_large(bytes_max));
     }
-    DefaultBodyLimit::max(limit).apply(&mut request);
+    DefaultBodyLimit::max(bytes_max).apply(&mut request);
     let (parts, body) = request.into_parts();
     let (method, path) = (parts.method.clone(), path_of(&parts));
-    let bytes =
-        Bytes::from_request(Request::from_parts(parts, body), &()).await.map_err(|rejection| {
-            match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(limit),
-                _ => Problem::malformed_json("the body ended before it was complete"),
-            }
-        })?;
+    let arrived = timeout(patience, Bytes::from_request(Request::from_parts(parts, body), &())).await;
+    let bytes = arrived.map_err(|_| Problem::body_timeout(patience))?.map_err(|rejection| {
+        match rejection.into_response().status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(bytes_max),
+            _ => Problem::malformed_json("the body ended before it was complete"),
+        }
+    })?;
     Ok((Fingerprint::of(method.as_str(), &path, &bytes), bytes))
 }
 
@@ -115,6 +136,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Parses a JSON text; public for other places that take JSON from callers, such as a line of NDJSON.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if deeper_than(DEPTH_MAX, bytes) {
+        let detail = format!("arrays and objects are nested deeper than {DEPTH_MAX}");
+        return Err(Problem::invalid_body(String::new(), detail));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer_of_path(error.path());
@@ -122,6 +147,25 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })?;
     deserializer.end().map_err(|error| describe(String::new(), &error))?;
     Ok(value)
+}
+
+/// Whether a JSON text opens more than `depth_max` arrays and objects inside each other. What is no JSON is for the parser to refuse.
+fn deeper_than(depth_max: usize, bytes: &[u8]) -> bool {
+    let (mut depth, mut text, mut escaped) = (0_usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b'[' | b'{' if !text => depth += 1,
+            b']' | b'}' if !text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > depth_max {
+            return true;
+        }
+    }
+    false
 }
 
 /// Reads a body that must be an object: serde would also read a struct's fields from an array, by their order.
@@ -188,7 +232,7 @@ impl<T: JsonSchema> OperationInput for Body<T> {
     }
 
     fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
-        problem::documented_statuses(ctx, &[400, 413, 415, 422])
+        problem::documented_statuses(ctx, &[400, 408, 413, 415, 422])
     }
 }
 
@@ -199,7 +243,7 @@ impl OperationInput for NoBody {
     }
 
     fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
-        problem::documented_statuses(ctx, &[400, 413, 422])
+        problem::documented_statuses(ctx, &[400, 408, 413, 422])
     }
 }
 
@@ -297,8 +341,32 @@ mod tests {
         declared.headers_mut().insert("content-length", "1000000".parse().unwrap());
         assert_eq!(Body::<Value>::from_request(declared, &()).await.unwrap_err().code(), "body_too_large");
         let mut small = request(json, "{\"a\":1}");
-        small.extensions_mut().insert(BodyLimit(3));
+        small.extensions_mut().insert(BodyLimit { bytes_max: 3, ..BodyLimit::default() });
         assert_eq!(Body::<Value>::from_request(small, &()).await.unwrap_err().code(), "body_too_large");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_arrive_is_not_waited_for() {
+        let begun = futures::stream::once(async { Ok::<_, std::io::Error>("{") });
+        let hangs = futures::StreamExt::chain(begun, futures::stream::pending());
+        let mut slow = request(Some("application/json"), axum::body::Body::from_stream(hangs));
+        slow.extensions_mut().insert(BodyLimit { timeout: Duration::from_millis(20), ..BodyLimit::default() });
+        let problem = Body::<Value>::from_request(slow, &()).await.unwrap_err();
+        assert_eq!((problem.status().as_u16(), problem.code()), (408, "body_timeout"));
+    }
+
+    #[test]
+    fn json_that_is_nested_too_deep_is_refused_before_it_is_parsed() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse::<Value>(nested(DEPTH_MAX).as_bytes()).is_ok());
+        let problem = parse::<Value>(nested(DEPTH_MAX + 1).as_bytes()).unwrap_err();
+        assert_eq!(problem.code(), "invalid_body");
+        assert!(problem.to_json().to_string().contains("deeper than 32"));
+        let objects = format!("{}1{}", r#"{"a":"#.repeat(33), "}".repeat(33));
+        assert_eq!(parse::<Value>(objects.as_bytes()).unwrap_err().code(), "invalid_body");
+        // Brackets in a text, and arrays beside each other, are not depth.
+        let text = format!(r#"{{"a": "\"{}", "b\\": [{}[]]}}"#, "[".repeat(99), "[],".repeat(99));
+        assert!(parse::<Value>(text.as_bytes()).is_ok(), "{text}");
     }
 
     #[tokio::test]

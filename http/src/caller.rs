@@ -20,7 +20,9 @@ use crate::{
     access::{Access, Asked, Pass, Presented},
     consistency::ReadConsistency,
     openapi::{SECURITY_SCHEME, add_parameter_once, path_parameter},
+    peer::PeerAddress,
     problem::{self, Problem},
+    rate_limit::recognise,
     routes::Guard,
 };
 
@@ -29,10 +31,6 @@ pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
 
 /// The tenant that stands for the platform itself.
 const PLATFORM_TENANT: Uuid = Uuid::from_u128(1);
-
-/// Where the request comes from; an extension that the serving side sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddress(pub IpAddr);
 
 /// What a caller may act for, roles apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,9 +129,14 @@ impl Presented<'_> {
 /// Who the sender of a request is, with what it asks of the freshness of decisions.
 async fn authenticated(parts: &Parts, access: &Access) -> Result<(Caller, Option<i64>), Problem> {
     let peer = parts.extensions.get::<PeerAddress>().map(|PeerAddress(address)| *address);
-    let presented = Presented::of(&parts.headers, peer)?;
-    let caller = access.gate.authenticate(presented).await?;
-    Ok((caller, presented.at_least))
+    let mut at_least = None;
+    let caller = recognise(&parts.extensions, async {
+        let presented = Presented::of(&parts.headers, peer)?;
+        at_least = presented.at_least;
+        access.gate.authenticate(presented).await
+    });
+    let caller = caller.await?;
+    Ok((caller, at_least))
 }
 
 /// What the route asks for. A route without it is a mistake of its author, not of the caller.

@@ -20,6 +20,12 @@ pub const CAUSATION_ID: HeaderName = HeaderName::from_static("causation-id");
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// `X-Request-Id` on requests and on every answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `RateLimit` on answers to authenticated requests: what is left.
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// `RateLimit-Policy` on the same answers: what there is.
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// `X-Forwarded-For` of a proxy.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `traceparent` of W3C Trace Context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 

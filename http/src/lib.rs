@@ -9,6 +9,8 @@ pub mod body;
 pub mod caller;
 pub mod command;
 pub mod consistency;
+mod cors;
+mod edge;
 pub mod etag;
 pub mod event_stream;
 #[cfg(test)]
@@ -21,7 +23,9 @@ mod meters;
 pub mod openapi;
 pub mod page;
 pub mod params;
+pub mod peer;
 pub mod problem;
+pub mod rate_limit;
 pub mod routes;
 pub mod shortcut;
 #[cfg(test)]
@@ -30,7 +34,7 @@ pub mod traceparent;
 
 pub use access::{Access, Allowed, Asked, Attributes, Gate, Granting, Pass, Permission, Presented, Resources};
 pub use body::{Body, NoBody};
-pub use caller::{Caller, PeerAddress, PlatformCaller, Scope, TenantCaller, TenantScope};
+pub use caller::{Caller, PlatformCaller, Scope, TenantCaller, TenantScope};
 pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};
 pub use consistency::{ConsistencyToken, ReadConsistency, ReadPosition};
 pub use etag::{Detail, IfNoneMatch};
@@ -39,6 +43,8 @@ pub use fingerprint::Fingerprint;
 pub use layers::Layers;
 pub use page::{CursorKey, NoFilter, Page, PageQuery};
 pub use params::{Path, Query};
+pub use peer::{PeerAddress, ProxyHeader, TrustedProxies};
 pub use problem::{Problem, RefusalKind};
+pub use rate_limit::{Admission, Limit, RateLimits, Rates};
 pub use routes::Routes;
 pub use shortcut::{ShortAnswer, Shortcut};

@@ -23,11 +23,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::codes::{
-    BODY_TOO_LARGE, CODES, CONCURRENT_CHANGE, FORBIDDEN, IDEMPOTENCY_KEY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, INTERNAL,
-    INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID, INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY,
-    INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND, OVERLOADED, PROJECTION_BEHIND, ProblemCode,
-    REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, VERSION_CONFLICT,
-    codes_with_status,
+    BODY_TIMEOUT, BODY_TOO_LARGE, CODES, CONCURRENT_CHANGE, FORBIDDEN, HEADERS_TOO_LARGE, IDEMPOTENCY_KEY_IN_FLIGHT,
+    IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID, INVALID_HEADER,
+    INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND,
+    OVERLOADED, PROJECTION_BEHIND, ProblemCode, RATE_LIMITED, REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED,
+    UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG, VERSION_CONFLICT, codes_with_status,
 };
 
 /// The media type of every problem.
@@ -377,13 +377,17 @@ mod tests {
             Problem::not_found(),
             Problem::unknown_route(),
             Problem::method_not_allowed(),
+            Problem::body_timeout(Duration::from_secs(1)),
             Problem::concurrent_change(),
             Problem::idempotency_key_in_flight(),
             Problem::version_conflict(Some(3)),
             Problem::body_too_large(1),
+            Problem::uri_too_long(1),
             Problem::unsupported_media_type(),
             Problem::idempotency_key_reused(),
             Problem::invalid_body("", "x"),
+            Problem::rate_limited("tenant", Duration::ZERO),
+            Problem::headers_too_large(1, 1),
             Problem::internal(),
             Problem::overloaded(),
             Problem::projection_behind(1),

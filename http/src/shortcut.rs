@@ -10,8 +10,8 @@ use axum::{
 use tower::Service;
 
 use crate::{
-    layers::{finish_headers, method_label, request_id_value},
-    meters::Meters,
+    edge::Edge,
+    layers::{method_label, request_id_value},
 };
 
 /// Answers a request at once, without waiting for anything, or leaves it to the routes. It must check by itself who asks.
@@ -30,7 +30,7 @@ pub struct ShortAnswer {
 #[derive(Clone)]
 pub(crate) struct Front {
     pub(crate) shortcut: Shortcut,
-    pub(crate) meters: Meters,
+    pub(crate) edge: Edge,
     pub(crate) router: Router,
 }
 
@@ -51,12 +51,13 @@ impl Service<Request> for Front {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let began = Instant::now();
+        let admission = self.edge.enter(&mut request);
         let Some(ShortAnswer { mut response, route }) = (self.shortcut)(&mut request) else {
             return Box::pin(self.router.call(request));
         };
-        finish_headers(response.headers_mut(), request_id_value(request.headers()));
+        self.edge.finish(response.headers_mut(), request_id_value(request.headers()), &admission);
         let (method, status) = (method_label(request.method()), response.status().as_u16());
-        self.meters.record(method, route.as_str(), status, began.elapsed());
+        self.edge.meters().record(method, route.as_str(), status, began.elapsed());
         Box::pin(std::future::ready(Ok(response)))
     }
 }

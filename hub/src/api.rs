@@ -1,23 +1,21 @@
 //! The HTTP interface of one process: the routes of its role, their document, health and problem pages.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use aide::{axum::ApiRouter, openapi::OpenApi};
-use axum::{
-    Router,
-    serve::{Listener, ListenerExt as _},
-};
+use axum::{Router, http::HeaderValue};
+use hub_access::api::Authorization;
 use hub_commands::Commands;
 use hub_http::{
-    Layers,
+    Layers, RateLimits,
     health::{self, Check, Health},
     openapi::{self, About},
+    routes::Entry,
 };
 use hub_read_api::Queries;
 use sqlx::PgPool;
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::problem_pages;
+use crate::{config, problem_pages};
 
 /// A health check may take so long.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
@@ -36,6 +34,7 @@ const TAGS: &[(&str, &str)] = &[
     ("api-keys", "Credentials of programs: roles, scopes, networks, rotation."),
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
+    (hub_access::api::TAG, "Who may do what, and why."),
     ("events", "The tenant's log: pages and a stream."),
     ("analytics", "Counts, revenue and movements over time."),
     ("audit", "Who did what when."),
@@ -50,8 +49,49 @@ Commands are POSTs with a verb at the end; queries are GETs of the same nouns. E
 answers its first outcome and does nothing. The `Consistency-Token` of a receipt, sent with a query, makes the query wait until it can see the \
 command. Every error is `application/problem+json` with a stable `code`, explained at `/problems/<code>`.";
 
-/// Builds the router and its document from what this process serves.
-pub fn router(commands: Option<Commands>, queries: Option<Queries>, health: Health) -> (Router, OpenApi) {
+/// The parts of the API that this process serves.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// The command API.
+    pub commands: Option<Commands>,
+    /// The query API.
+    pub queries: Option<Queries>,
+    /// Questions about rights.
+    pub authorization: Option<Authorization>,
+}
+
+/// Every permission that a route of the platform asks for.
+#[must_use]
+pub fn catalogue() -> Vec<Entry> {
+    [hub_commands::catalogue(), hub_read_api::catalogue(), hub_access::api::catalogue()].concat()
+}
+
+/// The layers as the settings want them.
+#[must_use]
+pub fn layers(edge: &config::Edge) -> Layers {
+    let origins = edge.cors_allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    Layers {
+        request_timeout: edge.request_timeout,
+        body_bytes_max: edge.body_bytes_max,
+        body_timeout: edge.body_timeout,
+        uri_bytes_max: edge.uri_bytes_max,
+        header_bytes_max: edge.header_bytes_max,
+        rate_limits: RateLimits::new(edge.rates),
+        trusted_proxies: edge.trusted_proxies.clone(),
+        strict_transport: edge.tls.is_some(),
+        cors_allowed_origins: origins.collect(),
+        ..Layers::default()
+    }
+}
+
+/// Builds the router and its document from what this process serves, with the layers of a test: nothing is limited in a time.
+pub fn router(served: Served, health: Health) -> (Router, OpenApi) {
+    router_within(Layers::default(), served, health)
+}
+
+/// The same with these layers.
+pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router, OpenApi) {
+    let Served { commands, queries, authorization } = served;
     let about =
         About { title: "Service Hub", version: env!("CARGO_PKG_VERSION"), description: DESCRIPTION, tags: TAGS };
     let shortcut = queries.as_ref().map(Queries::shortcut);
@@ -63,23 +103,17 @@ pub fn router(commands: Option<Commands>, queries: Option<Queries>, health: Heal
         if let Some(queries) = queries {
             routes = routes.merge(hub_read_api::routes(queries));
         }
+        if let Some(authorization) = authorization {
+            routes = routes.merge(hub_access::api::routes(authorization));
+        }
         routes
     });
     let router = openapi::serve(router, &document).merge(problem_pages::routes());
-    let layers = Layers::default();
     let router = match shortcut {
         Some(shortcut) => layers.wrap_behind(shortcut, router),
         None => layers.wrap(router),
     };
     (router, document)
-}
-
-/// The listener with connections that send small answers at once.
-pub fn prompt(listener: TcpListener) -> impl Listener<Io = TcpStream, Addr = SocketAddr> {
-    listener.tap_io(|connection| {
-        // Without it an answer is only later.
-        connection.set_nodelay(true).ok();
-    })
 }
 
 /// What makes a process ready: PostgreSQL must answer; NATS may be away.

@@ -4,12 +4,16 @@
 //! the names of the fields of [`Config`], flat. An unknown key is an error, so that a typing mistake cannot pass for a
 //! setting. Relative paths are relative to the current directory.
 
+mod edge;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use thiserror::Error;
+
+pub use self::edge::{Edge, EdgeFlags, TlsFiles};
 
 /// The file that is read when no other is named.
 const DEFAULT_FILE: &str = "hub.toml";
@@ -26,9 +30,16 @@ struct Key {
 /// Every key there is, sorted.
 const KEYS: &[Key] = &[
     Key { name: "admin_key_file", variable: "HUB_ADMIN_KEY_FILE" },
+    Key { name: "body_bytes_max", variable: "HUB_BODY_BYTES_MAX" },
+    Key { name: "body_timeout_seconds", variable: "HUB_BODY_TIMEOUT_SECONDS" },
+    Key { name: "connections_max", variable: "HUB_CONNECTIONS_MAX" },
+    Key { name: "cors_allowed_origins", variable: "HUB_CORS_ALLOWED_ORIGINS" },
     Key { name: "database_pool_size", variable: "HUB_DATABASE_POOL_SIZE" },
     Key { name: "database_url", variable: "DATABASE_URL" },
     Key { name: "directory", variable: "HUB_DIRECTORY" },
+    Key { name: "header_bytes_max", variable: "HUB_HEADER_BYTES_MAX" },
+    Key { name: "header_timeout_seconds", variable: "HUB_HEADER_TIMEOUT_SECONDS" },
+    Key { name: "idle_timeout_seconds", variable: "HUB_IDLE_TIMEOUT_SECONDS" },
     Key { name: "listen", variable: "HUB_LISTEN" },
     Key { name: "log", variable: "HUB_LOG" },
     Key { name: "log_format", variable: "HUB_LOG_FORMAT" },
@@ -36,8 +47,21 @@ const KEYS: &[Key] = &[
     Key { name: "nats_server", variable: "HUB_NATS_SERVER" },
     Key { name: "nats_url", variable: "NATS_URL" },
     Key { name: "postgres_bin", variable: "HUB_POSTGRES_BIN" },
+    Key { name: "proxy_header", variable: "HUB_PROXY_HEADER" },
+    Key { name: "rate_limit_failed_logins_burst", variable: "HUB_RATE_LIMIT_FAILED_LOGINS_BURST" },
+    Key { name: "rate_limit_failed_logins_per_second", variable: "HUB_RATE_LIMIT_FAILED_LOGINS_PER_SECOND" },
+    Key { name: "rate_limit_principal_burst", variable: "HUB_RATE_LIMIT_PRINCIPAL_BURST" },
+    Key { name: "rate_limit_principal_per_second", variable: "HUB_RATE_LIMIT_PRINCIPAL_PER_SECOND" },
+    Key { name: "rate_limit_tenant_burst", variable: "HUB_RATE_LIMIT_TENANT_BURST" },
+    Key { name: "rate_limit_tenant_per_second", variable: "HUB_RATE_LIMIT_TENANT_PER_SECOND" },
+    Key { name: "request_timeout_seconds", variable: "HUB_REQUEST_TIMEOUT_SECONDS" },
     Key { name: "role", variable: "HUB_ROLE" },
     Key { name: "secret_key_file", variable: "HUB_SECRET_KEY_FILE" },
+    Key { name: "tls_certificate_file", variable: "HUB_TLS_CERTIFICATE_FILE" },
+    Key { name: "tls_key_file", variable: "HUB_TLS_KEY_FILE" },
+    Key { name: "trusted_proxies", variable: "HUB_TRUSTED_PROXIES" },
+    Key { name: "uri_bytes_max", variable: "HUB_URI_BYTES_MAX" },
+    Key { name: "write_timeout_seconds", variable: "HUB_WRITE_TIMEOUT_SECONDS" },
 ];
 
 /// The settings as flags. Every verb takes them; what a verb has no use for, it leaves alone.
@@ -83,6 +107,9 @@ pub struct Flags {
     /// The program nats-server [env: HUB_NATS_SERVER] [default: searched]
     #[arg(long, global = true, value_name = "FILE")]
     pub nats_server: Option<String>,
+    /// What stands between the network and the handlers.
+    #[command(flatten)]
+    pub edge: EdgeFlags,
     /// Set by the verb that has a role.
     #[arg(skip)]
     pub role: Option<String>,
@@ -104,7 +131,7 @@ impl Flags {
             "postgres_bin" => self.postgres_bin.as_deref(),
             "role" => self.role.as_deref(),
             "secret_key_file" => self.secret_key_file.as_deref(),
-            _ => None,
+            name => self.edge.get(name),
         }
     }
 }
@@ -223,6 +250,14 @@ pub enum Error {
         /// All keys there are.
         known: String,
     },
+    /// Of two keys that need each other one is missing.
+    #[error("{with} needs {key} beside it")]
+    Missing {
+        /// The key that is missing.
+        key: &'static str,
+        /// The key that is there.
+        with: &'static str,
+    },
     /// A value cannot be used.
     #[error("{key}{value} is not {expected} (from {origin})")]
     Value {
@@ -242,6 +277,8 @@ pub enum Error {
 pub struct Config {
     /// Where `hub up` keeps data, keys and logs.
     pub directory: PathBuf,
+    /// What stands between the network and the handlers.
+    pub edge: Edge,
     /// Where both APIs listen. Port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where `/metrics` listens, when it was said.
@@ -309,6 +346,7 @@ impl Config {
         let sources = Sources { flags, environment, file };
         let directory = sources.get("directory", "a path", path)?.unwrap_or_else(|| PathBuf::from(".hub"));
         Ok(Self {
+            edge: Edge::from_sources(&sources)?,
             listen: sources.get("listen", ADDRESS, parsed)?.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             metrics_listen: sources.get("metrics_listen", ADDRESS, parsed)?,
             database_url: sources
@@ -405,6 +443,10 @@ impl Sources<'_> {
         let file = self.file.as_ref()?;
         let text = match file.table.get(key.name)? {
             toml::Value::String(text) => text.clone(),
+            // As it is written in flags and variables.
+            toml::Value::Array(list) => {
+                list.iter().map(|item| item.as_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
+            }
             other => other.to_string(),
         };
         Some((text, file.path.display().to_string()))

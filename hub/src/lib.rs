@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod enrol;
 pub mod gauges;
 pub mod key;
+pub mod listener;
 pub mod migrate;
 pub mod pool;
 pub mod problem_pages;

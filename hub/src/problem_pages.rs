@@ -57,11 +57,15 @@ fn answer(page: Option<String>) -> Response {
 
 fn transport_page(code: &ProblemCode) -> String {
     let advice = match code.status {
-        400 | 413 | 415 | 422 => "Nothing was done. Correct the request; sent again unchanged it fails again.",
+        400 | 413..=415 | 422 | 431 => "Nothing was done. Correct the request; sent again unchanged it fails again.",
         401 => "Nothing was done. Send `Authorization: Bearer <key>` with a key that is valid.",
         403..=405 => "Nothing was done. Check the address and the key.",
         409 => "Send the same request again with the same `Idempotency-Key`.",
+        408 => "Nothing was done. Send the same request again, on a faster connection or with a smaller body.",
         412 => "Nothing was done. Read the thing again, decide anew, and send the new `ETag` as `If-Match`.",
+        429 => {
+            "Wait as many seconds as `Retry-After` says and send the same request again. `RateLimit` tells on every answer what is left and `RateLimit-Policy` what there is, so that it need not come so far."
+        }
         503 => {
             "Wait as many seconds as `Retry-After` says and send the same request again. With the same `Idempotency-Key` a command is never executed twice."
         }

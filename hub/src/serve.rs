@@ -3,19 +3,22 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use hub_access::{AccessGate, Board};
+use hub_access::{AccessGate, Board, api::Authorization};
 use hub_commands::Commands;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
-use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
+use hub_read_api::{OfRows, Queries, STREAMS_MAX_DEFAULT};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, clock::Clock, config::Role, gauges, key, key::SecretKey, pool, telemetry};
+use crate::{
+    api, api::Served, clock::Clock, config, config::Role, gauges, key, key::SecretKey, listener::Connections, pool,
+    telemetry,
+};
 
 /// The program begins without NATS when it is not there after so long.
 const NATS_GRACE: Duration = Duration::from_millis(500);
@@ -47,6 +50,10 @@ pub struct ServeOptions {
     pub role: Role,
     /// NATS; always there when the role needs it.
     pub nats_url: Option<String>,
+    /// What connections are held to.
+    pub connections: Connections,
+    /// What requests are held to.
+    pub edge: config::Edge,
     /// The time.
     pub clock: Clock,
     /// What cursors are signed with and secrets are sealed with, each by a key derived from it.
@@ -80,7 +87,7 @@ pub fn upcasters() -> Upcasters {
 /// # Errors
 /// When a listener or a part of the work fails.
 pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl FnOnce(Bound)) -> anyhow::Result<()> {
-    let ServeOptions { surroundings, role, nats_url, clock, secret_key } = options;
+    let ServeOptions { surroundings, role, nats_url, connections, edge, clock, secret_key } = options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
 
@@ -91,7 +98,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     let tail = Tail::default();
     let positions = Positions::default();
     let board = Board::default();
-    let gate: Arc<dyn Gate> = Arc::new(AccessGate::new(pool.clone(), board.clone(), clock.clone()));
+    let access = AccessGate::new(pool.clone(), board.clone(), clock.clone());
+    let gate: Arc<dyn Gate> = Arc::new(access.clone());
     let background_end = CancellationToken::new();
     let mut background = Background::new(background_end.clone());
 
@@ -138,11 +146,15 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         })
     });
 
-    let (router, _) = api::router(commands, queries, api::health(&pool, nats.as_ref()));
-    let serving = axum::serve(api::prompt(listener), router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let authorization = role
+        .serves_queries()
+        .then(|| Authorization::new(access, Arc::new(OfRows(pool::for_queries(&pool))), &api::catalogue()));
+    let served = Served { commands, queries, authorization };
+    let (router, _) = api::router_within(api::layers(&edge), served, api::health(&pool, nats.as_ref()));
+    let serving = connections.serve(listener, router, shutdown.clone());
     let telemetry = telemetry::serve_metrics(metrics_listener, metrics, shutdown.clone());
     ready(bound);
-    let requests = async { tokio::try_join!(async { serving.await.context("the API listener failed") }, telemetry) };
+    let requests = async { tokio::try_join!(serving, telemetry) };
     let outcome = tokio::select! {
         outcome = requests => outcome.map(|_| ()),
         lost = background.lost() => Err(lost),

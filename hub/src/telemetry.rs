@@ -53,6 +53,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     hub_http::layers::describe_metrics();
     hub_projections::describe_metrics();
     hub_read_api::describe_metrics();
+    crate::listener::describe_metrics();
     Ok(handle)
 }
 

@@ -22,6 +22,7 @@ use axum::{
 use hub_http::{
     Caller, Gate, IfNoneMatch, PeerAddress, Presented, ShortAnswer, Shortcut, etag,
     headers::{CONSISTENCY_TOKEN, PROJECTION_POSITION},
+    rate_limit::admit,
 };
 use moka::{ops::compute::Op, sync::Cache};
 use tokio::sync::watch;
@@ -115,6 +116,7 @@ impl Answers {
         let peer = request.extensions().get::<PeerAddress>().map(|PeerAddress(address)| *address);
         let presented = Presented::of(request.headers(), peer).ok()?;
         let caller = self.0.gate.recognise(presented)?;
+        admit(request.extensions(), &caller).ok()?;
         let key = Key { caller, target: target.clone() };
         if let Some(answer) = self.find(&key, presented.at_least, request.headers()) {
             return Some(answer);

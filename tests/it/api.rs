@@ -10,9 +10,10 @@ use axum::{
     http::{Request, StatusCode},
     response::Response,
 };
+use hub::api::Served;
 use hub_commands::Commands;
 use hub_event_store::{log::Log, store::EventStore, tail::Tail};
-use hub_http::{CursorKey, Scope, health, openapi::complaints};
+use hub_http::{CursorKey, Layers, Scope, health, openapi::complaints};
 use hub_read_api::Queries;
 use hub_tests::kit::{Database, TestClock, workspace};
 use serde_json::{Value, json};
@@ -21,11 +22,18 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-const TENANT: Uuid = Uuid::from_u128(0x70);
+pub(crate) const TENANT: Uuid = Uuid::from_u128(0x70);
 
-/// Both APIs of one process on `pool`, with a key of the platform (1) and one of `TENANT` (2).
+/// Both APIs of one process on `pool`, with a key of the platform (1), one of `TENANT` (2) and one of the tenant after it (3).
 fn api(pool: &PgPool) -> (Router, OpenApi) {
-    let gate = gate([(1, "key:1", Scope::Platform), (2, "key:2", Scope::Tenant(TENANT))]);
+    api_within(Layers::default(), pool)
+}
+
+/// The same within these layers.
+pub(crate) fn api_within(layers: Layers, pool: &PgPool) -> (Router, OpenApi) {
+    let next = Uuid::from_u128(TENANT.as_u128() + 1);
+    let gate =
+        gate([(1, "key:1", Scope::Platform), (2, "key:2", Scope::Tenant(TENANT)), (3, "key:3", Scope::Tenant(next))]);
     let tail = Tail::default();
     let store = EventStore::start(pool.clone(), tail.clone(), hub::serve::upcasters(), TestClock::default().clock());
     let commands = Commands::new(hub_commands::Settings {
@@ -43,7 +51,8 @@ fn api(pool: &PgPool) -> (Router, OpenApi) {
         streams_max: 10,
         shutdown: CancellationToken::new(),
     });
-    hub::api::router(Some(commands), Some(queries), hub::api::health(pool, None))
+    let served = Served { commands: Some(commands), queries: Some(queries), ..Served::default() };
+    hub::api::router_within(layers, served, hub::api::health(pool, None))
 }
 
 /// One operation of the document.

@@ -15,6 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-projections", &["hub-domain", "hub-event-store"]),
     ("hub-read-api", &["hub-event-store", "hub-http", "hub-projections"]),
     ("hub-replay-tools", &["hub-event-store", "hub-projections"]),
+    ("hub-token", &[]),
 ];
 
 /// The rooms, and what they depend on inside the workspace, in any way.

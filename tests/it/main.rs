@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod demo;
 mod documents;
+mod edges;
 mod event_store;
 mod faults;
 mod import;

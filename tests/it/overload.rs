@@ -8,6 +8,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, header},
 };
+use hub::api::Served;
 use hub_commands::Commands;
 use hub_event_store::{
     append::{Append, AppendError},
@@ -56,8 +57,7 @@ fn router(store: EventStore) -> (Router, String) {
     let gate = gate([(1, "key:test", Scope::Platform)]);
     let commands = hub_commands::Settings { store, gate, secret_key: [7; 32], random: Arc::new(|| [9; 32]) };
     let (router, _) = hub::api::router(
-        Some(Commands::new(commands)),
-        None,
+        Served { commands: Some(Commands::new(commands)), ..Served::default() },
         hub_http::health::Health::new([], Duration::from_secs(1)),
     );
     (router, key)

@@ -24,6 +24,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, Response},
 };
+use hub::api::Served;
 use hub_event_store::{
     append::{Append, AppendError},
     event::{Metadata, NewEvent, StreamId},
@@ -268,7 +269,8 @@ fn build(
     ]);
     let settings = Settings { pool, tail, positions, gate, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
     let health = Health::new([], Duration::from_secs(1));
-    let (router, document) = hub::api::router(None, Some(Queries::new(settings)), health);
+    let (router, document) =
+        hub::api::router(Served { queries: Some(Queries::new(settings)), ..Served::default() }, health);
     (router, serde_json::to_value(document).unwrap())
 }
 

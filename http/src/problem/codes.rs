@@ -57,6 +57,8 @@ codes! {
         "No operation has this path; /openapi.json lists those that exist.";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed",
         "The path exists, but not with this method; the Allow header lists the methods.";
+    BODY_TIMEOUT = "body_timeout", 408, "Body timeout",
+        "The request body did not arrive in time; nothing was done.";
     CONCURRENT_CHANGE = "concurrent_change", 409, "Concurrent change",
         "Other commands changed the same thing again and again while this one was tried; send it again.";
     IDEMPOTENCY_KEY_IN_FLIGHT = "idempotency_key_in_flight", 409, "Idempotency key in flight",
@@ -65,12 +67,18 @@ codes! {
         "If-Match names another version than the current one, which is in `current_sequence` and ETag.";
     BODY_TOO_LARGE = "body_too_large", 413, "Body too large",
         "The request body is longer than `body_bytes_max`.";
+    URI_TOO_LONG = "uri_too_long", 414, "URI too long",
+        "Path and query together are longer than `uri_bytes_max`.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "Unsupported media type",
         "The request body must be sent as Content-Type: application/json.";
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "Idempotency key reused",
         "This Idempotency-Key was used before with another method, path or body; use a new key for a new request.";
     INVALID_BODY = "invalid_body", 422, "Invalid body",
         "The JSON body does not have the documented shape; `errors` points at what is wrong.";
+    RATE_LIMITED = "rate_limited", 429, "Rate limited",
+        "This key, its tenant or this address has sent too many requests, `limit` says which; nothing was done, send it again after Retry-After seconds.";
+    HEADERS_TOO_LARGE = "headers_too_large", 431, "Headers too large",
+        "The request has more than `headers_max` headers, or they are longer than `header_bytes_max` together.";
     INTERNAL = "internal", 500, "Internal error",
         "The server failed; the request id in X-Request-Id finds the cause in its log.";
     OVERLOADED = "overloaded", 503, "Overloaded",

@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::access::Permission;
 
 use super::{
-    BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, IDEMPOTENCY_KEY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, INTERNAL,
-    INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID, INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY,
-    INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND, OVERLOADED, PROJECTION_BEHIND, Problem,
-    REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, VERSION_CONFLICT,
-    capitalized,
+    BODY_TIMEOUT, BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, HEADERS_TOO_LARGE, IDEMPOTENCY_KEY_IN_FLIGHT,
+    IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID, INVALID_HEADER,
+    INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND,
+    OVERLOADED, PROJECTION_BEHIND, Problem, RATE_LIMITED, REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED,
+    UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG, VERSION_CONFLICT, capitalized,
 };
 
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -102,6 +102,11 @@ impl Problem {
         Self::of(METHOD_NOT_ALLOWED).detail("the path exists, but not with this method")
     }
 
+    /// 408 `body_timeout`: the client was slow, not the service.
+    pub fn body_timeout(patience: Duration) -> Self {
+        Self::of(BODY_TIMEOUT).detail(format!("the body did not arrive within {} s", patience.as_secs_f32()))
+    }
+
     /// 409 `concurrent_change`: the retries after lost races are used up.
     pub fn concurrent_change() -> Self {
         Self::of(CONCURRENT_CHANGE)
@@ -136,6 +141,13 @@ impl Problem {
             .with("body_bytes_max", body_bytes_max)
     }
 
+    /// 414 `uri_too_long` with the member `uri_bytes_max`.
+    pub fn uri_too_long(uri_bytes_max: usize) -> Self {
+        Self::of(URI_TOO_LONG)
+            .detail(format!("path and query are longer than {uri_bytes_max} bytes"))
+            .with("uri_bytes_max", uri_bytes_max)
+    }
+
     /// 415 `unsupported_media_type`.
     pub fn unsupported_media_type() -> Self {
         Self::of(UNSUPPORTED_MEDIA_TYPE)
@@ -152,6 +164,21 @@ impl Problem {
     /// 422 `invalid_body` with one `errors` entry; add more with `error`.
     pub fn invalid_body(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::of(INVALID_BODY).detail("the body does not have the documented shape").error(pointer, detail)
+    }
+
+    /// 429 `rate_limited` with the member `limit` (`principal`, `tenant`, `address`), and how long to wait.
+    pub fn rate_limited(limit: &str, wait: Duration) -> Self {
+        Self::of(RATE_LIMITED).detail("too many requests, nothing was done").with("limit", limit).retry_after(wait)
+    }
+
+    /// 431 `headers_too_large` with the members `header_bytes_max` and `headers_max`.
+    pub fn headers_too_large(header_bytes_max: usize, headers_max: usize) -> Self {
+        Self::of(HEADERS_TOO_LARGE)
+            .detail(format!(
+                "there are more than {headers_max} headers, or they are longer than {header_bytes_max} bytes"
+            ))
+            .with("header_bytes_max", header_bytes_max)
+            .with("headers_max", headers_max)
     }
 
     /// 500 `internal`. Says nothing about the cause; log that where it is handled.

@@ -98,6 +98,47 @@ fn a_bad_url_is_not_repeated_because_it_may_hold_a_password() {
 }
 
 #[test]
+fn the_edge_is_closed_and_bounded_by_default() {
+    let edge = Config::from_sources(&Flags::default(), &|_| None, None).unwrap().edge;
+    assert!(edge.cors_allowed_origins.is_empty() && edge.trusted_proxies.networks.is_empty() && edge.tls.is_none());
+    assert_eq!(edge.header_timeout.as_secs(), 10);
+    assert_eq!(edge.rates, hub_http::Rates::default());
+}
+
+#[test]
+fn rates_bursts_and_lists_are_read() {
+    let file = "rate_limit_tenant_per_second = 7\nrate_limit_principal_per_second = 0\n\
+                rate_limit_failed_logins_burst = 3\ntrusted_proxies = \"10.0.0.0/8, 2001:db8::1\"\n\
+                cors_allowed_origins = [\"https://console.example\", \"http://localhost:3000\"]\nproxy_header = \"forwarded\"";
+    let edge = load(&Flags::default(), &[("HUB_IDLE_TIMEOUT_SECONDS", "5")], file).unwrap().edge;
+    assert_eq!((edge.rates.tenant.per_second, edge.rates.tenant.burst), (7, 14));
+    assert_eq!(edge.rates.principal.per_second, 0);
+    assert_eq!((edge.rates.failed_logins.per_second, edge.rates.failed_logins.burst), (50, 3));
+    let networks: Vec<_> = edge.trusted_proxies.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "2001:db8::1/128"]);
+    assert_eq!(edge.trusted_proxies.header, hub_http::ProxyHeader::Forwarded);
+    assert_eq!(edge.cors_allowed_origins, ["https://console.example", "http://localhost:3000"]);
+    assert_eq!(edge.idle_timeout.as_secs(), 5);
+}
+
+#[test]
+fn an_edge_that_makes_no_sense_is_refused() {
+    for (file, words) in [
+        ("cors_allowed_origins = \"*\"", "is not a list of origins"),
+        ("cors_allowed_origins = \"https://Console.example/\"", "is not a list of origins"),
+        ("trusted_proxies = \"10.0.0.0/99\"", "is not a list of networks"),
+        ("header_timeout_seconds = 0", "from 1 to 300"),
+        ("connections_max = 0", "from 1 to"),
+        ("rate_limit_tenant_burst = 0", "from 1 to 10000000"),
+        ("proxy_header = \"x-real-ip\"", "x-forwarded-for or forwarded"),
+        ("tls_key_file = \"key.pem\"", "tls_key_file needs tls_certificate_file beside it"),
+    ] {
+        let message = message(&[], file);
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
 fn the_keys_are_sorted_and_every_one_has_a_flag_or_a_verb() {
     assert!(KEYS.is_sorted_by_key(|key| key.name));
     let command = <Flags as clap::Args>::augment_args(clap::Command::new("hub"));

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::{Config, Role};
+use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
 use crate::{enrol::enrol_from_file, key, migrate, pool, serve, telemetry};
@@ -26,6 +27,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if config.role.needs_nats() && config.nats_url.is_none() {
         bail!("`hub serve` in this role needs a NATS: give --nats-url or NATS_URL, or use `hub up`");
     }
+    let connections = Connections::new(&config.edge)?;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let listener = bind(config.listen, "listen").await?;
     let metrics_listener = bind(config.metrics_listen.unwrap_or(METRICS_LISTEN), "metrics_listen").await?;
@@ -60,6 +62,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         surroundings: Surroundings { listener, metrics_listener, metrics: telemetry::start_metrics()?, pool },
         role: config.role,
         nats_url: config.nats_url,
+        connections,
+        edge: config.edge,
         clock,
         secret_key,
     };

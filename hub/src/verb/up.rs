@@ -14,6 +14,7 @@ use crate::config::{Config, Role};
 use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, stop_leftovers};
 use crate::enrol::enrol_from_file;
 use crate::key::AdministratorKey;
+use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
 use crate::{key, migrate, pool, serve, telemetry};
@@ -26,10 +27,13 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if config.database_url.is_some() || config.nats_url.is_some() {
         tracing::info!("`hub up` uses servers of its own; DATABASE_URL and NATS_URL are for `hub serve`");
     }
+    let connections = Connections::new(&config.edge)?;
+    let scheme = connections.scheme();
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let directory = Directory::lock(&config.directory)?;
     Running::remove(directory.path());
-    let listeners = Listeners { api: bind(config.listen, "listen").await?, metrics: bind_metrics(&config).await? };
+    let listeners =
+        Listeners { connections, api: bind(config.listen, "listen").await?, metrics: bind_metrics(&config).await? };
     let (directory, place, binaries) = prepare(&config, directory).await?;
     let mut servers = tokio::select! {
         servers = Servers::start(&place, &binaries) => servers?,
@@ -39,7 +43,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let announce = |bound: Bound, key: &AdministratorKey| {
         let running = Running {
             pid: std::process::id(),
-            url: format!("http://{}", bound.listen),
+            url: format!("{scheme}://{}", bound.listen),
             metrics_url: format!("http://{}/metrics", bound.metrics),
             database_url: database_url.clone(),
             nats_url: nats_url.clone(),
@@ -75,6 +79,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 /// The sockets, taken before anything is started, so that a busy port ends the start early.
 struct Listeners {
+    connections: Connections,
     api: TcpListener,
     metrics: TcpListener,
 }
@@ -146,6 +151,8 @@ async fn roles(
         },
         role: Role::All,
         nats_url: Some(nats_url.to_owned()),
+        connections: listeners.connections,
+        edge: config.edge.clone(),
         clock,
         secret_key,
     };

@@ -1,0 +1,302 @@
+//! HTTP requests to URLs that tenants choose: over TLS, to public addresses only, and with a bound on everything.
+//!
+//! The name is resolved once, every address of the answer is checked, and the connection goes to one that was checked, so
+//! a name that changes its mind in between leads nowhere. There are no redirects, no proxies and no shared connections;
+//! whoever wants a redirect followed asks again with its own judgement. It speaks HTTP/1.1 through `hyper`, one connection
+//! per request: `reqwest` would pin addresses per client, and with its TLS switched on but without aws-lc every other
+//! client of the program panics unless a default provider of cryptography has been installed before.
+
+mod address;
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, Response, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+use url::{Host, Position, Url};
+
+/// Longest URL, in bytes.
+pub const URL_BYTES_MAX: usize = 2048;
+
+/// Most addresses of a name that are looked at; a name with more is refused, since all are checked.
+const ADDRESSES_MAX: usize = 16;
+
+/// For how long one address is tried before the next.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Longest head of an answer, in bytes, and most headers in it.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+
+/// Where requests may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// `https` to public addresses.
+    Public,
+    /// Besides, this machine itself, and `http` without TLS. For development and tests.
+    PublicAndLoopback,
+}
+
+/// How the addresses of a name are found; every one of them is checked by whoever asks.
+pub type Resolve = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+
+/// What an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For all of it: the name, the connection, the request and the answer.
+    pub time: Duration,
+    /// Of the answer's body; a longer one is not read to its end.
+    pub body_bytes_max: usize,
+}
+
+/// A request. `Host`, `Connection` and the length are set by the sending.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to do.
+    pub method: Method,
+    /// Where; a fragment is left out.
+    pub url: Url,
+    /// Those of the caller's own.
+    pub headers: HeaderMap,
+    /// All of it; empty for none.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// A GET without headers.
+    pub fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+}
+
+/// Why there is no answer. Never contains the path or the query of a URL, which may be secrets of whoever chose it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL itself is not one that is asked.
+    #[error("the URL {0}")]
+    Url(&'static str),
+    /// The name cannot be resolved, or has no address or too many.
+    #[error("the name cannot be resolved: {0}")]
+    Name(String),
+    /// One of the name's addresses is not public.
+    #[error("the address is not public: {0}")]
+    Address(&'static str),
+    /// None of the addresses takes a connection.
+    #[error("no connection: {0}")]
+    Connect(io::Error),
+    /// No TLS with a certificate that is trusted for the name.
+    #[error("no TLS connection: {0}")]
+    Tls(io::Error),
+    /// The server does not speak HTTP, or stopped amid its answer.
+    #[error("no answer: {0}")]
+    Exchange(String),
+    /// The body of the answer is longer than it may be.
+    #[error("the answer is too long")]
+    TooLong,
+    /// It took longer than it may.
+    #[error("no answer in time")]
+    Time,
+}
+
+/// Sends requests. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Outbound {
+    reach: Reach,
+    resolve: Resolve,
+    tls: Arc<ClientConfig>,
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Outbound").field("reach", &self.reach).finish_non_exhaustive()
+    }
+}
+
+/// A URL that has been looked at: whom to connect to, and how.
+struct Target {
+    host: Host<String>,
+    port: u16,
+    tls: bool,
+}
+
+impl Outbound {
+    /// Requests within `reach`, with the system's resolver, trusting the certificates that the system trusts.
+    pub fn new(reach: Reach) -> Self {
+        Self { reach, resolve: Arc::new(|name| Box::pin(system_addresses(name))), tls: tls(system_roots()) }
+    }
+
+    /// The same with another way to resolve names.
+    #[must_use]
+    pub fn resolving_with(self, resolve: Resolve) -> Self {
+        Self { resolve, ..self }
+    }
+
+    /// The same trusting these certificates and no others.
+    #[must_use]
+    pub fn trusting(self, roots: RootCertStore) -> Self {
+        Self { tls: tls(roots), ..self }
+    }
+
+    /// Whether `url` can be asked at all, as far as that is seen without resolving its name: what a command that takes a URL
+    /// checks. The name's addresses are checked each time it is asked.
+    pub fn check(&self, url: &Url) -> Result<(), Error> {
+        let target = self.target(url)?;
+        match target.host {
+            Host::Domain(_) => Ok(()),
+            Host::Ipv4(address) => self.check_address(address.into()),
+            Host::Ipv6(address) => self.check_address(address.into()),
+        }
+    }
+
+    /// Sends a request and reads the answer, whatever its status; redirects are answers like any other.
+    pub async fn send(&self, request: Request, limits: Limits) -> Result<Response<Bytes>, Error> {
+        timeout(limits.time, self.exchange(request, limits.body_bytes_max)).await.map_err(|_| Error::Time)?
+    }
+
+    async fn exchange(&self, request: Request, body_bytes_max: usize) -> Result<Response<Bytes>, Error> {
+        let target = self.target(&request.url)?;
+        let stream = connect(&self.addresses(&target).await?).await?;
+        if !target.tls {
+            return converse(stream, request, body_bytes_max).await;
+        }
+        let name = match target.host {
+            Host::Domain(name) => ServerName::try_from(name).map_err(|_| Error::Url("has no valid host"))?,
+            Host::Ipv4(address) => ServerName::from(IpAddr::V4(address)),
+            Host::Ipv6(address) => ServerName::from(IpAddr::V6(address)),
+        };
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(Error::Tls)?;
+        converse(stream, request, body_bytes_max).await
+    }
+
+    fn target(&self, url: &Url) -> Result<Target, Error> {
+        if url.as_str().len() > URL_BYTES_MAX {
+            return Err(Error::Url("is too long"));
+        }
+        let tls = match (url.scheme(), self.reach) {
+            ("https", _) => true,
+            ("http", Reach::PublicAndLoopback) => false,
+            _ => return Err(Error::Url("is not https")),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Error::Url("has a user"));
+        }
+        let host = url.host().ok_or(Error::Url("has no host"))?.to_owned();
+        let port = url.port_or_known_default().filter(|port| *port != 0).ok_or(Error::Url("has no port"))?;
+        Ok(Target { host, port, tls })
+    }
+
+    /// All addresses of the target, each of which may be connected to.
+    async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Error> {
+        let addresses = match &target.host {
+            Host::Ipv4(address) => vec![IpAddr::V4(*address)],
+            Host::Ipv6(address) => vec![IpAddr::V6(*address)],
+            Host::Domain(name) => (self.resolve)(name.clone()).await.map_err(|error| Error::Name(error.to_string()))?,
+        };
+        if addresses.is_empty() || addresses.len() > ADDRESSES_MAX {
+            return Err(Error::Name(format!("it has {} addresses", addresses.len())));
+        }
+        for address in &addresses {
+            self.check_address(*address)?;
+        }
+        Ok(addresses.into_iter().map(|address| SocketAddr::new(address, target.port)).collect())
+    }
+
+    fn check_address(&self, address: IpAddr) -> Result<(), Error> {
+        match address::refused(address) {
+            Some(_) if self.reach == Reach::PublicAndLoopback && address::loopback(address) => Ok(()),
+            Some(what) => Err(Error::Address(what)),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn system_addresses(name: String) -> io::Result<Vec<IpAddr>> {
+    // One more than may be, so that a name with too many is known as one.
+    Ok(lookup_host((name, 0)).await?.map(|address| address.ip()).take(ADDRESSES_MAX + 1).collect())
+}
+
+/// What the system trusts, or, where it has no such list (a bare container), what Mozilla does.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
+
+fn tls(roots: RootCertStore) -> Arc<ClientConfig> {
+    // The provider is named, since a process-wide default may not have been chosen.
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default versions of TLS")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// A connection to the first address that takes one.
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(Error::Connect(last))
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request,
+    body_bytes_max: usize,
+) -> Result<Response<Bytes>, Error> {
+    let exchange = |error: hyper::Error| Error::Exchange(error.to_string());
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(exchange)?;
+    // Ends with this function, however it ends.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let (head, body) = sender.send_request(message(request)?).await.map_err(exchange)?.into_parts();
+    let body = Limited::new(body, body_bytes_max).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() { Error::TooLong } else { Error::Exchange(error.to_string()) }
+    })?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+fn message(request: Request) -> Result<http::Request<Full<Bytes>>, Error> {
+    let url = &request.url;
+    let authority = &url[Position::BeforeHost..Position::AfterPort];
+    let host = HeaderValue::from_str(authority).map_err(|_| Error::Url("has no valid host"))?;
+    let mut message = http::Request::builder()
+        .method(request.method)
+        .uri(&url[Position::BeforePath..Position::AfterQuery])
+        .body(Full::new(request.body))
+        .map_err(|_| Error::Url("has no valid path"))?;
+    *message.headers_mut() = request.headers;
+    message.headers_mut().insert(header::HOST, host);
+    message.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(message)
+}
