@@ -132,11 +132,10 @@ async fn approve(
     let Decision { remark } = body.value;
     let (by, now) = (acting(&caller)?, commands.store.now());
     let tenant_id = caller.tenant.id();
+    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let known = commands.access_requests.repository.load(tenant_id, access_request_id).await;
     // What cannot be read, or is not there, is told by the command itself.
-    let role_id = known.ok().and_then(|known| known.state.role_id());
-    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
-    if let Some(RoleId(role_id)) = role_id {
+    if let Some(RoleId(role_id)) = known.ok().and_then(|known| known.state.role_id()) {
         dispatch.granting(&caller.pass, Granting { roles: vec![role_id], ..Granting::default() }).await?;
     }
     let done = dispatch

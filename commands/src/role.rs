@@ -1,6 +1,7 @@
 //! Commands on roles: `POST /v1/tenants/{tenant_id}/roles` and `.../roles/{role_id}/<verb>`.
 
 mod system;
+mod template;
 
 use axum::extract::State;
 use hub_domain::{
@@ -47,6 +48,7 @@ pub(crate) fn routes() -> Routes<Commands> {
     let roles = "/v1/tenants/{tenant_id}/roles";
     let role = "/v1/tenants/{tenant_id}/roles/{role_id}";
     Routes::new()
+        .merge(template::routes())
         .post(roles, "role:create", create, |op| {
             DOCUMENTED.creation(
                 op,
