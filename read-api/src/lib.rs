@@ -15,6 +15,7 @@ mod events;
 mod failure;
 mod heads;
 mod reach;
+mod read;
 mod recorded;
 mod role;
 mod rows;

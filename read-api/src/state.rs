@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{answers::Answers, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads};
+use crate::{answers::Answers, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads, read::Database};
 
 /// Event streams that one process serves at once when nothing else is said.
 pub const STREAMS_MAX_DEFAULT: usize = 2_000;
@@ -18,7 +18,8 @@ pub const STREAMS_MAX_DEFAULT: usize = 2_000;
 /// What the query API is given from outside.
 #[derive(Clone)]
 pub struct Settings {
-    /// Connections that only read; the owner of the pool bounds how long a statement may take.
+    /// Connections that only read, whose login may become `hub_query` and `hub_platform`; the owner of the pool bounds how long a
+    /// statement may take.
     pub pool: PgPool,
     /// The end of the log, kept up to date by somebody else.
     pub tail: Tail,
@@ -43,7 +44,7 @@ impl fmt::Debug for Settings {
 /// The state of the query API; cheap to clone.
 #[derive(Clone)]
 pub struct Queries {
-    pub(crate) pool: PgPool,
+    pub(crate) database: Database,
     pub(crate) access: Access,
     pub(crate) cursor_key: CursorKey,
     pub(crate) streams: Arc<Semaphore>,
@@ -60,14 +61,15 @@ impl Queries {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let Settings { pool, tail, positions, gate, cursor_key, streams_max, shutdown } = settings;
-        let changes = Changes::new(pool.clone(), tail.clone(), shutdown.clone());
+        let database = Database::new(pool);
+        let changes = Changes::new(database.clone(), tail.clone(), shutdown.clone());
         Self {
             answers: Answers::new(gate.clone(), changes),
-            heads: TenantHeads::new(pool.clone(), tail.clone(), shutdown.clone()),
-            checkpoints: Checkpoints::new(pool.clone(), shutdown.clone()),
+            heads: TenantHeads::new(database.clone(), tail.clone(), shutdown.clone()),
+            checkpoints: Checkpoints::new(database.clone(), shutdown.clone()),
             tail,
             positions,
-            pool,
+            database,
             access: Access::new(gate, Arc::new(NoResources)),
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
