@@ -11,6 +11,7 @@ mod documents;
 mod event_store;
 mod faults;
 mod import;
+mod isolation;
 mod outage;
 mod overload;
 mod parcels;
