@@ -192,7 +192,12 @@ async fn of_platform(
         correlation_id: asked.correlation_id,
         q: asked.q.clone(),
     };
-    let search = Search { statement: &OF_PLATFORM, sight: caller.platform()?.into(), tenant_id: asked.tenant_id, filter: &filter };
+    let search = Search {
+        statement: &OF_PLATFORM,
+        sight: caller.platform()?.into(),
+        tenant_id: asked.tenant_id,
+        filter: &filter,
+    };
     let (rows, position) = search.read(&queries, &caller, consistency, &query).await?;
     let page = query.page(&queries.cursor_key, &caller, None, rows, |row| row.position);
     Ok(page.map(|row| row.answer(true)).at(position))

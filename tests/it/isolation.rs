@@ -63,12 +63,13 @@ async fn insert(pool: &PgPool, table: &str, tenant: Uuid, number: i64) {
     let value = |(name, kind): &(String, String)| match (name.as_str(), kind.as_str()) {
         ("tenant_id", _) => format!("'{tenant}'"),
         (_, "uuid") => format!("'{}'", Uuid::new_v4()),
-        (_, "text") => "'x'".to_owned(),
+        (_, "text") => format!("'x{number}'"),
         (_, "bigint" | "integer" | "smallint") => number.to_string(),
         (_, "boolean") => "true".to_owned(),
         (_, "date") => "current_date".to_owned(),
         (_, "timestamp with time zone") => "now()".to_owned(),
-        (_, "json" | "jsonb") => "'[]'".to_owned(),
+        // A plan's code is a column of its own, made from this.
+        (_, "json" | "jsonb") => "'{\"code\": \"mail\"}'".to_owned(),
         (_, "bytea") => "'\\x00'".to_owned(),
         (name, kind) => panic!("{table}.{name} is of type {kind}, which this test has no value for"),
     };

@@ -134,7 +134,10 @@ mod tests {
             for bit in 0..8 {
                 let mut changed = bytes.clone();
                 changed[index] ^= 1 << bit;
-                assert!(key.open::<i64>(&BINDING, &URL_SAFE_NO_PAD.encode(changed)).is_err(), "byte {index}, bit {bit}");
+                assert!(
+                    key.open::<i64>(&BINDING, &URL_SAFE_NO_PAD.encode(changed)).is_err(),
+                    "byte {index}, bit {bit}"
+                );
             }
         }
         for index in 0..cursor.len() {
@@ -181,7 +184,11 @@ mod tests {
                 }
             };
             let opened = key.open::<serde_json::Value>(&BINDING, &text);
-            assert_eq!(opened.map_err(|problem| problem.code().to_owned()), Err("invalid_cursor".into()), "seed {seed}");
+            assert_eq!(
+                opened.map_err(|problem| problem.code().to_owned()),
+                Err("invalid_cursor".into()),
+                "seed {seed}"
+            );
         }
     }
 

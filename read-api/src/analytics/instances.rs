@@ -2,9 +2,7 @@
 
 use aide::transform::TransformOperation;
 use axum::extract::State;
-use hub_http::{
-    Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, openapi::described,
-};
+use hub_http::{Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, openapi::described};
 use hub_projections::{model::ReadModel, service_instance::ServiceInstances};
 use schemars::JsonSchema;
 use serde::Serialize;

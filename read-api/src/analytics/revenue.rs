@@ -3,9 +3,7 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use chrono::NaiveDate;
-use hub_http::{
-    Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, openapi::described,
-};
+use hub_http::{Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, openapi::described};
 use hub_projections::{analytics::MrrMovements, model::ReadModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -55,7 +55,8 @@ impl Api {
             (2, "key:acme", Scope::Tenant(ACME)),
             (3, "key:other", Scope::Tenant(OTHER)),
         ]);
-        let few = PgPoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with((*pool.connect_options()).clone());
+        let few =
+            PgPoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with((*pool.connect_options()).clone());
         let queries = hub::pool::for_queries(&few);
         let shutdown = CancellationToken::new();
         let settings = hub_read_api::Settings {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use hub::migrate::MIGRATOR;
 use hub_event_store::upcast::Upcasters;
+use hub_event_store::{store::EventStore, tail::Tail};
 use hub_projections::{
     positions::Positions,
     rebuild::rebuild,
     runner::{Runner, Settings},
 };
 use hub_tests::kit::{Database, TestClock, eventually};
-use hub_event_store::{store::EventStore, tail::Tail};
 use serde_json::Value;
 use sqlx::{
     Connection as _, PgConnection, PgPool,
