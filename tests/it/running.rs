@@ -76,11 +76,10 @@ async fn up_serves_stops_in_order_and_keeps_its_data() {
 async fn the_administrator_key_is_known_to_the_database_by_its_hash_only() {
     let hub = HubProcess::start().await;
     let mut connection = PgConnection::connect(hub.database_url()).await.unwrap();
-    let payloads: Vec<serde_json::Value> =
-        sqlx::query_scalar("SELECT payload FROM events WHERE event_type = 'api_key.issued'")
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
+    let payloads: Vec<serde_json::Value> = sqlx::query_scalar("SELECT payload FROM events WHERE event_type = 'api_key.issued'")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
     let key = hub_domain::api_key::KeyText::parse(&hub.admin_key()).unwrap();
     assert_eq!(payloads.len(), 1);
     assert_eq!(payloads[0]["sha256"], key.sha256().as_str());

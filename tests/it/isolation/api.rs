@@ -292,6 +292,27 @@ async fn nothing_of_a_request_stays_on_its_connection() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_have_died_unnoticed_are_replaced_while_nobody_notices() {
+    let database = Database::new().await;
+    let api = two_tenants(&database).await;
+    let uri = format!("/v1/tenants/{ACME}/webhooks");
+    for round in 0..3 {
+        // Each asks for something else, so that all have to read.
+        let uris: Vec<_> = (1..=12).map(|n| format!("{uri}?limit={}", round * 12 + n)).collect();
+        let all = join_all(uris.iter().map(|uri| api.get(2, uri))).await;
+        assert!(all.iter().all(|answer| answer.status == 200), "{all:?}");
+        let ended: i64 = sqlx::query_scalar(
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
+             WHERE application_name = 'hub-queries' AND datname = current_database()",
+        )
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+        assert!(ended >= i64::from(CONNECTIONS), "{ended}");
+    }
+}
+
 #[test]
 fn nobody_but_the_one_module_that_begins_transactions_has_connections() {
     let mut with_pool = Vec::new();
