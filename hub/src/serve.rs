@@ -8,7 +8,7 @@ use hub_commands::Commands;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
-use hub_read_api::{OfRows, Queries, STREAMS_MAX_DEFAULT};
+use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
 use hub_token::{
     Keys, Settings, Verifier,
     outbound::{Outbound, Reach},
@@ -156,9 +156,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         })
     });
 
-    let authorization = role
-        .serves_queries()
-        .then(|| Authorization::new(access, Arc::new(OfRows(pool::for_queries(&pool))), &api::catalogue()));
+    let authorization =
+        queries.as_ref().map(|queries| Authorization::new(access, queries.resources(), &api::catalogue()));
     let served = Served { commands, queries, authorization };
     let (router, _) = api::router_within(api::layers(&edge), served, api::health(&pool, nats.as_ref()));
     let serving = connections.serve(listener, router, shutdown.clone());

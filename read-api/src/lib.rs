@@ -20,6 +20,7 @@ mod failure;
 mod heads;
 mod identity_provider;
 mod reach;
+mod read;
 mod recorded;
 mod role;
 mod role_template;
@@ -37,7 +38,6 @@ use axum::middleware::from_fn_with_state;
 use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
-    attributes::OfRows,
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
 };

@@ -51,7 +51,7 @@ async fn of_platform(
     State(queries): State<Queries>,
 ) -> Result<Page<RoleTemplateRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, None)?;
-    let mut reading = queries.reach_projection(RoleTemplates::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(caller.platform()?, RoleTemplates::NAME, consistency).await?;
     let RoleTemplateFilter { status } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some(), false]);
     let rows = rows_of(&text).bind(query.fetch_limit()).bind(after).bind(name_of(status.as_ref()));
@@ -66,7 +66,7 @@ async fn of_tenant(
     State(queries): State<Queries>,
 ) -> Result<Page<RoleTemplateRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(RoleTemplates::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(tenant, RoleTemplates::NAME, consistency).await?;
     let RoleTemplateFilter { status } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some(), filter.is_some()]);
     let rows =
