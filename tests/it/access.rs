@@ -1,6 +1,7 @@
 //! Keys, roles and tenants as a whole process has them: over HTTP, with real keys, real roles and the gate that decides in production.
 
 mod attacks;
+mod document;
 mod keys;
 mod lists;
 mod table;
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use aide::openapi::OpenApi;
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -54,6 +56,7 @@ struct Platform {
     clock: TestClock,
     commands: Commands,
     router: Router,
+    openapi: OpenApi,
     document: Value,
     administrator: String,
     /// The log up to here is what the test has seen.
@@ -132,13 +135,14 @@ impl Platform {
         let authorization = Authorization::new(access, Arc::new(OfRows(pool.clone())), &hub::api::catalogue());
         let served =
             Served { commands: Some(commands.clone()), queries: Some(queries), authorization: Some(authorization) };
-        let (router, document) = hub::api::router(served, hub::api::health(&pool, None));
+        let (router, openapi) = hub::api::router(served, hub::api::health(&pool, None));
         Self {
             database,
             clock,
             commands,
             router,
-            document: serde_json::to_value(document).unwrap(),
+            document: serde_json::to_value(&openapi).unwrap(),
+            openapi,
             administrator: administrator.to_owned(),
             seen: AtomicI64::new(0),
             _end: end.drop_guard(),
@@ -245,6 +249,11 @@ impl Answer {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
         self.body()
     }
+}
+
+/// The document of a process that serves everything.
+pub(crate) async fn document() -> OpenApi {
+    Platform::start().await.openapi
 }
 
 async fn read(response: Response<Body>) -> Answer {

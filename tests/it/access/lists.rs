@@ -175,7 +175,7 @@ async fn a_list_shows_what_may_be_read_one_by_one() {
         let scope = Scope::Tenant(TENANT);
         let subject = Subject { principal: PRINCIPAL, scope, tenant_id: TENANT };
         let slice = Slice::of(Grounds { tenant: &facts, platform: None }, subject, asked(resource));
-        assert_eq!(slice.errors(), [String::new(); 0], "seed {seed}, case {case}");
+        assert_eq!(slice.errors(), Vec::<String>::new(), "seed {seed}, case {case}");
         let question = |thing: Option<&Thing>| Question {
             principal: PRINCIPAL,
             scope,
@@ -194,7 +194,7 @@ async fn a_list_shows_what_may_be_read_one_by_one() {
         for (thing, shown) in things.iter().zip(shown) {
             let question = Question { attributes: Some(&thing.1), ..question(Some(thing)) };
             let verdict = slice.decide(&authorizer, &question);
-            assert_eq!(verdict.errors, [String::new(); 0], "seed {seed}, case {case}");
+            assert_eq!(verdict.errors, Vec::<String>::new(), "seed {seed}, case {case}");
             let held: Vec<_> = slice.held().iter().map(|held| &held.permission).collect();
             assert_eq!(verdict.allowed, shown, "seed {seed}, case {case}: {thing:?} under {filter:?} of {held:#?}");
             *found.entry(if shown { "shown" } else { "hidden" }).or_default() += 1;
