@@ -13,6 +13,7 @@ up: install
 
 # Every test, below one PostgreSQL that is started for them. `make test ARGS=tenant` runs those with that in their name.
 test: install
+	@scripts/schemathesis.sh install
 	$(RUN_TESTS) --workspace --no-run && exec $(TARGET)/debug/with_servers $(RUN_TESTS) --workspace $(ARGS)
 
 # The fault suite alone, in its short form. HUB_FAULT_SEED=.. plays a run again.

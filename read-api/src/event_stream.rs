@@ -21,7 +21,7 @@ use axum::{
 };
 use futures::{Stream, StreamExt};
 use hub_http::{
-    LastEventId, Problem, Query, ReadConsistency, ReadPosition, TenantCaller, TenantScope,
+    LastEventId, Pass, Problem, Query, ReadConsistency, ReadPosition, TenantCaller, TenantScope,
     openapi::{described, header_documented, response_documented},
 };
 use schemars::{JsonSchema, json_schema};
@@ -58,10 +58,13 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// A stream ends after so long at the latest: its client comes back, and its key is looked at again.
 const LIFE_MAX: Duration = Duration::from_secs(3_600);
 
+/// So often it is asked whether the caller may still follow: a right that has gone ends the stream within a second.
+const RENEWAL_INTERVAL: Duration = Duration::from_millis(500);
+
 /// So soon a client comes back after a stream has ended.
 const RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
-/// So often in a row PostgreSQL may fail to answer before the stream is ended.
+/// So often in a row PostgreSQL may fail to answer, or the gate to decide, before the stream is ended.
 const FAILURES_MAX: u32 = 5;
 
 /// After the first failure; each further one waits twice as long.
@@ -75,7 +78,7 @@ pub(crate) struct StreamQuery {
 }
 
 pub(crate) async fn stream(
-    TenantCaller { tenant, .. }: TenantCaller,
+    TenantCaller { tenant, pass, .. }: TenantCaller,
     LastEventId(last_event_id): LastEventId,
     consistency: ReadConsistency,
     Query(query): Query<StreamQuery>,
@@ -105,11 +108,25 @@ pub(crate) async fn stream(
         tokio::select! {
             () = ended.cancelled() => {}
             () = sleep(LIFE_MAX) => {}
+            () = refused(pass) => {}
         }
     };
     let events = follower.events().take_until(Box::pin(end));
     let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
     Ok(EventStream { response: Sse::new(events).keep_alive(keep_alive).into_response(), head })
+}
+
+/// Ends when the caller may no longer follow, or when nobody has been able to say so for a while.
+async fn refused(pass: Pass) {
+    let mut failures = 0;
+    while failures < FAILURES_MAX {
+        sleep(RENEWAL_INTERVAL).await;
+        failures = match pass.renew().await {
+            Ok(()) => 0,
+            Err(problem) if problem.status().is_server_error() => failures + 1,
+            Err(_) => return,
+        };
+    }
 }
 
 /// One open stream: where it is, and what wakes it.
@@ -246,7 +263,7 @@ pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<
     let description = "Server-sent events, oldest first: `id` is the position in the tenant's log, `event` the type, `data` the same \
         JSON as in the pages. Begins after `Last-Event-ID` or `after`; `after=0` sends the whole log first; without either, only \
         what happens from now on is sent. A comment comes after 15 s of silence. A stream ends when the server stops, after an hour, \
-        or when the database stays away; clients come back by themselves with the last id and miss nothing. A `Last-Event-ID` ahead \
+        when the caller may no longer follow it, or when the database stays away; clients come back by themselves with the last id and miss nothing. A `Last-Event-ID` ahead \
         of the log is refused with `invalid_event_id`; beyond the bound on open streams the answer is `overloaded`.";
     described(operation, "streamEvents", TAG, "Follow a tenant's events", description)
 }

@@ -20,7 +20,7 @@ mod world;
 use fault::Fault;
 use hub_tests::kit::Mischief;
 use program::{Blow, Program};
-use random::Random;
+pub(crate) use random::Random;
 use world::{Outcome, Plan, World};
 
 /// One round with these faults.

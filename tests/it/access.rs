@@ -1,0 +1,290 @@
+//! Keys, roles and tenants as a whole process has them: over HTTP, with real keys, real roles and the gate that decides in production.
+
+mod attacks;
+mod document;
+mod keys;
+mod lists;
+mod table;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use aide::openapi::OpenApi;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::ConnectInfo,
+    http::{HeaderMap, Request, Response, StatusCode, header::AUTHORIZATION, request::Builder},
+};
+use hub::api::Served;
+use hub_access::{AccessGate, Board, api::Authorization};
+use hub_commands::{Commands, api_key::Enrolment};
+use hub_domain::api_key::KeyText;
+use hub_event_store::{store::EventStore, tail::Tail};
+use hub_http::{ConsistencyToken, CursorKey};
+use hub_projections::{
+    positions::Positions,
+    runner::{Runner, Settings as Pace},
+};
+use hub_read_api::Queries;
+use hub_tests::kit::{Database, TestClock, eventually};
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+/// No answer takes longer, on a machine that runs other tests beside it.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Projections that look often, so that tests do not wait.
+const PROMPT: Pace = Pace {
+    lease: Duration::from_secs(5),
+    poll_interval: Duration::from_millis(50),
+    grace: Duration::from_millis(10),
+    batch_size_max: 100,
+};
+
+/// One process of the platform, with its commands, its queries, and the key of its first administrator.
+struct Platform {
+    database: Arc<Database>,
+    clock: TestClock,
+    commands: Commands,
+    router: Router,
+    openapi: OpenApi,
+    document: Value,
+    administrator: String,
+    /// The log up to here is what the test has seen.
+    seen: AtomicI64,
+    _end: DropGuard,
+}
+
+/// A key as its owner has it.
+#[derive(Clone, Debug)]
+struct Key {
+    id: Uuid,
+    text: String,
+}
+
+/// An answer, read to its end; of a stream only the head.
+#[derive(Debug, Clone, PartialEq)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+}
+
+impl Platform {
+    /// On a database of its own.
+    async fn start() -> Self {
+        let key = KeyText::generate(random());
+        let platform = Self::on(Arc::new(Database::new().await), TestClock::default(), key.reveal());
+        // A machine that is busy with other tests may keep it from its connection.
+        let enrolled = eventually(2 * LIMIT, async || platform.commands.enrol(&key, false).await.ok()).await;
+        assert_eq!(enrolled, Enrolment::Administrator);
+        platform
+    }
+
+    /// Another process on the same database.
+    fn beside(&self) -> Self {
+        let other = Self::on(Arc::clone(&self.database), self.clock.clone(), &self.administrator);
+        other.seen.store(self.seen.load(Ordering::SeqCst), Ordering::SeqCst);
+        other
+    }
+
+    fn on(database: Arc<Database>, clock: TestClock, administrator: &str) -> Self {
+        let (pool, end) = (database.pool.clone(), CancellationToken::new());
+        let (tail, board, positions) = (Tail::default(), Board::default(), Positions::default());
+        let access = AccessGate::new(pool.clone(), board.clone(), clock.clock());
+        let gate = Arc::new(access.clone());
+        tokio::spawn({
+            let (tail, pool, end) = (tail.clone(), pool.clone(), end.clone());
+            async move { tail.run(pool, end).await }
+        });
+        tokio::spawn({
+            let (pool, end) = (pool.clone(), end.clone());
+            async move { board.run(pool, end).await }
+        });
+        let upcasters = hub::serve::upcasters;
+        let projections = hub_projections::all();
+        let runner = Runner::new(pool.clone(), None, tail.clone(), upcasters(), projections)
+            .with_settings(PROMPT)
+            .with_positions(positions.clone());
+        tokio::spawn(runner.run(end.clone()));
+        let store = EventStore::start(pool.clone(), tail.clone(), upcasters(), clock.clock());
+        let commands = Commands::new(hub_commands::Settings {
+            store,
+            gate: gate.clone(),
+            secret_key: [7; 32],
+            random: Arc::new(random),
+        });
+        let queries = Queries::new(hub_read_api::Settings {
+            pool: pool.clone(),
+            tail,
+            positions,
+            gate,
+            cursor_key: CursorKey::new([8; 32]),
+            streams_max: 10,
+            shutdown: end.clone(),
+        });
+        let authorization = Authorization::new(access, queries.resources(), &hub::api::catalogue());
+        let served =
+            Served { commands: Some(commands.clone()), queries: Some(queries), authorization: Some(authorization) };
+        let (router, openapi) = hub::api::router(served, hub::api::health(&pool, None));
+        Self {
+            database,
+            clock,
+            commands,
+            router,
+            document: serde_json::to_value(&openapi).unwrap(),
+            openapi,
+            administrator: administrator.to_owned(),
+            seen: AtomicI64::new(0),
+            _end: end.drop_guard(),
+        }
+    }
+
+    /// The answer while it is still being sent.
+    async fn open(&self, request: Request<Body>) -> Response<Body> {
+        let answer = tokio::time::timeout(LIMIT, self.router.clone().oneshot(request)).await;
+        answer.expect("every wait has an end").unwrap()
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let answer = read(self.open(request).await).await;
+        if let Some(position) = answer.position() {
+            self.seen.fetch_max(position, Ordering::SeqCst);
+        }
+        answer
+    }
+
+    /// What a request carries so that it sees everything that this test has done.
+    fn seen(&self) -> String {
+        ConsistencyToken(self.seen.load(Ordering::SeqCst)).to_string()
+    }
+
+    /// As somebody who has seen all that was done.
+    async fn post(&self, key: &str, path: &str, body: Value) -> Answer {
+        let request = with_key(Request::post(path), key).header("consistency-token", self.seen());
+        self.send(with_json(request, &body)).await
+    }
+
+    /// The same; the read models wait as well.
+    async fn get(&self, key: &str, path: &str) -> Answer {
+        let request = with_key(Request::get(path), key).header("consistency-token", self.seen());
+        self.send(request.header("prefer", "wait=10").body(Body::empty()).unwrap()).await
+    }
+
+    /// As somebody who has seen nothing.
+    async fn get_at_once(&self, key: &str, path: &str) -> Answer {
+        self.send(with_key(Request::get(path), key).body(Body::empty()).unwrap()).await
+    }
+
+    /// As the administrator, who succeeds.
+    async fn done(&self, path: &str, body: Value) -> Value {
+        let answer = self.post(&self.administrator, path, body).await;
+        assert!(answer.status.is_success(), "{path}: {answer:?}");
+        answer.body()
+    }
+
+    /// A tenant that is active.
+    async fn tenant(&self, slug: &str) -> Uuid {
+        let body = json!({
+            "slug": slug, "name": slug, "contact_email": "it@acme.example", "tier": "starter", "region": "eu-central",
+            "currency": "EUR",
+        });
+        let id = id_of(&self.done("/v1/tenants", body).await);
+        self.done(&format!("/v1/tenants/{id}/activate"), Value::Null).await;
+        id
+    }
+
+    /// A key of a tenant with these roles, by their ids or as system roles by their keys.
+    async fn key(&self, tenant_id: Uuid, roles: &[&str]) -> Key {
+        self.key_with(tenant_id, json!({ "name": "Test", "roles": roles })).await
+    }
+
+    async fn key_with(&self, tenant_id: Uuid, body: Value) -> Key {
+        let answer = self.done(&format!("/v1/tenants/{tenant_id}/api-keys"), body).await;
+        Key { id: id_of(&answer), text: answer["key"].as_str().unwrap().to_owned() }
+    }
+
+    /// A custom role of a tenant with these permissions.
+    async fn role(&self, tenant_id: Uuid, key: &str, permissions: &[Value]) -> Uuid {
+        let roles = format!("/v1/tenants/{tenant_id}/roles");
+        let id = id_of(&self.done(&roles, json!({ "key": key, "name": key })).await);
+        for permission in permissions {
+            self.done(&format!("{roles}/{id}/grant-permission"), permission.clone()).await;
+        }
+        id
+    }
+}
+
+impl Answer {
+    fn body(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_default()
+    }
+
+    fn code(&self) -> String {
+        self.body()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What a receipt says of the log.
+    fn position(&self) -> Option<i64> {
+        let token = self.headers.get("consistency-token")?.to_str().ok()?;
+        Some(token.parse::<ConsistencyToken>().ok()?.0)
+    }
+
+    #[track_caller]
+    fn refused(&self, status: u16, code: &str) {
+        assert_eq!((self.status.as_u16(), &*self.code()), (status, code), "{self:?}");
+    }
+
+    #[track_caller]
+    fn ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        self.body()
+    }
+}
+
+/// The document of a process that serves everything.
+pub(crate) async fn document() -> OpenApi {
+    Platform::start().await.openapi
+}
+
+async fn read(response: Response<Body>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let stream = parts.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+    let bytes = if stream { Vec::new() } else { to_bytes(body, 16 << 20).await.unwrap().to_vec() };
+    Answer { status: parts.status, headers: parts.headers, bytes }
+}
+
+fn random() -> [u8; 32] {
+    let halves = [Uuid::new_v4(), Uuid::new_v4()];
+    std::array::from_fn(|place| halves[place / 16].as_bytes()[place % 16])
+}
+
+fn with_key(request: Builder, key: &str) -> Builder {
+    request.header(AUTHORIZATION, format!("Bearer {key}"))
+}
+
+/// A body of JSON; none for null.
+fn with_json(request: Builder, body: &Value) -> Request<Body> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    request.header("content-type", "application/json").body(Body::from(body)).unwrap()
+}
+
+/// As if it had come over a connection from there.
+fn from_peer(mut request: Request<Body>, peer: &str) -> Request<Body> {
+    let peer: IpAddr = peer.parse().unwrap();
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer, 4711)));
+    request
+}
+
+fn id_of(body: &Value) -> Uuid {
+    body["id"].as_str().unwrap_or_else(|| panic!("no id in {body}")).parse().unwrap()
+}

@@ -1,0 +1,239 @@
+//! API keys from their issue to their end.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::{Body, BodyDataStream},
+    http::Request,
+};
+use chrono::TimeDelta;
+use futures::{StreamExt as _, future::join};
+use hub_commands::api_key::Enrolment;
+use hub_domain::{api_key::KeyText, id::PLATFORM_TENANT};
+use hub_tests::kit::{Database, TestClock, eventually};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Answer, Key, LIMIT, Platform, from_peer, random, with_key};
+
+/// Nothing that was revoked longer ago is let in.
+const REVOKED_WITHIN: Duration = Duration::from_secs(1);
+
+impl Platform {
+    /// What the holder of the key is told of himself.
+    async fn me(&self, tenant_id: Uuid, key: &str) -> Answer {
+        self.get(key, &format!("/v1/tenants/{tenant_id}/me")).await
+    }
+
+    async fn revoke(&self, tenant_id: Uuid, key: &Key) {
+        self.done(&format!("/v1/tenants/{tenant_id}/api-keys/{}/revoke", key.id), json!({})).await;
+    }
+
+    async fn rotate(&self, tenant_id: Uuid, key: &Key, grace_seconds: u32) -> String {
+        let path = format!("/v1/tenants/{tenant_id}/api-keys/{}/rotate", key.id);
+        self.done(&path, json!({ "grace_seconds": grace_seconds })).await["key"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Ends with the stream; what still comes before that is passed over.
+async fn end_of(mut body: BodyDataStream) {
+    while timeout(LIMIT, body.next()).await.expect("the stream ends").is_some() {}
+}
+
+#[tokio::test]
+async fn a_key_has_all_of_its_roles_and_only_within_its_scopes() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let path = |rest: &str| format!("/v1/tenants/{acme}/{rest}");
+    let both = platform.key(acme, &["billing", "viewer"]).await.text;
+    platform.get(&both, &path("statement")).await.ok();
+    platform.get(&both, &path("webhooks")).await.ok();
+    platform.get(&both, &path("audit")).await.refused(403, "forbidden");
+    let body = json!({ "name": "Bounded", "roles": ["owner"], "scopes": ["subscription:read", "webhook:*"] });
+    let bounded = platform.key_with(acme, body).await.text;
+    platform.get(&bounded, &path("subscriptions")).await.ok();
+    platform.get(&bounded, &path("webhooks")).await.ok();
+    platform.me(acme, &bounded).await.ok();
+    platform.get(&bounded, &path("roles")).await.refused(403, "forbidden");
+    platform.post(&bounded, &path("rename"), json!({ "name": "Mine" })).await.refused(403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_key_is_used_from_its_networks_whatever_a_header_says() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let body = json!({ "name": "Office", "roles": ["viewer"], "networks": ["10.1.0.0/16", "2001:db8::/32"] });
+    let key = platform.key_with(acme, body).await.text;
+    let request = || {
+        let request = with_key(Request::get(format!("/v1/tenants/{acme}/me")), &key);
+        request.header("consistency-token", platform.seen())
+    };
+    for inside in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::7"] {
+        platform.send(from_peer(request().body(Body::empty()).unwrap(), inside)).await.ok();
+    }
+    platform.send(request().body(Body::empty()).unwrap()).await.refused(401, "unauthenticated");
+    for outside in ["10.2.0.1", "::1", "127.0.0.1"] {
+        for header in ["x-forwarded-for", "x-real-ip"] {
+            let request = request().header(header, "10.1.2.3").body(Body::empty()).unwrap();
+            platform.send(from_peer(request, outside)).await.refused(401, "unauthenticated");
+        }
+        let request = request().header("forwarded", "for=10.1.2.3").body(Body::empty()).unwrap();
+        platform.send(from_peer(request, outside)).await.refused(401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn a_key_ends_at_its_time() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let end = platform.clock.now() + TimeDelta::hours(1);
+    let key = platform.key_with(acme, json!({ "name": "Short", "roles": ["viewer"], "expires_at": end })).await.text;
+    platform.clock.set(end - TimeDelta::seconds(1));
+    platform.me(acme, &key).await.ok();
+    platform.clock.set(end);
+    platform.me(acme, &key).await.refused(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn after_a_rotation_both_secrets_are_good_until_the_grace_is_over() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let key = platform.key(acme, &["viewer"]).await;
+    let second = platform.rotate(acme, &key, 3_600).await;
+    platform.clock.advance(TimeDelta::seconds(3_599));
+    for good in [&key.text, &second] {
+        platform.me(acme, good).await.ok();
+    }
+    platform.clock.advance(TimeDelta::seconds(1));
+    platform.me(acme, &key.text).await.refused(401, "unauthenticated");
+    platform.me(acme, &second).await.ok();
+    // Of three secrets the oldest is not good, and without a grace there is only one.
+    let third = platform.rotate(acme, &key, 3_600).await;
+    let fourth = platform.rotate(acme, &key, 3_600).await;
+    platform.me(acme, &second).await.refused(401, "unauthenticated");
+    platform.me(acme, &third).await.ok();
+    let fifth = platform.rotate(acme, &key, 0).await;
+    for over in [&third, &fourth] {
+        platform.me(acme, over).await.refused(401, "unauthenticated");
+    }
+    platform.me(acme, &fifth).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_is_refused_to_whoever_has_seen_it_and_everywhere_within_a_second() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let other = platform.beside();
+    let path = format!("/v1/tenants/{acme}/me");
+    let (one, two) = (platform.key(acme, &["viewer"]).await, platform.key(acme, &["viewer"]).await);
+    for (process, key) in [(&platform, &one), (&other, &one), (&platform, &two), (&other, &two)] {
+        // From here on the process decides from what it keeps.
+        eventually(LIMIT, async || process.get_at_once(&key.text, &path).await.status.is_success().then_some(())).await;
+    }
+    platform.revoke(acme, &one).await;
+    // The receipt's token is all that it needs, in any process.
+    platform.get(&one.text, &path).await.refused(401, "unauthenticated");
+    other.seen.store(platform.seen.load(Ordering::SeqCst), Ordering::SeqCst);
+    other.get(&one.text, &path).await.refused(401, "unauthenticated");
+    platform.revoke(acme, &two).await;
+    let revoked = Instant::now();
+    for process in [&platform, &other] {
+        loop {
+            let asked = revoked.elapsed();
+            if process.get_at_once(&two.text, &path).await.status == 401 {
+                break;
+            }
+            assert!(asked < REVOKED_WITHIN, "a revoked key was let in after {asked:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_streams_of_a_revoked_key_are_closed() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let (gone, stays) = (platform.key(acme, &["auditor"]).await, platform.key(acme, &["auditor"]).await);
+    let other = platform.beside();
+    let open = async |process: &Platform, key: &Key| {
+        let request = with_key(Request::get(format!("/v1/tenants/{acme}/events/stream")), &key.text);
+        let request = request.header("consistency-token", platform.seen()).body(Body::empty()).unwrap();
+        let response = process.open(request).await;
+        assert_eq!(response.status(), 200);
+        response.into_body().into_data_stream()
+    };
+    let (here, there) = (open(&platform, &gone).await, open(&other, &gone).await);
+    let mut going_on = open(&platform, &stays).await;
+    platform.revoke(acme, &gone).await;
+    let revoked = Instant::now();
+    join(end_of(here), end_of(there)).await;
+    // A second, and what a machine that is busy with other tests adds to it.
+    assert!(revoked.elapsed() < Duration::from_secs(5), "the streams were closed after {:?}", revoked.elapsed());
+    platform.done(&format!("/v1/tenants/{acme}/rename"), json!({ "name": "Renamed" })).await;
+    let mut said = String::new();
+    while !said.contains("tenant.renamed") {
+        let chunk = timeout(LIMIT, going_on.next()).await.expect("the stream says something in time");
+        said.push_str(std::str::from_utf8(&chunk.expect("the other key's stream goes on").unwrap()).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn nobody_issues_a_key_with_more_rights_than_his_own() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let permission =
+        |resource: &str, action: &str| json!({ "resource": resource, "actions": [action], "effect": "allow" });
+    let issuing = platform.role(acme, "issuing", &[permission("api_key", "*"), permission("webhook", "read")]).await;
+    let hooks = platform.role(acme, "hooks", &[permission("webhook", "read")]).await;
+    let (issuing, hooks) = (issuing.to_string(), hooks.to_string());
+    let issuer = platform.key(acme, &[&issuing]).await.text;
+    let admin = platform.key(acme, &["admin"]).await.text;
+    let body = json!({ "name": "Bounded", "roles": ["owner"], "scopes": ["api_key:issue", "webhook:*"] });
+    let bounded = platform.key_with(acme, body).await.text;
+    let issue = async |key: &str, roles: Value| {
+        let body = json!({ "name": "More", "roles": roles });
+        platform.post(key, &format!("/v1/tenants/{acme}/api-keys"), body).await
+    };
+    for (key, roles) in [
+        (&issuer, json!(["owner"])),
+        (&issuer, json!(["viewer"])),
+        (&issuer, json!([hooks, "viewer"])),
+        (&admin, json!(["owner"])),
+        (&bounded, json!(["viewer"])),
+        (&bounded, json!(["owner"])),
+    ] {
+        issue(key, roles).await.refused(403, "forbidden");
+    }
+    for (key, roles) in [
+        (&issuer, json!([issuing])),
+        (&issuer, json!([hooks])),
+        (&admin, json!(["admin"])),
+        (&admin, json!(["viewer", "billing"])),
+        (&bounded, json!([hooks])),
+    ] {
+        let answer = issue(key, roles).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_that_enrol_at_the_same_moment_one_makes_the_administrator() {
+    let database = Arc::new(Database::new().await);
+    let keys = [KeyText::generate(random()), KeyText::generate(random())];
+    let clock = TestClock::default();
+    let process = |key: &KeyText| Platform::on(Arc::clone(&database), clock.clone(), key.reveal());
+    let processes = [process(&keys[0]), process(&keys[1])];
+    let (one, two) =
+        join(processes[0].commands.enrol(&keys[0], false), processes[1].commands.enrol(&keys[1], false)).await;
+    let outcomes = [one.unwrap(), two.unwrap()];
+    let winner = outcomes.iter().position(|outcome| *outcome == Enrolment::Administrator).expect("one of them");
+    assert_eq!(outcomes[1 - winner], Enrolment::AnotherBefore);
+    assert_eq!(processes[winner].commands.enrol(&keys[winner], false).await.unwrap(), Enrolment::Administrator);
+    for process in &processes {
+        process.me(PLATFORM_TENANT.0, keys[winner].reveal()).await.ok();
+        process.me(PLATFORM_TENANT.0, keys[1 - winner].reveal()).await.refused(401, "unauthenticated");
+    }
+}
