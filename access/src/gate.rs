@@ -29,6 +29,7 @@ use crate::{
     judge::{Judgement, Reason, Wish},
     question::Question,
     slice::{Grounds, Slice, Subject, Verdict},
+    uses::Uses,
 };
 
 /// Whose key an id is.
@@ -85,6 +86,7 @@ pub struct AccessGate {
     /// The tenant of each key, which never changes.
     owners: Cache<String, Uuid>,
     slices: Cache<SliceKey, Arc<Slice>>,
+    uses: Uses,
 }
 
 impl fmt::Debug for AccessGate {
@@ -121,7 +123,14 @@ impl AccessGate {
             tenants: Cache::builder().max_capacity(TENANT_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             owners: Cache::builder().max_capacity(KEY_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             slices: Cache::builder().max_capacity(SLICE_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
+            uses: Uses::default(),
         }
+    }
+
+    /// What this gate notes of the keys that it recognises; somebody else writes it down.
+    #[must_use]
+    pub fn uses(&self) -> Uses {
+        self.uses.clone()
     }
 
     /// The facts of a tenant, which know every event up to `at_least` and are never older than a second.
@@ -219,7 +228,11 @@ impl AccessGate {
         let now = self.now();
         let right = bool::from(secret.sha256.as_bytes().ct_eq(key.sha256().as_str().as_bytes()));
         let over = [secret.expires_at, credential.expires_at].into_iter().flatten().any(|end| end <= now);
-        (right && !over && comes_from(credential, presented)).then(|| Caller {
+        if !right || over || !comes_from(credential, presented) {
+            return None;
+        }
+        self.uses.note(tenant_id, key.id(), now);
+        Some(Caller {
             principal: credential.principal.as_str().to_owned(),
             scope: if tenant_id == PLATFORM_TENANT.0 { Scope::Platform } else { Scope::Tenant(tenant_id) },
             expires_at_ms: None,

@@ -12,6 +12,7 @@ mod edges;
 mod event_store;
 mod faults;
 mod import;
+mod key_uses;
 mod outage;
 mod overload;
 mod parcels;
