@@ -88,7 +88,8 @@ BEGIN
     END LOOP;
     FOREACH isolated IN ARRAY ARRAY[
         'tenants', 'subscriptions', 'roles', 'service_instances', 'webhooks', 'event_counts', 'mrr_movements', 'audit_entries', 'charges',
-        'access_requests', 'break_glasses', 'support_accesses', 'identity_providers', 'duty_sets', 'role_templates', 'events', 'tenant_heads'
+        'access_requests', 'break_glasses', 'support_accesses', 'identity_providers', 'duty_sets', 'role_templates', 'api_keys', 'api_key_uses',
+        'events', 'tenant_heads'
     ]::regclass[] LOOP
         PERFORM isolate_read_model(isolated);
     END LOOP;

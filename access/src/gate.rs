@@ -28,9 +28,10 @@ use crate::{
     facts::{FactsError, TenantFacts},
     filter::{Visible, visible},
     granting::grantable,
-    judge::{Judgement, Reason, Wish},
+    judge::{Reason, Wish},
     question::Question,
     slice::{Grounds, Slice, Subject, Verdict},
+    uses::Uses,
 };
 
 /// Whose key an id is.
@@ -88,6 +89,7 @@ pub struct AccessGate {
     owners: Cache<String, Uuid>,
     slices: Cache<SliceKey, Arc<Slice>>,
     verifier: Option<Verifier>,
+    uses: Uses,
 }
 
 impl fmt::Debug for AccessGate {
@@ -125,6 +127,7 @@ impl AccessGate {
             owners: Cache::builder().max_capacity(KEY_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             slices: Cache::builder().max_capacity(SLICE_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             verifier: None,
+            uses: Uses::default(),
         }
     }
 
@@ -132,6 +135,12 @@ impl AccessGate {
     #[must_use]
     pub fn with_tokens(self, verifier: Verifier) -> Self {
         Self { verifier: Some(verifier), ..self }
+    }
+
+    /// What this gate notes of the keys that it recognises; somebody else writes it down.
+    #[must_use]
+    pub fn uses(&self) -> Uses {
+        self.uses.clone()
     }
 
     /// The facts of a tenant, which know every event up to `at_least` and are never older than a second.
@@ -202,7 +211,11 @@ impl AccessGate {
             Some(tenant_id) => tenant_id,
             None => self.owner(&key).await?.ok_or_else(Problem::unauthenticated)?,
         };
-        let facts = self.facts(tenant_id, presented.at_least).await?;
+        let mut facts = self.facts(tenant_id, presented.at_least).await?;
+        if !facts.secrets.contains_key(key.id()) {
+            // It may have been issued a moment ago.
+            facts = self.facts(tenant_id, Some(i64::MAX)).await?;
+        }
         self.recognised(&key, tenant_id, &facts, presented).ok_or_else(Problem::unauthenticated)
     }
 
@@ -232,46 +245,63 @@ impl AccessGate {
         let now = self.now();
         let right = bool::from(secret.sha256.as_bytes().ct_eq(key.sha256().as_str().as_bytes()));
         let over = [secret.expires_at, credential.expires_at].into_iter().flatten().any(|end| end <= now);
-        (right && !over && comes_from(credential, presented)).then(|| Caller {
+        if !right || over || !comes_from(credential, presented) {
+            return None;
+        }
+        self.uses.note(tenant_id, key.id(), now);
+        Some(Caller {
             principal: credential.principal.as_str().to_owned(),
             scope: if tenant_id == PLATFORM_TENANT.0 { Scope::Platform } else { Scope::Tenant(tenant_id) },
             expires_at_ms: None,
         })
     }
 
-    async fn authorized(&self, caller: &Caller, asked: Asked, resources: &dyn Resources) -> Result<Allowed, Problem> {
+    /// One decision: the right, or why not.
+    async fn decided(
+        &self,
+        caller: &Caller,
+        asked: Asked,
+        resources: &dyn Resources,
+    ) -> Result<Result<Allowed, Reason>, Problem> {
         let Asked { permission, tenant_id, resource_id, filters, at_least } = asked;
         let facts = self.facts_for(caller.scope, tenant_id, at_least).await?;
         let now = self.now();
         if caller.expires_at_ms.is_some_and(|end| end <= now.timestamp_millis()) {
-            return Err(refused(permission, Reason::Credential));
+            return Ok(Err(Reason::Credential));
         }
         let wish = Wish { principal: &caller.principal, scope: caller.scope, tenant_id, permission, resource_id };
         if filters {
-            return self.filtered(&wish, &facts, now);
+            return Ok(self.filtered(&wish, &facts, now));
         }
         let judgement = self.judge(&wish, &facts, resources).await?;
-        if judgement.allowed { Ok(Allowed::default()) } else { Err(refused(permission, judgement.reason)) }
+        Ok(if judgement.allowed { Ok(Allowed::default()) } else { Err(judgement.reason) })
+    }
+
+    /// Decides, and once more on the latest facts before a request is refused: it may have been granted a moment ago.
+    async fn authorized(&self, caller: &Caller, asked: Asked, resources: &dyn Resources) -> Result<Allowed, Problem> {
+        let mut decided = self.decided(caller, asked, resources).await?;
+        if decided.is_err() {
+            decided = self.decided(caller, Asked { at_least: Some(i64::MAX), ..asked }, resources).await?;
+        }
+        decided.map_err(|reason| refused(asked.permission, reason))
     }
 
     /// The right to see a list, or those of its things that the conditions of roles leave.
-    fn filtered(&self, wish: &Wish<'_>, facts: &Facts, now: DateTime<Utc>) -> Result<Allowed, Problem> {
+    fn filtered(&self, wish: &Wish<'_>, facts: &Facts, now: DateTime<Utc>) -> Result<Allowed, Reason> {
         if let Some(judgement) = self.before_roles(wish, facts, now) {
-            let Judgement { allowed, reason, .. } = judgement;
-            return if allowed { Ok(Allowed::default()) } else { Err(refused(wish.permission, reason)) };
+            return if judgement.allowed { Ok(Allowed::default()) } else { Err(judgement.reason) };
         }
         let slice = self.slice(facts, wish.subject(), wish.permission);
         let question = wish.question(now);
         if !slice.conditional() || !slice.errors().is_empty() {
             let verdict = self.ask(&slice, &question);
-            let denied =
-                || refused(wish.permission, if verdict.errors.is_empty() { Reason::NoRole } else { Reason::Error });
-            return if verdict.allowed { Ok(Allowed::default()) } else { Err(denied()) };
+            let reason = if verdict.errors.is_empty() { Reason::NoRole } else { Reason::Error };
+            return if verdict.allowed { Ok(Allowed::default()) } else { Err(reason) };
         }
         match visible(&slice, &question) {
             Visible::All => Ok(Allowed::default()),
             Visible::Where(filter) => Ok(Allowed { filter: Some(Arc::new(filter)) }),
-            Visible::Nothing => Err(refused(wish.permission, Reason::NoRole)),
+            Visible::Nothing => Err(Reason::NoRole),
         }
     }
 

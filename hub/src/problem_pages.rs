@@ -15,6 +15,7 @@ use hub_http::{Problem, RefusalKind, problem::ProblemCode};
 /// The codes of every context, as (name of the context, codes).
 const CONTEXTS: &[(&str, &[Code])] = &[
     ("access request", hub_domain::access_request::CODES),
+    ("API key", hub_domain::api_key::CODES),
     ("break glass", hub_domain::break_glass::CODES),
     ("duty set", hub_domain::duty_set::CODES),
     ("identity provider", hub_domain::identity_provider::CODES),

@@ -120,6 +120,10 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let pool = pool.clone();
         async move |end| board.run(pool, end).await
     });
+    background.spawn("uses of keys", {
+        let (uses, pool) = (access.uses(), pool.clone());
+        async move |end| uses.run(pool, end).await
+    });
     if role.relays() || role.projects() {
         let pool = pool.clone();
         background.spawn("gauges", async move |end| gauges::run(pool, end).await);

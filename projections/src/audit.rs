@@ -15,7 +15,7 @@ use crate::model::{FoldError, ReadModel};
 const SEARCH_LENGTH_MAX: usize = 4_000;
 
 /// Values under a name with one of these in it are not searchable: whoever guesses a secret should not be told that it is one.
-const HIDDEN: &[&str] = &["secret", "token", "password"];
+const HIDDEN: &[&str] = &["secret", "token", "password", "sha256"];
 
 /// The read model.
 #[derive(Debug)]
@@ -146,7 +146,10 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
-    use hub_domain::{tenant, webhook};
+    use hub_domain::{
+        api_key::{self, ApiKey},
+        tenant, webhook,
+    };
     use serde_json::{json, value::to_raw_value};
     use uuid::Uuid;
 
@@ -177,9 +180,16 @@ mod tests {
         });
         let added = tenant::Event::DomainAdded { domain: "acme.example".parse().unwrap(), token: "t0ken".into() };
         history.tenant(added);
+        let rotated = api_key::Event::Rotated {
+            secret_id: "00000000000000ff".parse().unwrap(),
+            sha256: "5a".repeat(32).parse().unwrap(),
+            previous_until: crate::testing::start(),
+        };
+        history.push::<ApiKey>(TENANT, AGGREGATE, &rotated);
         let rows = rows::<AuditEntries>(&history).unwrap();
         assert!(!rows[0].search.contains("c2VhbGVk"), "{}", rows[0].search);
         assert!(rows[1].search.contains("acme.example") && !rows[1].search.contains("t0ken"), "{}", rows[1].search);
+        assert!(!rows[2].search.contains("5a5a"), "{}", rows[2].search);
     }
 
     #[test]

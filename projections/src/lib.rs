@@ -25,6 +25,7 @@ pub mod verify;
 
 pub mod access_request;
 pub mod analytics;
+pub mod api_key;
 pub mod audit;
 pub mod billing;
 pub mod break_glass;
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<access_request::AccessRequests>(),
         of::<analytics::EventCounts>(),
         of::<analytics::MrrMovements>(),
+        of::<api_key::ApiKeys>(),
         of::<audit::AuditEntries>(),
         of::<billing::Charges>(),
         of::<break_glass::BreakGlasses>(),

@@ -6,6 +6,7 @@
 mod access_request;
 mod analytics;
 mod answers;
+mod api_key;
 mod attributes;
 mod audit;
 mod billing;
@@ -53,6 +54,8 @@ pub const QUERIES: &[&str] = &[
     analytics::revenue::OF_PLATFORM,
     analytics::revenue::OF_TENANT,
     analytics::tenants::COUNT,
+    api_key::DETAIL,
+    api_key::LIST.whole,
     attributes::OF_ONE[0].1,
     attributes::OF_ONE[1].1,
     attributes::OF_ONE[2].1,
@@ -96,6 +99,7 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
     Routes::new()
         .merge(kept(access_request::routes()))
         .merge(kept(analytics::routes()))
+        .merge(kept(api_key::routes()))
         .merge(kept(audit::routes()))
         .merge(kept(billing::routes()))
         .merge(kept(break_glass::routes()))
@@ -161,6 +165,7 @@ mod tests {
         ];
         let tags = tags.into_iter().chain([
             analytics::TAG,
+            api_key::TAG,
             audit::TAG,
             billing::TAG,
             events::TAG,

@@ -24,8 +24,8 @@ pub(crate) const PAGE: Statement = statement!(
     " ORDER BY tenant_position LIMIT $4",
 );
 
-/// The aggregate whose payloads hold a secret, and the member that holds it.
-const SEALED: (&str, &str) = ("webhook", "sealed_secret");
+/// The aggregates whose payloads hold a secret, sealed or as a hash, and the member that holds it.
+const SEALED: &[(&str, &str)] = &[("api_key", "sha256"), ("webhook", "sealed_secret")];
 
 /// One event of a tenant's log.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -59,7 +59,11 @@ impl FromRow<'_, PgRow> for EventAnswer {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let aggregate_type: String = row.try_get("aggregate_type")?;
         let payload = json(row, "payload")?;
-        let payload = if aggregate_type == SEALED.0 { without_secret(payload) } else { payload };
+        let sealed = SEALED.iter().find(|(sealed, _)| *sealed == aggregate_type);
+        let payload = match sealed {
+            Some((_, member)) => without_secret(payload, member),
+            None => payload,
+        };
         Ok(Self {
             position: row.try_get("tenant_position")?,
             event_id: row.try_get("event_id")?,
@@ -81,9 +85,9 @@ fn json(row: &PgRow, column: &str) -> Result<Box<RawValue>, sqlx::Error> {
 }
 
 /// The payload without its secret; a payload that is no object tells nothing rather than too much.
-fn without_secret(payload: Box<RawValue>) -> Box<RawValue> {
+fn without_secret(payload: Box<RawValue>, member: &str) -> Box<RawValue> {
     let mut members: Map<String, Value> = serde_json::from_str(payload.get()).unwrap_or_default();
-    match members.remove(SEALED.1) {
+    match members.remove(member) {
         None if !members.is_empty() => payload,
         Some(_) | None => serde_json::value::to_raw_value(&members).expect("an object made from json is json"),
     }
@@ -143,7 +147,7 @@ mod tests {
     use super::*;
 
     fn redacted(text: &str) -> String {
-        without_secret(RawValue::from_string(text.to_owned()).unwrap()).get().to_owned()
+        without_secret(RawValue::from_string(text.to_owned()).unwrap(), "sealed_secret").get().to_owned()
     }
 
     #[test]

@@ -79,12 +79,22 @@ impl Queries {
     where
         M::Row: Unpin,
     {
+        self.detail_as::<M, M::Row>(text, wanted, sequence).await
+    }
+
+    /// The same, when the statement answers more than the row.
+    pub(crate) async fn detail_as<M: ReadModel, R: DeserializeOwned + Send + Unpin + 'static>(
+        &self,
+        text: &'static str,
+        wanted: Wanted<'_>,
+        sequence: impl FnOnce(&R) -> i64,
+    ) -> Result<Detail<R>, Problem> {
         let wait = self.wait(Source::Projection(M::NAME), wanted.consistency).await;
         let (position, row) = loop {
             let told = wait.told();
             let mut reading = self.database.read(wanted.tenant.into(), Moment::OfStatement).await.map_err(failed)?;
             let query = sqlx::query_as(text).bind(wanted.tenant.id()).bind(wanted.id).bind(M::NAME);
-            let (position, row): (Option<i64>, Option<Json<M::Row>>) =
+            let (position, row): (Option<i64>, Option<Json<R>>) =
                 query.fetch_one(&mut *reading).await.map_err(failed)?;
             let position = wait.latest(told, position.unwrap_or(0));
             if wait.reached(position) {

@@ -14,6 +14,7 @@ mod event_store;
 mod faults;
 mod import;
 mod isolation;
+mod key_uses;
 mod outage;
 mod overload;
 mod parcels;

@@ -3,6 +3,7 @@
 //! The pool of the queries is read-only, so a query that wrote anything would fail here.
 
 mod analytics;
+mod api_keys;
 mod audit;
 mod billing;
 mod callers;
@@ -310,6 +311,10 @@ fn instance(tenant_id: Uuid, id: u128) -> StreamId {
     StreamId { tenant_id, aggregate_type: "service_instance", aggregate_id: Uuid::from_u128(id) }
 }
 
+fn api_key(tenant_id: Uuid, id: u128) -> StreamId {
+    StreamId { tenant_id, aggregate_type: "api_key", aggregate_id: Uuid::from_u128(id) }
+}
+
 fn webhook(tenant_id: Uuid, id: u128) -> StreamId {
     StreamId { tenant_id, aggregate_type: "webhook", aggregate_id: Uuid::from_u128(id) }
 }
@@ -352,6 +357,21 @@ fn period_opened(number: u32, starts_at: &str, minor: i64, currency: &str) -> (&
         "price": money(minor, currency), "interval": "month", "next_due_at": null,
     });
     ("period_opened", opened)
+}
+
+/// A key with the secret of this number and without end.
+fn api_key_issued(secret: u64) -> (&'static str, Value) {
+    let issued = json!({
+        "name": "Deploys", "secret_id": format!("{secret:016x}"), "sha256": "5a".repeat(32), "roles": [Uuid::from_u128(7)],
+        "scopes": ["service_instance:*"], "networks": ["10.1.0.0/16"], "issued_at": "2026-01-01T00:00:00Z",
+    });
+    ("issued", issued)
+}
+
+fn api_key_rotated(secret: u64) -> (&'static str, Value) {
+    let until = "2026-02-01T00:00:00Z";
+    let rotated = json!({ "secret_id": format!("{secret:016x}"), "sha256": "5a".repeat(32), "previous_until": until });
+    ("rotated", rotated)
 }
 
 fn webhook_registered() -> (&'static str, Value) {

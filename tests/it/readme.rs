@@ -1,8 +1,8 @@
-//! The README's tour works as printed: its own shell blocks are run, in order, against a hub that was just started.
+//! The README's tour and its section on access work as printed: their own shell blocks are run, in order, against a hub that was just started.
 
 use std::process::Command;
 
-use hub_tests::kit::{HubProcess, workspace};
+use hub_tests::kit::{HubProcess, directory, workspace};
 
 /// The shell blocks below the heading, up to the next one.
 fn blocks(readme: &str, heading: &str) -> Vec<String> {
@@ -12,18 +12,60 @@ fn blocks(readme: &str, heading: &str) -> Vec<String> {
     blocks.collect()
 }
 
+/// What the script prints, run in a folder of its own against the hub.
+async fn printed(script: &str, hub: &HubProcess) -> String {
+    let script = script.replace("http://127.0.0.1:8080", hub.url()).replace("$(cat .hub/admin.key)", &hub.admin_key());
+    let folder = directory();
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", &script]).current_dir(folder.path());
+    let output = tokio::task::spawn_blocking(move || bash.output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_system_roles_do_what_the_section_on_access_says() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    let hub = HubProcess::start().await;
+    let preparation = blocks(&readme, "A tour").remove(0);
+    let section = blocks(&readme, "Access").concat();
+    // `ask .. # 403`, perhaps with a body of two lines.
+    let asks = section.split("\nask ").skip(1);
+    let expected: Vec<(&str, &str)> = asks
+        .map(|ask| {
+            let (asked, rest) = ask.split_once("# ").expect("each question has its answer behind it");
+            (asked.split_whitespace().nth(1).unwrap(), &rest[..3])
+        })
+        .collect();
+    assert!(expected.len() >= 30, "{expected:?}");
+    let said = printed(&format!("{preparation}\n{section}"), &hub).await;
+    let answered: Vec<(&str, &str)> = said
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let (status, method) = (words.next()?, words.next()?);
+            (status.len() == 3 && ["GET", "POST"].contains(&method)).then_some((method, status))
+        })
+        .collect();
+    assert_eq!(answered, expected, "{said}");
+    for expected in [
+        "the backup is left out",
+        "\"results\":[{\"allowed\":true,\"reason\":\"permitted\"},{\"allowed\":false,\"reason\":\"no_role\"}]",
+        "\"allowed\":false,\"reason\":\"denied\"",
+        "\"status\":\"revoked\"",
+    ] {
+        assert!(said.contains(expected), "nothing says {expected}:\n{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tour_works_as_printed() {
     let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
     let hub = HubProcess::start().await;
     let tour = blocks(&readme, "A tour").concat();
     assert!(tour.matches("curl -sS").count() >= 10, "the tour has ten calls");
-    let script = tour.replace("http://127.0.0.1:8080", hub.url()).replace("$(cat .hub/admin.key)", &hub.admin_key());
-    let output =
-        tokio::task::spawn_blocking(move || Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output());
-    let output = output.await.unwrap().unwrap();
-    let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{failed}");
+    let said = printed(&tour, &hub).await;
     for expected in [
         "\"code\":\"service_instance_quota_reached\"",
         "\"endpoint\":\"https://mail.alpenglow.example\"",

@@ -18,8 +18,10 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 19] = [
+const READABLE: [&str; 21] = [
     "access_requests",
+    "api_key_uses",
+    "api_keys",
     "audit_entries",
     "break_glasses",
     "charges",

@@ -14,6 +14,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
         let mut uri = path.replace("{tenant_id}", &tenant_id.to_string());
         for id in [
             "access_request_id",
+            "api_key_id",
             "break_glass_id",
             "duty_set_id",
             "identity_provider_id",
@@ -35,7 +36,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
 async fn nobody_is_answered_without_a_key_that_is_known() {
     let api = Api::without_projections(10).await;
     let uris = uris(&api.document, ACME);
-    assert_eq!(uris.len(), 34, "{uris:?}");
+    assert_eq!(uris.len(), 36, "{uris:?}");
     for (_, uri) in uris {
         api.ask(Who::Unknown, &uri, &[]).await.refused(401, "unauthenticated");
     }

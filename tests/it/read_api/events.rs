@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{ACME, Api, OTHER, Who, created, subscription, tenant, webhook, webhook_registered};
+use super::{
+    ACME, Api, OTHER, Who, api_key, api_key_issued, api_key_rotated, created, subscription, tenant, webhook,
+    webhook_registered,
+};
 
 fn positions(page: &Value) -> Vec<i64> {
     page["items"].as_array().unwrap().iter().map(|event| event["position"].as_i64().unwrap()).collect()
@@ -106,4 +109,15 @@ async fn the_secret_of_a_webhook_is_left_out() {
     let text = page.body.to_string();
     assert!(!text.contains("sealed_secret") && !text.contains("c2VhbGVk"), "{text}");
     assert_eq!(page.body["items"][1]["payload"]["secret_id"], json!(Uuid::from_u128(6)));
+}
+
+#[tokio::test]
+async fn the_hash_of_an_api_key_is_left_out() {
+    let api = Api::without_projections(10).await;
+    api.register(ACME, "acme").await;
+    api.append(api_key(ACME, 1), &[api_key_issued(1), api_key_rotated(2)]).await;
+    let page = api.get(Who::Platform, &format!("/v1/tenants/{ACME}/events?event_type=api_key.*")).await;
+    assert_eq!(positions(page.ok()), [2, 3]);
+    assert!(!page.body.to_string().contains("sha256"), "{}", page.body);
+    assert_eq!(page.body["items"][1]["payload"]["secret_id"], json!(format!("{:016x}", 2)));
 }

@@ -176,7 +176,7 @@ async fn an_unchanged_detail_is_answered_with_304() {
 async fn a_list_below_an_unknown_tenant_is_not_an_empty_list() {
     let api = Api::start().await;
     api.register(ACME, "acme").await;
-    let lists = ["subscriptions", "roles", "service-instances", "webhooks", "audit", "statement", "events"];
+    let lists = ["subscriptions", "roles", "service-instances", "webhooks", "api-keys", "audit", "statement", "events"];
     let range = "from=2026-01-01&to=2026-01-31";
     let sums = [
         "analytics/service-instances".to_owned(),
