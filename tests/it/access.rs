@@ -1,6 +1,7 @@
 //! Keys, roles and tenants as a whole process has them: over HTTP, with real keys, real roles and the gate that decides in production.
 
 mod attacks;
+mod bearer;
 mod document;
 mod keys;
 mod lists;
