@@ -90,3 +90,20 @@ CREATE TABLE duty_sets (
     PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX duty_sets_key ON duty_sets (tenant_id, key);
+
+-- Templates of roles, one row each; all of them are the platform's.
+CREATE TABLE role_templates (
+    tenant_id   uuid        NOT NULL,
+    id          uuid        NOT NULL,
+    key         text        NOT NULL,
+    name        text        NOT NULL,
+    description text        NOT NULL,
+    status      text        NOT NULL,
+    version     bigint      NOT NULL,
+    permissions jsonb       NOT NULL,
+    created_at  timestamptz NOT NULL,
+    updated_at  timestamptz NOT NULL,
+    sequence    bigint      NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX role_templates_status ON role_templates (tenant_id, status, id);

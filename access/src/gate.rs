@@ -16,12 +16,14 @@ use hub_domain::{
 use hub_http::{
     Allowed, Asked, Caller, Gate, Granting, Permission, Presented, Problem, Resources, Scope, access::BoxFuture,
 };
+use hub_token::Verifier;
 use moka::sync::Cache;
 use sqlx::PgPool;
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use crate::{
+    bearer::looks_like_a_token,
     board::Board,
     facts::{FactsError, TenantFacts},
     filter::{Visible, visible},
@@ -85,6 +87,7 @@ pub struct AccessGate {
     /// The tenant of each key, which never changes.
     owners: Cache<String, Uuid>,
     slices: Cache<SliceKey, Arc<Slice>>,
+    verifier: Option<Verifier>,
 }
 
 impl fmt::Debug for AccessGate {
@@ -121,7 +124,14 @@ impl AccessGate {
             tenants: Cache::builder().max_capacity(TENANT_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             owners: Cache::builder().max_capacity(KEY_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             slices: Cache::builder().max_capacity(SLICE_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
+            verifier: None,
         }
+    }
+
+    /// Accepts the access tokens of tenants' identity providers, too.
+    #[must_use]
+    pub fn with_tokens(self, verifier: Verifier) -> Self {
+        Self { verifier: Some(verifier), ..self }
     }
 
     /// The facts of a tenant, which know every event up to `at_least` and are never older than a second.
@@ -184,6 +194,9 @@ impl AccessGate {
     }
 
     async fn authenticated(&self, presented: Presented<'_>) -> Result<Caller, Problem> {
+        if let Some(verifier) = self.verifier.as_ref().filter(|_| looks_like_a_token(presented.token)) {
+            return self.bearer(verifier, presented).await;
+        }
         let key = KeyText::parse(presented.token).ok_or_else(Problem::unauthenticated)?;
         let tenant_id = match self.owners.get(key.id()) {
             Some(tenant_id) => tenant_id,
@@ -345,5 +358,6 @@ impl Gate for AccessGate {
 /// Tells the metrics recorder what the metrics of this room are.
 pub fn describe_metrics() {
     metrics::describe_counter!(DECISION_ERRORS, "Decisions that failed and were taken as denials.");
+    metrics::describe_counter!(crate::bearer::REFUSED_TOKENS, "Access tokens that were not accepted, by reason.");
     metrics::describe_counter!(DENIALS, "Requests refused for want of a right, by reason.");
 }

@@ -103,6 +103,9 @@ impl AccessGate {
                 Some(_) => {}
             }
         }
+        if !Self::provider_accepted(facts.platform.as_ref().unwrap_or(&facts.tenant), wish.principal) {
+            return denied(Reason::Credential);
+        }
         if rules::of_everybody(wish.permission) {
             return Some(Judgement::without_roles(true, Reason::Everybody));
         }

@@ -5,6 +5,7 @@
 //! one permission (`slice`, `policy`), which Cedar judges (`question`); for lists they become a condition on rows (`filter`).
 
 pub mod api;
+pub mod bearer;
 pub mod board;
 pub mod facts;
 pub mod filter;

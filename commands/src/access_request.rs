@@ -3,6 +3,7 @@
 use axum::extract::State;
 use hub_domain::{
     access_request::{CODES, Command, Error, LIMIT_REACHED, REQUEST_COUNT_MAX, decide},
+    duty_set::Change,
     id::RoleId,
     text::{Remark, parsed},
 };
@@ -111,16 +112,12 @@ async fn submit(
     let (by, now) = (acting_member(&caller)?, commands.store.now());
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
-    let done = dispatch
-        .execute_about_role(&commands, &commands.access_requests, role_id, MAXIMA, |role_live| Command::Submit {
-            by: by.clone(),
-            role_id,
-            role_live,
-            reason: reason.clone(),
-            duration_seconds,
-            now,
-        })
-        .await?;
+    let done =
+        dispatch
+            .execute_about_role(&commands, &commands.access_requests, role_id, MAXIMA, &[], |role_live| {
+                Command::Submit { by: by.clone(), role_id, role_live, reason: reason.clone(), duration_seconds, now }
+            })
+            .await?;
     let location = format!("/v1/tenants/{tenant_id}/access-requests/{}", done.accepted.aggregate_id);
     Ok(done.receipt().created(location))
 }
@@ -135,12 +132,12 @@ async fn approve(
     let Decision { remark } = body.value;
     let (by, now) = (acting(&caller)?, commands.store.now());
     let tenant_id = caller.tenant.id();
+    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let known = commands.access_requests.repository.load(tenant_id, access_request_id).await;
     // What cannot be read, or is not there, is told by the command itself.
     if let Some(RoleId(role_id)) = known.ok().and_then(|known| known.state.role_id()) {
-        caller.pass.may_grant(&Granting { roles: vec![role_id], ..Granting::default() }).await?;
+        dispatch.granting(&caller.pass, Granting { roles: vec![role_id], ..Granting::default() }).await?;
     }
-    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch
         .execute_prepared(&commands.access_requests, access_request_id, |attempt| {
             let (commands, by, remark) = (&commands, by.clone(), remark.clone());
@@ -156,7 +153,10 @@ async fn approve(
                     role_live = live;
                     guards.push(guard);
                 }
-                Ok(Prepared { guards, ..Prepared::new(Command::Approve { by, role_live, remark, now }) })
+                let grant = request.state.prospective_grant(now).map(Change::Grant);
+                let expected_counters = commands.duties_kept(tenant_id, grant.as_slice()).await?;
+                let command = Command::Approve { by, role_live, remark, now };
+                Ok(Prepared { guards, expected_counters, ..Prepared::new(command) })
             }
         })
         .await?;

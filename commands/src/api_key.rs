@@ -8,8 +8,10 @@ use axum::extract::State;
 use hub_domain::{
     api_key::{
         API_KEY_COUNT_MAX, CODES, Command, KeyScopes, KeyText, LIMIT_REACHED, Networks, decide, parsed_networks,
-        parsed_scopes,
+        parsed_scopes, principal_of,
     },
+    duty_set::Change,
+    fact::{GrantFact, GrantSource, Home},
     id::{RoleId, TenantId},
     role::{SystemRole, system_role_id},
     text::{Name, Remark, parsed, parsed_option},
@@ -162,6 +164,19 @@ async fn issue(
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?
         .keeping(json!({ "secret_id": key.id() }));
     dispatch.granting(&caller.pass, granting).await?;
+    let (api_key_id, now) = (Uuid::now_v7(), commands.store.now());
+    let expires_at = expires_at.map(|Moment(end)| end);
+    let grant = |role_id: &RoleId| {
+        Change::Grant(GrantFact {
+            principal: principal_of(api_key_id),
+            home: Home::Tenant,
+            role_id: *role_id,
+            from: now,
+            until: expires_at,
+            source: GrantSource::ApiKey,
+        })
+    };
+    let grants: Vec<Change> = roles.iter().map(grant).collect();
     let command = Command::Issue {
         name,
         secret_id: key.secret_id(),
@@ -169,10 +184,10 @@ async fn issue(
         roles,
         scopes,
         networks,
-        expires_at: expires_at.map(|Moment(end)| end),
-        now: commands.store.now(),
+        expires_at,
+        now,
     };
-    let done = dispatch.execute_in_tenant(&commands, &commands.api_keys, Uuid::now_v7(), command, MAXIMA).await?;
+    let done = dispatch.execute_granting(&commands, &commands.api_keys, api_key_id, command, MAXIMA, &grants).await?;
     let location = format!("/v1/tenants/{tenant_id}/api-keys/{}", done.accepted.aggregate_id);
     let secret = secret_of(&done, &key)?;
     Ok(done.receipt_with(secret).created(location))

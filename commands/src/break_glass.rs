@@ -104,7 +104,7 @@ async fn open(
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch
-        .execute_about_role(&commands, &commands.break_glasses, role_id, MAXIMA, |role_live| Command::Open {
+        .execute_about_role(&commands, &commands.break_glasses, role_id, MAXIMA, &[], |role_live| Command::Open {
             by: by.clone(),
             role_id,
             role_live,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use hub_domain::{
-    duty_set::{CODES, Command, LIMIT_REACHED, SET_COUNT_MAX, decide},
+    duty_set::{CODES, Change, Command, DutySet, Error, LIMIT_REACHED, SET_COUNT_MAX, decide},
+    fact::DutySetFact,
     id::RoleId,
     role::{Hierarchy, decide::HIERARCHY},
     text::{Key, Name, parsed},
@@ -19,6 +20,7 @@ use crate::{
     Commands,
     dispatch::{Changed, Dispatch, Done},
     documented::Documented,
+    surroundings::look,
 };
 
 /// What the log itself refuses for a set of duties.
@@ -85,7 +87,7 @@ struct Define {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ChangeDutySet")]
-struct Change {
+struct Redefine {
     #[serde(deserialize_with = "parsed")]
     name: Name,
     /// Two to twenty live roles of the tenant.
@@ -101,9 +103,10 @@ async fn define(
     body: Body<Define>,
 ) -> Result<Created<Changed>, Problem> {
     let Define { key, name, role_ids, held_max } = body.value;
+    let wanted = Wanted { key: Some(key.clone()), roles: role_ids.clone(), held_max: held_max as usize };
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
-    let done = execute(dispatch, &commands, Uuid::now_v7(), MAXIMA, |hierarchy| Command::Define {
+    let done = execute(dispatch, &commands, Uuid::now_v7(), MAXIMA, &wanted, |hierarchy| Command::Define {
         key: key.clone(),
         name: name.clone(),
         roles: role_ids.clone(),
@@ -120,11 +123,12 @@ async fn change(
     Path(DutySetPath { duty_set_id }): Path<DutySetPath>,
     headers: CommandHeaders,
     State(commands): State<Commands>,
-    body: Body<Change>,
+    body: Body<Redefine>,
 ) -> Result<Receipt<Changed>, Problem> {
-    let Change { name, role_ids, held_max } = body.value;
+    let Redefine { name, role_ids, held_max } = body.value;
+    let wanted = Wanted { key: None, roles: role_ids.clone(), held_max: held_max as usize };
     let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?;
-    let done = execute(dispatch, &commands, duty_set_id, &[], |hierarchy| Command::Change {
+    let done = execute(dispatch, &commands, duty_set_id, &[], &wanted, |hierarchy| Command::Change {
         name: name.clone(),
         roles: role_ids.clone(),
         held_max: held_max as usize,
@@ -146,12 +150,33 @@ async fn remove(
     Ok(done.receipt())
 }
 
+/// What a set is to be, to be judged before it is.
+struct Wanted {
+    /// That of the set as it is when `None`.
+    key: Option<Key>,
+    roles: BTreeSet<RoleId>,
+    held_max: usize,
+}
+
+impl Wanted {
+    /// The change; `None` when there is no set that could be changed, which the command itself is told.
+    fn change(&self, set: &DutySet) -> Option<Change> {
+        let current = match set {
+            DutySet::Defined(duties) => Some(duties.key.clone()),
+            DutySet::Absent | DutySet::Removed => None,
+        };
+        let key = self.key.clone().or(current)?;
+        Some(Change::Set(DutySetFact { key, roles: self.roles.clone(), held_max: self.held_max }))
+    }
+}
+
 /// The way of every command that names roles: they are judged by the tenant's hierarchy, which must not have moved at the append.
 async fn execute(
     dispatch: Dispatch,
     commands: &Commands,
     id: Uuid,
     maxima: &[(&'static str, i64)],
+    wanted: &Wanted,
     command: impl Fn(Hierarchy) -> Command + Send + Sync,
 ) -> Result<Done, Problem> {
     let tenant_id = dispatch.tenant_id();
@@ -161,10 +186,14 @@ async fn execute(
             async move {
                 let (_, guard) = commands.living_tenant(tenant_id, attempt).await?;
                 let (version, hierarchy) = commands.role_hierarchy(tenant_id).await?;
+                let (set, _) = look::<_, Error>(&commands.duty_sets, tenant_id, id, attempt).await?;
+                let change = wanted.change(&set.state);
+                let mut expected_counters = commands.duties_kept(tenant_id, change.as_slice()).await?;
+                expected_counters.push((HIERARCHY, version));
                 Ok(Prepared {
                     guards: vec![guard],
                     maxima: maxima.to_vec(),
-                    expected_counters: vec![(HIERARCHY, version)],
+                    expected_counters,
                     ..Prepared::new(command(hierarchy))
                 })
             }

@@ -5,6 +5,7 @@
 mod acting;
 pub mod dispatch;
 mod documented;
+mod duties;
 pub mod effects;
 mod in_flight;
 mod moment;
@@ -21,6 +22,7 @@ pub mod break_glass;
 pub mod duty_set;
 pub mod identity_provider;
 pub mod role;
+pub mod role_template;
 pub mod service_instance;
 pub mod subscription;
 pub mod support_access;
@@ -41,6 +43,7 @@ fn all() -> Routes<Commands> {
         .merge(duty_set::routes())
         .merge(identity_provider::routes())
         .merge(role::routes())
+        .merge(role_template::routes())
         .merge(service_instance::routes())
         .merge(subscription::routes())
         .merge(support_access::routes())

@@ -1,10 +1,13 @@
 //! Commands on roles: `POST /v1/tenants/{tenant_id}/roles` and `.../roles/{role_id}/<verb>`.
 
 mod system;
+mod template;
 
 use axum::extract::State;
 use hub_domain::{
     attribute,
+    duty_set::Change,
+    fact::{GrantFact, GrantSource, Home},
     id::RoleId,
     role::{
         Actions, AssignmentId, CODES, Command, Condition, Error, Hierarchy, KeyPattern, Permission, PermissionEffect,
@@ -45,6 +48,7 @@ pub(crate) fn routes() -> Routes<Commands> {
     let roles = "/v1/tenants/{tenant_id}/roles";
     let role = "/v1/tenants/{tenant_id}/roles/{role_id}";
     Routes::new()
+        .merge(template::routes())
         .post(roles, "role:create", create, |op| {
             DOCUMENTED.creation(
                 op,
@@ -276,8 +280,11 @@ async fn add_parent(
             let commands = &commands;
             async move {
                 let (version, hierarchy) = commands.role_hierarchy(tenant_id).await?;
+                let change = Change::Parent { child: RoleId(role_id), parent };
+                let mut expected_counters = commands.duties_kept(tenant_id, &[change]).await?;
+                expected_counters.push((decide::HIERARCHY, version));
                 let command = Command::AddParent { role_id: RoleId(role_id), parent, hierarchy };
-                Ok(Prepared { expected_counters: vec![(decide::HIERARCHY, version)], ..Prepared::new(command) })
+                Ok(Prepared { expected_counters, ..Prepared::new(command) })
             }
         })
         .await?;
@@ -308,8 +315,17 @@ async fn assign(
     let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?
         .keeping(json!({ "assignment_id": assignment_id }));
     dispatch.granting(&caller.pass, Granting { roles: vec![role_id], ..Granting::default() }).await?;
-    let command = Command::Assign { assignment_id, principal, from, until, now: commands.store.now() };
-    let done = dispatch.execute_in_tenant(&commands, &commands.roles, role_id, command, &[]).await?;
+    let now = commands.store.now();
+    let grant = Change::Grant(GrantFact {
+        principal: principal.clone(),
+        home: Home::Tenant,
+        role_id: RoleId(role_id),
+        from: from.unwrap_or(now),
+        until,
+        source: GrantSource::Assignment,
+    });
+    let command = Command::Assign { assignment_id, principal, from, until, now };
+    let done = dispatch.execute_granting(&commands, &commands.roles, role_id, command, &[], &[grant]).await?;
     let assigned = RoleAssigned { changed: done.changed(), assignment_id: done.kept("assignment_id")? };
     Ok(done.receipt_with(assigned))
 }

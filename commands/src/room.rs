@@ -5,15 +5,17 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass, duty_set::DutySet,
-    identity_provider::IdentityProvider, refusal::Code, role::Role, service_instance::ServiceInstance,
-    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    identity_provider::IdentityProvider, refusal::Code, role::Role, role_template::RoleTemplate,
+    service_instance::ServiceInstance, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
+    webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate};
 
 use crate::{
     access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight,
-    resources::OfAggregates, role, sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
+    resources::OfAggregates, role, role_template, sealing::Sealing, service_instance, subscription, support_access,
+    tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -46,6 +48,7 @@ pub struct Commands {
     pub(crate) duty_sets: Context<DutySet>,
     pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) api_keys: Context<ApiKey>,
+    pub(crate) role_templates: Context<RoleTemplate>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
     pub(crate) subscriptions: Context<Subscription>,
@@ -107,6 +110,7 @@ impl Commands {
                 hub_domain::identity_provider::CODES,
             ),
             api_keys: Context::new(&store, api_key::CONDITIONS, hub_domain::api_key::CODES),
+            role_templates: Context::new(&store, role_template::CONDITIONS, hub_domain::role_template::CODES),
             roles,
             service_instances,
             subscriptions,
@@ -151,8 +155,8 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, duty_set, identity_provider, role, service_instance, subscription,
-        support_access, tenant, webhook,
+        access_request, api_key, break_glass, duty_set, identity_provider, role, role_template, service_instance,
+        subscription, support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.
@@ -167,6 +171,7 @@ mod tests {
             (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),
+            (role_template::CONDITIONS, hub_domain::role_template::CODES),
             (service_instance::CONDITIONS, hub_domain::service_instance::CODES),
             (subscription::CONDITIONS, hub_domain::subscription::CODES),
             (support_access::CONDITIONS, hub_domain::support_access::CODES),

@@ -2,6 +2,8 @@
 
 use axum::extract::State;
 use hub_domain::{
+    duty_set::Change,
+    fact::{GrantFact, GrantSource, Home},
     id::RoleId,
     role::Principal,
     support_access::{CODES, Command, GRANTED_COUNT_MAX, LIMIT_REACHED, decide},
@@ -84,17 +86,27 @@ async fn grant(
     let Grant { staff, role_id, reason, until: Moment(until) } = body.value;
     let (by, now) = (acting_member(&caller)?, commands.store.now());
     let tenant_id = caller.tenant.id();
-    caller.pass.may_grant(&Granting { roles: vec![role_id.0], ..Granting::default() }).await?;
+    let held = Change::Grant(GrantFact {
+        principal: staff.clone(),
+        home: Home::Platform,
+        role_id,
+        from: now,
+        until: Some(until),
+        source: GrantSource::SupportAccess,
+    });
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
+    dispatch.granting(&caller.pass, Granting { roles: vec![role_id.0], ..Granting::default() }).await?;
     let done = dispatch
-        .execute_about_role(&commands, &commands.support_accesses, role_id, MAXIMA, |role_live| Command::Grant {
-            by: by.clone(),
-            staff: staff.clone(),
-            role_id,
-            role_live,
-            reason: reason.clone(),
-            until,
-            now,
+        .execute_about_role(&commands, &commands.support_accesses, role_id, MAXIMA, &[held], |role_live| {
+            Command::Grant {
+                by: by.clone(),
+                staff: staff.clone(),
+                role_id,
+                role_live,
+                reason: reason.clone(),
+                until,
+                now,
+            }
         })
         .await?;
     let location = format!("/v1/tenants/{tenant_id}/support-access/{}", done.accepted.aggregate_id);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hub_domain::{
     aggregate::Decide,
+    duty_set::Change,
     id::{PLATFORM_TENANT, RoleId},
     tenant::{self, Standing, Tenant},
 };
@@ -104,12 +105,34 @@ impl Dispatch {
     where
         A: Decide<Command: Clone + Send + Sync> + Clone + 'static,
     {
+        self.execute_granting(commands, context, id, command, maxima, &[]).await
+    }
+
+    /// The same for a command that gives somebody more, as `changes` say: it is refused when somebody would hold too many roles of a set of
+    /// duties.
+    ///
+    /// # Errors
+    /// The refusal as a problem.
+    pub(crate) async fn execute_granting<A>(
+        self,
+        commands: &Commands,
+        context: &Context<A>,
+        id: Uuid,
+        command: A::Command,
+        maxima: &[(&'static str, i64)],
+        changes: &[Change],
+    ) -> Result<Done, Problem>
+    where
+        A: Decide<Command: Clone + Send + Sync> + Clone + 'static,
+    {
         let tenant_id = self.tenant_id();
         self.execute_prepared(context, id, |attempt| {
             let command = command.clone();
             async move {
                 let (_, guard) = commands.living_tenant(tenant_id, attempt).await?;
-                Ok(Prepared { guards: vec![guard], maxima: maxima.to_vec(), ..Prepared::new(command) })
+                let expected_counters = commands.duties_kept(tenant_id, changes).await?;
+                let maxima = maxima.to_vec();
+                Ok(Prepared { guards: vec![guard], maxima, expected_counters, ..Prepared::new(command) })
             }
         })
         .await
@@ -126,6 +149,7 @@ impl Dispatch {
         context: &Context<A>,
         role_id: RoleId,
         maxima: &[(&'static str, i64)],
+        changes: &[Change],
         command: impl Fn(bool) -> A::Command + Send + Sync,
     ) -> Result<Done, Problem>
     where
@@ -138,7 +162,8 @@ impl Dispatch {
                 let (_, tenant_guard) = commands.living_tenant(tenant_id, attempt).await?;
                 let (role_live, role_guard) = commands.role_live(tenant_id, role_id, attempt).await?;
                 let guards = vec![tenant_guard, role_guard];
-                Ok(Prepared { guards, maxima: maxima.to_vec(), ..Prepared::new(command(role_live)) })
+                let expected_counters = commands.duties_kept(tenant_id, changes).await?;
+                Ok(Prepared { guards, maxima: maxima.to_vec(), expected_counters, ..Prepared::new(command(role_live)) })
             }
         })
         .await

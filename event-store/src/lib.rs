@@ -29,6 +29,7 @@ pub const QUERIES: &[&str] = &[
     log::PAGE_OF_STREAM,
     log::PAGE_OF_TYPE,
     log::COUNTER,
+    log::FACTS,
     log::LEAVES,
     append::APPEND,
     append::LAST_EVENTS,

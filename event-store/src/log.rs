@@ -48,6 +48,9 @@ pub(crate) const LEAVES: &str =
 /// A counter of a tenant.
 pub(crate) const COUNTER: &str = "SELECT value FROM counters WHERE tenant_id = $1 AND name = $2";
 
+/// A tenant's facts.
+pub(crate) const FACTS: &str = "SELECT aggregate_id, fact::text FROM facts WHERE tenant_id = $1";
+
 /// One read may take so long; a server that is gone without a word must not keep anybody waiting.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -167,6 +170,15 @@ impl Log {
     pub async fn counter(&self, tenant_id: Uuid, name: &str) -> Result<i64, sqlx::Error> {
         let rows = fetch(&self.pool, sqlx::query(COUNTER).bind(tenant_id).bind(name)).await?;
         rows.first().map_or(Ok(0), |row| row.try_get("value"))
+    }
+
+    /// The tenant's facts of this moment, each with its stream and as its JSON text.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn facts(&self, tenant_id: Uuid) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+        let rows = fetch(&self.pool, sqlx::query(FACTS).bind(tenant_id)).await?;
+        rows.iter().map(<(Uuid, String)>::from_row).collect()
     }
 
     /// Whether these events, which came another way, stand in the log as they are; they follow one another and have their leaf hashes.

@@ -11,6 +11,7 @@ use crate::{
     event::optional_json,
     gate::Gate,
     log::{Log, fetch},
+    partition::names_fit,
     quiet::Quiet,
     tail::Tail,
     upcast::Upcasters,
@@ -160,6 +161,11 @@ pub(crate) fn checked(append: &Append) -> Result<(), AppendError> {
     }
     if !append.events.is_empty() && append.expected_sequence.is_none() {
         return Err(AppendError::Invalid("a command with events names the sequence it expects".to_owned()));
+    }
+    let aggregate_type = append.stream.aggregate_type;
+    if let Some(event) = append.events.iter().find(|event| !names_fit(aggregate_type, &event.event_type)) {
+        let named = &event.event_type;
+        return Err(AppendError::Invalid(format!("`{named}` of `{aggregate_type}` cannot be part of a subject")));
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ pub mod traceparent;
 
 pub use access::{Access, Allowed, Asked, Attributes, Gate, Granting, Pass, Permission, Presented, Resources};
 pub use body::{Body, NoBody};
-pub use caller::{Caller, PlatformCaller, Scope, TenantCaller, TenantScope};
+pub use caller::{Caller, PlatformCaller, PlatformScope, Scope, TenantCaller, TenantScope};
 pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};
 pub use consistency::{ConsistencyToken, ReadConsistency, ReadPosition};
 pub use etag::{Detail, IfNoneMatch};

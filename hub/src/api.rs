@@ -25,6 +25,7 @@ const TAGS: &[(&str, &str)] = &[
     ("tenants", "Organisations that buy managed services."),
     ("subscriptions", "What a tenant has bought: plan, seats, periods, changes."),
     ("roles", "Permissions under a name, inherited and assigned."),
+    ("role-templates", "Permissions that the platform offers to make roles from."),
     ("access-requests", "Roles asked for, and granted for a time by somebody else."),
     ("break-glass", "Roles taken in an emergency, and reviewed afterwards."),
     ("support-access", "Roles that a tenant lets the platform's staff hold for a time."),

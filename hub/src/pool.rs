@@ -34,7 +34,8 @@ pub fn for_queries(pool: &PgPool) -> PgPool {
     let options = PgConnectOptions::clone(&pool.connect_options())
         .application_name("hub-queries")
         .options([("statement_timeout", QUERY_LIMIT_MS), ("default_transaction_read_only", "on")]);
-    bounded(pool.options().get_max_connections()).connect_lazy_with(options)
+    // Each use begins with a transaction, and a connection that does not answer to that is replaced by the next.
+    bounded(pool.options().get_max_connections()).test_before_acquire(false).connect_lazy_with(options)
 }
 
 /// Each connection is looked at before it is used, within the limit: one that hangs would hold its request up otherwise.

@@ -19,6 +19,7 @@ const CONTEXTS: &[(&str, &[Code])] = &[
     ("duty set", hub_domain::duty_set::CODES),
     ("identity provider", hub_domain::identity_provider::CODES),
     ("role", hub_domain::role::CODES),
+    ("role template", hub_domain::role_template::CODES),
     ("service instance", hub_domain::service_instance::CODES),
     ("subscription", hub_domain::subscription::CODES),
     ("support access", hub_domain::support_access::CODES),

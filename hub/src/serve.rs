@@ -8,7 +8,11 @@ use hub_commands::Commands;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
-use hub_read_api::{OfRows, Queries, STREAMS_MAX_DEFAULT};
+use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
+use hub_token::{
+    Keys, Settings, Verifier,
+    outbound::{Outbound, Reach},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -58,6 +62,8 @@ pub struct ServeOptions {
     pub clock: Clock,
     /// What cursors are signed with and secrets are sealed with, each by a key derived from it.
     pub secret_key: SecretKey,
+    /// Whether an identity provider may be on this machine, for development.
+    pub loopback_providers: bool,
 }
 
 impl fmt::Debug for ServeOptions {
@@ -87,7 +93,8 @@ pub fn upcasters() -> Upcasters {
 /// # Errors
 /// When a listener or a part of the work fails.
 pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl FnOnce(Bound)) -> anyhow::Result<()> {
-    let ServeOptions { surroundings, role, nats_url, connections, edge, clock, secret_key } = options;
+    let ServeOptions { surroundings, role, nats_url, connections, edge, clock, secret_key, loopback_providers } =
+        options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
 
@@ -98,7 +105,9 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     let tail = Tail::default();
     let positions = Positions::default();
     let board = Board::default();
-    let access = AccessGate::new(pool.clone(), board.clone(), clock.clone());
+    let reach = if loopback_providers { Reach::PublicAndLoopback } else { Reach::Public };
+    let keys = Keys::new(Outbound::new(reach), Settings::default());
+    let access = AccessGate::new(pool.clone(), board.clone(), clock.clone()).with_tokens(Verifier::new(keys));
     let gate: Arc<dyn Gate> = Arc::new(access.clone());
     let background_end = CancellationToken::new();
     let mut background = Background::new(background_end.clone());
@@ -120,6 +129,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let secret_key = *secret_key.bytes();
         let random = Arc::new(key::random::<32>);
         Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
+            .with_loopback_providers(loopback_providers)
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
@@ -146,9 +156,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         })
     });
 
-    let authorization = role
-        .serves_queries()
-        .then(|| Authorization::new(access, Arc::new(OfRows(pool::for_queries(&pool))), &api::catalogue()));
+    let authorization =
+        queries.as_ref().map(|queries| Authorization::new(access, queries.resources(), &api::catalogue()));
     let served = Served { commands, queries, authorization };
     let (router, _) = api::router_within(api::layers(&edge), served, api::health(&pool, nats.as_ref()));
     let serving = connections.serve(listener, router, shutdown.clone());

@@ -31,6 +31,7 @@ pub mod break_glass;
 pub mod duty_set;
 pub mod identity_provider;
 pub mod role;
+pub mod role_template;
 pub mod service_instance;
 pub mod subscription;
 pub mod support_access;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<duty_set::DutySets>(),
         of::<identity_provider::IdentityProviders>(),
         of::<role::Roles>(),
+        of::<role_template::RoleTemplates>(),
         of::<service_instance::ServiceInstances>(),
         of::<subscription::Subscriptions>(),
         of::<support_access::SupportAccesses>(),

@@ -65,7 +65,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<AccessRequestRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(AccessRequests::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(tenant, AccessRequests::NAME, consistency).await?;
     let AccessRequestFilter { status, requested_by } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some(), requested_by.is_some(), filter.is_some()]);
     let rows = rows_of(&text)

@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_made_once_for_all_who_ask_meanwhile() {
         let pool = sqlx::PgPool::connect_lazy("postgres://localhost/nowhere").unwrap();
-        let changes = Changes::new(pool, Tail::default(), CancellationToken::new());
+        let changes = Changes::new(crate::read::Database::new(pool), Tail::default(), CancellationToken::new());
         let answers = Answers::new(Arc::new(hub_http::access::Closed), changes);
         let flight = answers.join(&key("/v1/a")).map_err(|_| "taken").unwrap();
         assert!(answers.join(&key("/v1/b")).is_ok());

@@ -2,10 +2,10 @@
 
 use hub_http::{Attributes, Problem, Resources, access::BoxFuture};
 use serde_json::Value;
-use sqlx::{PgPool, types::Json};
+use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::failure::failed;
+use crate::{failure::failed, read::Database};
 
 /// The attributes of a row `t` of a table as a JSON object; the names are those of the domain's catalogue.
 macro_rules! attributes {
@@ -47,7 +47,7 @@ pub(crate) const OF_ONE: &[(&str, &str)] = &[
 
 /// Reads attributes from the read models.
 #[derive(Debug, Clone)]
-pub struct OfRows(pub PgPool);
+pub(crate) struct OfRows(pub(crate) Database);
 
 impl Resources for OfRows {
     fn attributes<'a>(
@@ -59,7 +59,8 @@ impl Resources for OfRows {
         Box::pin(async move {
             let Some((_, text)) = OF_ONE.iter().find(|(kind, _)| *kind == resource) else { return Ok(None) };
             let query = sqlx::query_scalar(text).bind(tenant_id).bind(id);
-            let row: Option<Json<Value>> = query.fetch_optional(&self.0).await.map_err(failed)?;
+            let mut transaction = self.0.read_for_gate(tenant_id).await.map_err(failed)?;
+            let row: Option<Json<Value>> = query.fetch_optional(&mut *transaction).await.map_err(failed)?;
             Ok(row.map(|Json(row)| {
                 let offered = names_of(resource);
                 offered.iter().filter_map(|name| Some((*name, row.get(*name)?.clone()))).collect()

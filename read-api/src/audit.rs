@@ -4,7 +4,7 @@ use aide::transform::TransformOperation;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use hub_http::{
-    Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, ReadPosition, Routes, TenantCaller, TenantScope,
+    Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, ReadPosition, Routes, TenantCaller,
     openapi::described,
 };
 use hub_projections::{audit::AuditEntries, model::ReadModel};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::{
     event_type::EventTypeFilter,
     failure::failed,
+    read::Sight,
     rows::known_or_filled,
     state::Queries,
     statement::{Statement, statement},
@@ -168,7 +169,7 @@ async fn of_tenant(
     query: PageQuery<AuditFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<EntryAnswer>, Problem> {
-    let search = Search { statement: &OF_TENANT, scope: Some(tenant), tenant_id: None, filter: &query.filter };
+    let search = Search { statement: &OF_TENANT, sight: tenant.into(), tenant_id: None, filter: &query.filter };
     let (rows, position) = search.read(&queries, &caller, consistency, &query).await?;
     let page = query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row| row.position);
     Ok(page.map(|row| row.answer(false)).at(position))
@@ -191,7 +192,12 @@ async fn of_platform(
         correlation_id: asked.correlation_id,
         q: asked.q.clone(),
     };
-    let search = Search { statement: &OF_PLATFORM, scope: None, tenant_id: asked.tenant_id, filter: &filter };
+    let search = Search {
+        statement: &OF_PLATFORM,
+        sight: caller.platform()?.into(),
+        tenant_id: asked.tenant_id,
+        filter: &filter,
+    };
     let (rows, position) = search.read(&queries, &caller, consistency, &query).await?;
     let page = query.page(&queries.cursor_key, &caller, None, rows, |row| row.position);
     Ok(page.map(|row| row.answer(true)).at(position))
@@ -199,8 +205,8 @@ async fn of_platform(
 
 struct Search<'a> {
     statement: &'static Statement,
-    /// The tenant that the caller is bound to; the statement then begins with it.
-    scope: Option<TenantScope>,
+    /// The tenant that the caller is bound to, with which the statement then begins, or the platform.
+    sight: Sight,
     /// The tenant that the platform looks for.
     tenant_id: Option<Uuid>,
     filter: &'a AuditFilter,
@@ -214,13 +220,13 @@ impl Search<'_> {
         consistency: ReadConsistency,
         query: &PageQuery<F>,
     ) -> Result<(Vec<EntryRow>, ReadPosition), Problem> {
-        let before: Option<i64> = query.open(&queries.cursor_key, caller, self.scope)?;
+        let before: Option<i64> = query.open(&queries.cursor_key, caller, self.sight.tenant())?;
         let filter = self.filter;
         let event_type = filter.event_type.as_deref().map(EventTypeFilter::parse).transpose()?;
         let exact = EventTypeFilter::exact(event_type.as_ref());
         let prefix = EventTypeFilter::prefix(event_type.as_ref());
         let words = filter.q.as_deref().map(words).transpose()?;
-        let mut reading = queries.reach_projection(AuditEntries::NAME, consistency).await?;
+        let mut reading = queries.reach_projection(self.sight, AuditEntries::NAME, consistency).await?;
         let text = self.statement.with([
             self.tenant_id.is_some(),
             before.is_some(),
@@ -235,7 +241,7 @@ impl Search<'_> {
             words.is_some(),
         ]);
         let rows = sqlx::query_as(&text)
-            .bind(self.scope.map(|tenant| tenant.id()).or(self.tenant_id))
+            .bind(self.sight.tenant().map(|tenant| tenant.id()).or(self.tenant_id))
             .bind(query.fetch_limit())
             .bind(before)
             .bind(filter.from)
@@ -250,7 +256,7 @@ impl Search<'_> {
             .fetch_all(&mut *reading.connection)
             .await
             .map_err(failed)?;
-        if let Some(tenant) = self.scope {
+        if let Some(tenant) = self.sight.tenant() {
             known_or_filled(tenant, &rows, &mut reading.connection).await?;
         }
         Ok((rows, reading.position))

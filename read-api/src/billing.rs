@@ -20,7 +20,7 @@ use hub_projections::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection as _, FromRow, types::Json as JsonColumn};
+use sqlx::{FromRow, types::Json as JsonColumn};
 use uuid::Uuid;
 
 use crate::{
@@ -65,9 +65,6 @@ pub(crate) const TOTALS: Statement = statement!(
     [" AND c.starts_at >= $2", " AND c.starts_at < $3", " AND c.currency = $4", " AND c.subscription_id = $5"],
     " GROUP BY c.currency ORDER BY c.currency",
 );
-
-/// Page and totals are of one moment.
-pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 pub(crate) fn routes() -> Routes<Queries> {
     Routes::new().get("/v1/tenants/{tenant_id}/statement", "billing:read", read, describe)
@@ -130,7 +127,7 @@ async fn read(
     State(queries): State<Queries>,
 ) -> Result<StatementPage, Problem> {
     let after: Option<ChargePlace> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(Charges::NAME, consistency).await?;
+    let mut reading = queries.reach_moment(tenant, Charges::NAME, consistency).await?;
     let StatementFilter { from, to, currency, subscription_id, order } = &query.filter;
     let statement = match order.unwrap_or_default() {
         StatementOrder::Newest => &NEWEST,
@@ -141,7 +138,6 @@ async fn read(
     let (page_text, totals_text) = (statement.with([one, two, three, four, after.is_some()]), TOTALS.with(filters));
     let (starts_at, subscription, number) = after.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
 
-    let mut snapshot = reading.connection.begin_with(SNAPSHOT).await.map_err(failed)?;
     let rows: Vec<JsonColumn<ChargeRow>> = rows_of(&page_text)
         .bind(tenant.id())
         .bind(query.fetch_limit())
@@ -152,7 +148,7 @@ async fn read(
         .bind(starts_at)
         .bind(subscription)
         .bind(number)
-        .fetch_all(&mut *snapshot)
+        .fetch_all(&mut *reading.connection)
         .await
         .map_err(failed)?;
     let totals = sqlx::query_as(&totals_text)
@@ -161,10 +157,9 @@ async fn read(
         .bind(to)
         .bind(currency.as_deref())
         .bind(subscription_id)
-        .fetch_all(&mut *snapshot)
+        .fetch_all(&mut *reading.connection)
         .await
         .map_err(failed)?;
-    snapshot.commit().await.map_err(failed)?;
 
     known_or_filled(tenant, &rows, &mut reading.connection).await?;
     let rows = rows.into_iter().map(|JsonColumn(row)| row).collect();

@@ -13,12 +13,12 @@ use std::{
 };
 
 use hub_event_store::tail::Tail;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::reach::LOG_HEAD;
+use crate::{reach::LOG_HEAD, read::Database};
 
 /// The tenants of a piece of the log, each with its last position in it.
 pub(crate) const CHANGED: &str =
@@ -52,7 +52,7 @@ pub(crate) struct Changes(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// Says how to connect: the task has a connection of its own, which is not asked whether it still lives before and after each use.
-    pool: PgPool,
+    database: Database,
     tail: Tail,
     shutdown: CancellationToken,
     /// Whether somebody has asked since the task looked at this.
@@ -96,8 +96,8 @@ impl Known {
 }
 
 impl Changes {
-    pub(crate) fn new(pool: PgPool, tail: Tail, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Inner { pool, tail, shutdown, used: AtomicBool::new(false), known: RwLock::default() }))
+    pub(crate) fn new(database: Database, tail: Tail, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Inner { database, tail, shutdown, used: AtomicBool::new(false), known: RwLock::default() }))
     }
 
     /// Whether the tenant, or with `None` anybody, has had no event after `position` as far as is known; false when it is not known.
@@ -154,7 +154,7 @@ impl Changes {
     async fn look(&self, connection: &mut Option<PgConnection>) -> Result<bool, sqlx::Error> {
         let connection = match connection {
             Some(connection) => connection,
-            None => connection.insert(PgConnection::connect_with(&self.0.pool.connect_options()).await?),
+            None => connection.insert(self.0.database.watcher().await?),
         };
         let (from, until) = self.write(|known| (known.from, known.until));
         if from.is_none() || self.0.tail.head() - until > BEHIND_MAX {

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use sqlx::PgPool;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
+
+use crate::read::Database;
 
 /// How far each projection has got: as far as the share of it that is furthest behind.
 pub(crate) const CHECKPOINTS: &str = "SELECT projection, min(position) FROM projection_checkpoints GROUP BY projection";
@@ -27,7 +28,7 @@ pub(crate) struct Checkpoints(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    pool: PgPool,
+    database: Database,
     shutdown: CancellationToken,
     followed: Mutex<Followed>,
 }
@@ -40,8 +41,8 @@ struct Followed {
 }
 
 impl Checkpoints {
-    pub(crate) fn new(pool: PgPool, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Inner { pool, shutdown, followed: Mutex::default() }))
+    pub(crate) fn new(database: Database, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Inner { database, shutdown, followed: Mutex::default() }))
     }
 
     /// Follows the checkpoint of one projection; 0 until it has been looked at.
@@ -57,8 +58,7 @@ impl Checkpoints {
 
     async fn run(self) {
         while self.is_followed() {
-            let looked: Result<Vec<(String, i64)>, _> = sqlx::query_as(CHECKPOINTS).fetch_all(&self.0.pool).await;
-            let pause = match looked {
+            let pause = match self.look().await {
                 Ok(positions) => {
                     self.tell(&positions);
                     PAUSE
@@ -73,6 +73,11 @@ impl Checkpoints {
                 () = self.0.shutdown.cancelled() => return,
             }
         }
+    }
+
+    async fn look(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        let mut reading = self.0.database.watch().await?;
+        sqlx::query_as(CHECKPOINTS).fetch_all(&mut *reading).await
     }
 
     fn is_followed(&self) -> bool {

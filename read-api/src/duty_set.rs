@@ -64,7 +64,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<DutySetRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(DutySets::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(tenant, DutySets::NAME, consistency).await?;
     let DutySetFilter { key } = &query.filter;
     let text = LIST.with([after.is_some(), key.is_some(), filter.is_some()]);
     let rows = rows_of(&text)

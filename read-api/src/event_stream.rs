@@ -21,22 +21,21 @@ use axum::{
 };
 use futures::{Stream, StreamExt};
 use hub_http::{
-    LastEventId, Pass, Problem, Query, ReadConsistency, ReadPosition, TenantCaller,
+    LastEventId, Pass, Problem, Query, ReadConsistency, ReadPosition, TenantCaller, TenantScope,
     openapi::{described, header_documented, response_documented},
 };
 use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
-use sqlx::PgPool;
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::{sleep, timeout},
 };
-use uuid::Uuid;
 
 use crate::{
     events::{TAG, position_of},
     heads::tenant_head,
     reach::Source,
+    read::{Database, Moment},
     recorded::{EventAnswer, Wanted, Window},
     state::Queries,
 };
@@ -86,7 +85,7 @@ pub(crate) async fn stream(
     State(queries): State<Queries>,
 ) -> Result<EventStream, Problem> {
     let permit = queries.streams.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
-    let mut reading = queries.reach(Source::Log, consistency).await?;
+    let mut reading = queries.reach(tenant, Source::Log, consistency).await?;
     let head = tenant_head(tenant, &mut reading.connection).await?;
     drop(reading);
     let after = match (last_event_id, query.after) {
@@ -98,8 +97,8 @@ pub(crate) async fn stream(
         (None, None) => head,
     };
     let follower = Follower {
-        pool: queries.pool.clone(),
-        tenant_id: tenant.id(),
+        database: queries.database.clone(),
+        tenant,
         cursor: after,
         head: queries.heads.follow(tenant.id()),
         _open: Open::new(permit),
@@ -132,8 +131,8 @@ async fn refused(pass: Pass) {
 
 /// One open stream: where it is, and what wakes it.
 struct Follower {
-    pool: PgPool,
-    tenant_id: Uuid,
+    database: Database,
+    tenant: TenantScope,
     cursor: i64,
     head: watch::Receiver<i64>,
     _open: Open,
@@ -147,8 +146,7 @@ impl Follower {
             yield Ok(Event::default().id(at).retry(RECONNECT_DELAY).comment("following"));
             let mut failures = 0;
             while failures < FAILURES_MAX {
-                let window = Window { tenant_id: self.tenant_id, after: self.cursor, until: i64::MAX };
-                match window.read(&self.pool, &Wanted::default(), PAGE_SIZE).await {
+                match self.page().await {
                     Err(error) => {
                         failures += 1;
                         tracing::warn!(%error, failures, "an event stream cannot read the log");
@@ -168,6 +166,13 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// The next events; the connection is given back before any of them is sent.
+    async fn page(&self) -> Result<Vec<EventAnswer>, sqlx::Error> {
+        let window = Window { tenant_id: self.tenant.id(), after: self.cursor, until: i64::MAX };
+        let mut reading = self.database.read(self.tenant.into(), Moment::OfStatement).await?;
+        window.read(&mut reading, &Wanted::default(), PAGE_SIZE).await
     }
 
     /// Waits until there may be something after the cursor.

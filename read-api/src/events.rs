@@ -69,7 +69,7 @@ async fn list(
 ) -> Result<Detail<EventPage>, Problem> {
     let limit = limit_of(query.limit.as_deref())?;
     let event_type = query.event_type.as_deref().map(EventTypeFilter::parse).transpose()?;
-    let mut reading = queries.reach(Source::Log, consistency).await?;
+    let mut reading = queries.reach(tenant, Source::Log, consistency).await?;
     let head = tenant_head(tenant, &mut reading.connection).await?;
     let after = position_of(query.after.unwrap_or(0), head)?;
 

@@ -11,12 +11,12 @@ use std::{
 
 use hub_event_store::tail::Tail;
 use hub_http::{Problem, TenantScope};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::failure::failed;
+use crate::{failure::failed, read::Database};
 
 /// The position of a tenant's last event, counted in the tenant's own positions.
 pub(crate) const TENANT_HEAD: &str = "SELECT position FROM tenant_heads WHERE tenant_id = $1";
@@ -42,7 +42,7 @@ pub(crate) struct TenantHeads(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    pool: PgPool,
+    database: Database,
     tail: Tail,
     shutdown: CancellationToken,
     followed: Mutex<Followed>,
@@ -56,8 +56,8 @@ struct Followed {
 }
 
 impl TenantHeads {
-    pub(crate) fn new(pool: PgPool, tail: Tail, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Inner { pool, tail, shutdown, followed: Mutex::default() }))
+    pub(crate) fn new(database: Database, tail: Tail, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Inner { database, tail, shutdown, followed: Mutex::default() }))
     }
 
     /// Follows the head of one tenant's log. What it shows may be behind, but it grows with every event that is appended from now on.
@@ -76,9 +76,7 @@ impl TenantHeads {
         while let Some(tenants) = self.followed_tenants() {
             // What was announced before the look is covered by it.
             tail.borrow_and_update();
-            let looked: Result<Vec<(Uuid, i64)>, _> =
-                sqlx::query_as(TENANT_HEADS).bind(&tenants).fetch_all(&self.0.pool).await;
-            let pause = match looked {
+            let pause = match self.look(&tenants).await {
                 Ok(heads) => {
                     self.tell(&heads);
                     PAUSE
@@ -95,6 +93,11 @@ impl TenantHeads {
                 () = self.0.shutdown.cancelled() => return,
             }
         }
+    }
+
+    async fn look(&self, tenants: &[Uuid]) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+        let mut reading = self.0.database.watch().await?;
+        sqlx::query_as(TENANT_HEADS).bind(tenants).fetch_all(&mut *reading).await
     }
 
     /// The tenants that somebody follows; `None` ends the task, until somebody follows again.

@@ -20,8 +20,10 @@ mod failure;
 mod heads;
 mod identity_provider;
 mod reach;
+mod read;
 mod recorded;
 mod role;
+mod role_template;
 mod rows;
 mod service_instance;
 mod state;
@@ -36,7 +38,6 @@ use axum::middleware::from_fn_with_state;
 use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
-    attributes::OfRows,
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
 };
@@ -75,6 +76,7 @@ pub const QUERIES: &[&str] = &[
     recorded::PAGE.whole,
     role::DETAIL,
     role::LIST.whole,
+    role_template::LIST.whole,
     service_instance::DETAIL,
     service_instance::LIST.whole,
     subscription::DETAIL,
@@ -101,6 +103,8 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(events::routes())
         .merge(kept(identity_provider::routes()))
         .merge(kept(role::routes()))
+        // A tenant reads what is the platform's, so its own events do not tell when an answer is old.
+        .merge(role_template::routes())
         .merge(kept(service_instance::routes()))
         .merge(kept(subscription::routes()))
         .merge(kept(support_access::routes()))
@@ -147,7 +151,14 @@ mod tests {
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: CancellationToken::new(),
         };
-        let tags = [access_request::TAG, break_glass::TAG, duty_set::TAG, identity_provider::TAG, support_access::TAG];
+        let tags = [
+            access_request::TAG,
+            break_glass::TAG,
+            duty_set::TAG,
+            identity_provider::TAG,
+            role_template::TAG,
+            support_access::TAG,
+        ];
         let tags = tags.into_iter().chain([
             analytics::TAG,
             audit::TAG,

@@ -9,10 +9,14 @@
 use std::time::Duration;
 
 use hub_http::{Problem, ReadConsistency, ReadPosition};
-use sqlx::{PgConnection, Postgres, pool::PoolConnection};
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{failure::failed, state::Queries};
+use crate::{
+    failure::failed,
+    read::{Moment, ReadTransaction, Sight},
+    state::Queries,
+};
 
 /// How far a projection has got: as far as the share of it that is furthest behind; null when it has never run.
 pub(crate) const CHECKPOINT: &str = "SELECT min(position) FROM projection_checkpoints WHERE projection = $1";
@@ -47,24 +51,39 @@ impl Source {
     }
 }
 
-/// A source that has got far enough, and the connection to read it on.
+/// A source that has got far enough, and the transaction to read it in.
 #[derive(Debug)]
 pub(crate) struct Reading {
     /// What is read on the connection is at least as new.
     pub(crate) position: ReadPosition,
     /// To be given back as soon as the rows are there.
-    pub(crate) connection: PoolConnection<Postgres>,
+    pub(crate) connection: ReadTransaction,
 }
 
 impl Queries {
     /// Begins to read `source`, once it has got to what the caller asks for; 503 `projection_behind` when that takes longer than the
     /// caller waits.
-    pub(crate) async fn reach(&self, source: Source, wanted: ReadConsistency) -> Result<Reading, Problem> {
+    pub(crate) async fn reach(
+        &self,
+        sight: impl Into<Sight>,
+        source: Source,
+        wanted: ReadConsistency,
+    ) -> Result<Reading, Problem> {
+        self.reach_in(Moment::OfStatement, sight.into(), source, wanted).await
+    }
+
+    async fn reach_in(
+        &self,
+        moment: Moment,
+        sight: Sight,
+        source: Source,
+        wanted: ReadConsistency,
+    ) -> Result<Reading, Problem> {
         let wait = self.wait(source, wanted).await;
         loop {
             let told = wait.told();
-            // The pool has just asked the connection whether it lives, which is an answer of PostgreSQL.
-            let mut connection = self.pool.acquire().await.map_err(failed)?;
+            // That the transaction has begun is an answer of PostgreSQL.
+            let mut connection = self.database.read(sight, moment).await.map_err(failed)?;
             if let Some(position) = wait.suffices(told) {
                 return Ok(Reading { position: ReadPosition(position), connection });
             }
@@ -81,10 +100,21 @@ impl Queries {
     /// The same for the read model of a projection.
     pub(crate) async fn reach_projection(
         &self,
+        sight: impl Into<Sight>,
         name: &'static str,
         wanted: ReadConsistency,
     ) -> Result<Reading, Problem> {
-        self.reach(Source::Projection(name), wanted).await
+        self.reach(sight, Source::Projection(name), wanted).await
+    }
+
+    /// The same when everything that is read must be of one moment.
+    pub(crate) async fn reach_moment(
+        &self,
+        sight: impl Into<Sight>,
+        name: &'static str,
+        wanted: ReadConsistency,
+    ) -> Result<Reading, Problem> {
+        self.reach_in(Moment::OfTransaction, sight.into(), Source::Projection(name), wanted).await
     }
 
     /// Begins to wait for what the caller asks for; the first look at PostgreSQL is due when this returns.

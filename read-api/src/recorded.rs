@@ -6,7 +6,7 @@ use hub_http::Problem;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
-use sqlx::{Executor, FromRow, PgConnection, Postgres, Row, postgres::PgRow};
+use sqlx::{FromRow, PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
@@ -108,7 +108,7 @@ impl Window {
     /// At most `limit` of the wanted events, in order.
     pub(crate) async fn read(
         self,
-        executor: impl Executor<'_, Database = Postgres>,
+        connection: &mut PgConnection,
         wanted: &Wanted,
         limit: i64,
     ) -> Result<Vec<EventAnswer>, sqlx::Error> {
@@ -123,7 +123,7 @@ impl Window {
             .bind(exact)
             .bind(prefix)
             .bind(wanted.aggregate_id)
-            .fetch_all(executor)
+            .fetch_all(connection)
             .await
     }
 

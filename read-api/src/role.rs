@@ -75,7 +75,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<RoleRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(Roles::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(tenant, Roles::NAME, consistency).await?;
     let RoleFilter { status, system, key, principal } = &query.filter;
     let text = LIST.with([
         after.is_some(),

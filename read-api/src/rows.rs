@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryScalar, types::Json};
 use uuid::Uuid;
 
-use crate::{failure::failed, heads::tenant_head, reach::Source, state::Queries};
+use crate::{failure::failed, heads::tenant_head, reach::Source, read::Moment, state::Queries};
 
 /// Which row a detail is, and what the caller asks of it.
 #[derive(Debug)]
@@ -82,13 +82,15 @@ impl Queries {
         let wait = self.wait(Source::Projection(M::NAME), wanted.consistency).await;
         let (position, row) = loop {
             let told = wait.told();
+            let mut reading = self.database.read(wanted.tenant.into(), Moment::OfStatement).await.map_err(failed)?;
             let query = sqlx::query_as(text).bind(wanted.tenant.id()).bind(wanted.id).bind(M::NAME);
             let (position, row): (Option<i64>, Option<Json<M::Row>>) =
-                query.fetch_one(&self.pool).await.map_err(failed)?;
+                query.fetch_one(&mut *reading).await.map_err(failed)?;
             let position = wait.latest(told, position.unwrap_or(0));
             if wait.reached(position) {
                 break (ReadPosition(position), row);
             }
+            drop(reading);
             wait.again(position).await?;
         };
         let Json(row) = row.ok_or_else(Problem::not_found)?;

@@ -95,7 +95,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<ServiceInstanceRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(ServiceInstances::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(tenant, ServiceInstances::NAME, consistency).await?;
     let ServiceInstanceFilter { service, status, health, subscription_id } = &query.filter;
     let text = LIST.with([
         after.is_some(),

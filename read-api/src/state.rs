@@ -4,13 +4,16 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_event_store::tail::Tail;
-use hub_http::{Access, CursorKey, Gate};
+use hub_http::{Access, CursorKey, Gate, Resources};
 use hub_projections::positions::Positions;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{answers::Answers, attributes::OfRows, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads};
+use crate::{
+    answers::Answers, attributes::OfRows, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads,
+    read::Database,
+};
 
 /// Event streams that one process serves at once when nothing else is said.
 pub const STREAMS_MAX_DEFAULT: usize = 2_000;
@@ -18,7 +21,8 @@ pub const STREAMS_MAX_DEFAULT: usize = 2_000;
 /// What the query API is given from outside.
 #[derive(Clone)]
 pub struct Settings {
-    /// Connections that only read; the owner of the pool bounds how long a statement may take.
+    /// Connections that only read, whose login may become `hub_query` and `hub_platform`; the owner of the pool bounds how long a
+    /// statement may take.
     pub pool: PgPool,
     /// The end of the log, kept up to date by somebody else.
     pub tail: Tail,
@@ -43,7 +47,7 @@ impl fmt::Debug for Settings {
 /// The state of the query API; cheap to clone.
 #[derive(Clone)]
 pub struct Queries {
-    pub(crate) pool: PgPool,
+    pub(crate) database: Database,
     pub(crate) access: Access,
     pub(crate) cursor_key: CursorKey,
     pub(crate) streams: Arc<Semaphore>,
@@ -60,19 +64,28 @@ impl Queries {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let Settings { pool, tail, positions, gate, cursor_key, streams_max, shutdown } = settings;
-        let changes = Changes::new(pool.clone(), tail.clone(), shutdown.clone());
+        let database = Database::new(pool);
+        let changes = Changes::new(database.clone(), tail.clone(), shutdown.clone());
         Self {
             answers: Answers::new(gate.clone(), changes),
-            heads: TenantHeads::new(pool.clone(), tail.clone(), shutdown.clone()),
-            checkpoints: Checkpoints::new(pool.clone(), shutdown.clone()),
+            heads: TenantHeads::new(database.clone(), tail.clone(), shutdown.clone()),
+            checkpoints: Checkpoints::new(database.clone(), shutdown.clone()),
             tail,
             positions,
-            access: Access::new(gate, Arc::new(OfRows(pool.clone()))),
-            pool,
+            access: Access::new(gate, Arc::new(OfRows(database.clone()))),
+            database,
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
             shutdown,
         }
+    }
+}
+
+impl Queries {
+    /// What conditions of permissions may look at, read from the read models.
+    #[must_use]
+    pub fn resources(&self) -> Arc<dyn Resources> {
+        self.access.resources().clone()
     }
 }
 

@@ -75,7 +75,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<SubscriptionRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(Subscriptions::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(tenant, Subscriptions::NAME, consistency).await?;
     let SubscriptionFilter { stage, plan } = &query.filter;
     let text = LIST.with([after.is_some(), stage.is_some(), plan.is_some(), filter.is_some()]);
     let rows = rows_of(&text)

@@ -64,7 +64,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<SupportAccessRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(SupportAccesses::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(tenant, SupportAccesses::NAME, consistency).await?;
     let SupportAccessFilter { status } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some(), filter.is_some()]);
     let rows = rows_of(&text)

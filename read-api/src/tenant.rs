@@ -71,7 +71,7 @@ async fn list(
     State(queries): State<Queries>,
 ) -> Result<Page<TenantRow>, Problem> {
     let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, None)?;
-    let mut reading = queries.reach_projection(Tenants::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(caller.platform()?, Tenants::NAME, consistency).await?;
     let TenantFilter { status, tier, region, slug } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some(), tier.is_some(), region.is_some(), slug.is_some()]);
     let rows = rows_of(&text)

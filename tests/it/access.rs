@@ -32,7 +32,7 @@ use hub_projections::{
     positions::Positions,
     runner::{Runner, Settings as Pace},
 };
-use hub_read_api::{OfRows, Queries};
+use hub_read_api::Queries;
 use hub_tests::kit::{Database, TestClock, eventually};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -132,7 +132,7 @@ impl Platform {
             streams_max: 10,
             shutdown: end.clone(),
         });
-        let authorization = Authorization::new(access, Arc::new(OfRows(pool.clone())), &hub::api::catalogue());
+        let authorization = Authorization::new(access, queries.resources(), &hub::api::catalogue());
         let served =
             Served { commands: Some(commands.clone()), queries: Some(queries), authorization: Some(authorization) };
         let (router, openapi) = hub::api::router(served, hub::api::health(&pool, None));

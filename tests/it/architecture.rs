@@ -7,7 +7,7 @@ use hub_tests::kit::workspace;
 
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("hub-access", &["hub-domain", "hub-http"]),
+    ("hub-access", &["hub-domain", "hub-http", "hub-token"]),
     ("hub-domain", &[]),
     ("hub-event-store", &[]),
     ("hub-http", &[]),

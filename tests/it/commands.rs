@@ -6,6 +6,7 @@ mod duty_set;
 mod identity_provider;
 mod rehearsal;
 mod role;
+mod role_template;
 mod routes;
 mod service_instance;
 mod subscription;
@@ -250,6 +251,7 @@ const TAGS: &[(&str, &str)] = &[
     ("duty-sets", "Sets of duties."),
     ("identity-providers", "Identity providers."),
     ("support-access", "Support accesses."),
+    ("role-templates", "Templates of roles."),
     ("roles", "Roles."),
     ("service-instances", "Service instances."),
     ("subscriptions", "Subscriptions."),

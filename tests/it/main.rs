@@ -13,6 +13,7 @@ mod edges;
 mod event_store;
 mod faults;
 mod import;
+mod isolation;
 mod outage;
 mod overload;
 mod parcels;

@@ -93,14 +93,7 @@ impl Decide for AccessRequest {
             Event::Submitted { .. } => vec![Effect::Count { counter: REQUESTS, delta: 1 }],
             Event::Approved { from, until, .. } => {
                 let Self::Open(request) = self else { return Vec::new() }; // No such history is ever written.
-                let fact = Fact::Grant(GrantFact {
-                    principal: request.by.clone(),
-                    home: Home::Tenant,
-                    role_id: request.role_id,
-                    from: *from,
-                    until: Some(*until),
-                    source: GrantSource::AccessRequest,
-                });
+                let fact = Fact::Grant(request.grant(*from, *until));
                 vec![Effect::Count { counter: GRANTS, delta: 1 }, Effect::Show { part: GRANT.to_owned(), fact }]
             }
             Event::Denied { .. } | Event::Withdrawn {} | Event::Expired {} => vec![one_less],
@@ -110,6 +103,18 @@ impl Decide for AccessRequest {
 }
 
 impl Request {
+    /// What decisions read of an approval.
+    pub(super) fn grant(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> GrantFact {
+        GrantFact {
+            principal: self.by.clone(),
+            home: Home::Tenant,
+            role_id: self.role_id,
+            from,
+            until: Some(until),
+            source: GrantSource::AccessRequest,
+        }
+    }
+
     fn approve(&self, by: Principal, role_live: bool, remark: Remark, now: DateTime<Utc>) -> Result<Vec<Event>, Error> {
         if by == self.by {
             return Err(Error::Own);

@@ -15,6 +15,7 @@ use strum::{AsRefStr, VariantNames};
 
 use crate::{
     aggregate,
+    fact::GrantFact,
     id::RoleId,
     refusal::{Code, Kind, Refusal},
     role::Principal,
@@ -257,6 +258,17 @@ impl AccessRequest {
             Self::Open(request) => Some(request.role_id),
             Self::Approved(grant) => Some(grant.role_id),
             Self::Absent | Self::Closed(_) | Self::Over(_) => None,
+        }
+    }
+
+    /// What an approval at `now` would grant; `None` when there is nothing to approve.
+    #[must_use]
+    pub fn prospective_grant(&self, now: DateTime<Utc>) -> Option<GrantFact> {
+        match self {
+            Self::Open(request) => {
+                Some(request.grant(now, now + TimeDelta::seconds(i64::from(request.duration_seconds))))
+            }
+            Self::Absent | Self::Approved(_) | Self::Closed(_) | Self::Over(_) => None,
         }
     }
 

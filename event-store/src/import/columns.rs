@@ -11,7 +11,8 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{Identity, ImportError, ImportEvent, name_is_plain};
+use super::{Identity, ImportError, ImportEvent};
+use crate::partition::names_fit;
 
 /// The batch as arrays: one group for streams, one for tenants, one for events.
 #[derive(Default)]
@@ -154,8 +155,7 @@ impl<'a> Columns<'a> {
 
 /// What becomes a part of a subject on NATS and of an event's type must be plain.
 fn check_names(event: &ImportEvent) -> Result<(), ImportError> {
-    let tag = event.event_type.strip_prefix(event.aggregate_type.as_str()).and_then(|rest| rest.strip_prefix('.'));
-    if name_is_plain(&event.aggregate_type) && tag.is_some_and(name_is_plain) {
+    if names_fit(&event.aggregate_type, &event.event_type) {
         return Ok(());
     }
     let (kind, event_type) = (&event.aggregate_type, &event.event_type);

@@ -103,13 +103,92 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_of_one_tenant_is_none_of_another_and_none_of_the_platform() {
+        let key = CursorKey::new([1; 32]);
+        let tenants = [None, Some(Uuid::nil()), Some(Uuid::from_u128(1)), Some(Uuid::max())];
+        for sealed_for in tenants {
+            let cursor = key.seal(&CursorBinding { tenant: sealed_for, ..BINDING }, &7);
+            for tenant in tenants {
+                let opened = key.open::<i64>(&CursorBinding { tenant, ..BINDING }, &cursor);
+                assert_eq!(opened.is_ok(), tenant == sealed_for, "{sealed_for:?} {tenant:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_part_of_the_binding_lacks_no_other_part_makes_up_for() {
+        let key = CursorKey::new([1; 32]);
+        let cursor = key.seal(&CursorBinding { principal: "ab", query: "c", ..BINDING }, &7);
+        for (principal, query) in [("a", "bc"), ("abc", ""), ("", "abc"), ("ab\0c", "")] {
+            let binding = CursorBinding { principal, query, ..BINDING };
+            assert_eq!(key.open::<i64>(&binding, &cursor).unwrap_err().code(), "invalid_cursor", "{principal} {query}");
+        }
+    }
+
+    #[test]
     fn every_changed_byte_is_noticed() {
         let key = CursorKey::new([1; 32]);
-        let bytes = URL_SAFE_NO_PAD.decode(key.seal(&BINDING, &7)).unwrap();
+        let cursor = key.seal(&BINDING, &7);
+        let bytes = URL_SAFE_NO_PAD.decode(&cursor).unwrap();
         for index in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[index] ^= 1;
-            assert!(key.open::<i64>(&BINDING, &URL_SAFE_NO_PAD.encode(changed)).is_err(), "byte {index}");
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[index] ^= 1 << bit;
+                assert!(
+                    key.open::<i64>(&BINDING, &URL_SAFE_NO_PAD.encode(changed)).is_err(),
+                    "byte {index}, bit {bit}"
+                );
+            }
+        }
+        for index in 0..cursor.len() {
+            for other in ["A", "z", "-", "=", "+", " ", "\u{e9}"] {
+                let mut text = cursor.clone();
+                text.replace_range(index..=index, other);
+                assert!(text == cursor || key.open::<i64>(&BINDING, &text).is_err(), "{text}");
+            }
+            assert!(key.open::<i64>(&BINDING, &cursor[..index]).is_err(), "{index} characters");
+        }
+    }
+
+    /// SplitMix64: the same seed, the same numbers.
+    fn next(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// As many cases as the environment variable says.
+    #[test]
+    fn random_cursors_neither_open_nor_panic() {
+        let cases: u64 = std::env::var("HUB_FUZZ_CASES").map_or(5_000, |text| text.parse().unwrap());
+        let key = CursorKey::new([1; 32]);
+        let sealed = URL_SAFE_NO_PAD.decode(key.seal(&BINDING, &("acme", 7))).unwrap();
+        for seed in 0..cases {
+            let mut state = seed;
+            let length = usize::try_from(next(&mut state) % 120).unwrap();
+            let mut bytes: Vec<u8> = (0..length).map(|_| next(&mut state).to_le_bytes()[0]).collect();
+            let text = match seed % 4 {
+                0 => String::from_utf8_lossy(&bytes).into_owned(),
+                1 => URL_SAFE_NO_PAD.encode(&bytes),
+                // A real one, cut somewhere and gone on with.
+                2 => {
+                    bytes.splice(..0, sealed[..length.min(sealed.len() - 1)].iter().copied());
+                    URL_SAFE_NO_PAD.encode(&bytes)
+                }
+                // A real payload with another seal.
+                _ => {
+                    bytes.resize(MAC_BYTES, 0);
+                    bytes.extend_from_slice(&sealed[MAC_BYTES..]);
+                    URL_SAFE_NO_PAD.encode(&bytes)
+                }
+            };
+            let opened = key.open::<serde_json::Value>(&BINDING, &text);
+            assert_eq!(
+                opened.map_err(|problem| problem.code().to_owned()),
+                Err("invalid_cursor".into()),
+                "seed {seed}"
+            );
         }
     }
 

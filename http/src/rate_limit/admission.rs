@@ -99,6 +99,7 @@ pub async fn recognise(
 /// Counts a request for its caller, who is recognised already.
 pub fn admit(extensions: &Extensions, caller: &Caller) -> Result<(), Problem> {
     let Some(admission) = Admission::of(extensions) else { return Ok(()) };
+    admission.login_allowed()?;
     let tenant = match caller.scope {
         Scope::Tenant(tenant) => Some(tenant),
         Scope::Platform => None,

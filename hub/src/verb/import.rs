@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
-    access_request, break_glass, duty_set, identity_provider, role, service_instance, subscription, support_access,
-    tenant, webhook,
+    access_request, break_glass, duty_set, identity_provider, role, role_template, service_instance, subscription,
+    support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -119,6 +119,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "duty_set" => reads::<duty_set::Event>,
         "identity_provider" => reads::<identity_provider::Event>,
         "role" => reads::<role::Event>,
+        "role_template" => reads::<role_template::Event>,
         "service_instance" => reads::<service_instance::Event>,
         "subscription" => reads::<subscription::Event>,
         "support_access" => reads::<support_access::Event>,

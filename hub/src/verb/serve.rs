@@ -66,6 +66,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         edge: config.edge,
         clock,
         secret_key,
+        loopback_providers: false,
     };
     let announce = |bound: Bound| {
         tracing::info!(listen = %bound.listen, metrics = %bound.metrics, role = ?config.role, "serving");

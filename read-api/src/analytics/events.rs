@@ -17,6 +17,7 @@ use super::{TAG, days::Days};
 use crate::{
     event_type::EventTypeFilter,
     failure::failed,
+    read::Sight,
     rows::known_or_filled,
     state::Queries,
     statement::{Statement, statement},
@@ -90,7 +91,7 @@ pub(crate) async fn of_tenant(
     let EventCountFilter { from, to, event_type } = &query.filter;
     let count = Count {
         statement: &OF_TENANT,
-        scope: Some(tenant),
+        sight: tenant.into(),
         tenant_id: None,
         days: Days::new(*from, *to)?,
         event_type: event_type.as_deref(),
@@ -108,7 +109,7 @@ pub(crate) async fn of_platform(
     let PlatformEventCountFilter { from, to, tenant_id, event_type } = &query.filter;
     let count = Count {
         statement: &OF_PLATFORM,
-        scope: None,
+        sight: caller.platform()?.into(),
         tenant_id: *tenant_id,
         days: Days::new(*from, *to)?,
         event_type: event_type.as_deref(),
@@ -129,8 +130,8 @@ fn page<F>(
 
 struct Count<'a> {
     statement: &'static Statement,
-    /// The tenant that the caller is bound to; the statement then begins with it.
-    scope: Option<TenantScope>,
+    /// The tenant that the caller is bound to, with which the statement then begins, or the platform.
+    sight: Sight,
     /// The tenant that the platform looks for.
     tenant_id: Option<Uuid>,
     days: Days,
@@ -145,15 +146,15 @@ impl Count<'_> {
         consistency: ReadConsistency,
         query: &PageQuery<F>,
     ) -> Result<(Vec<EventCountAnswer>, ReadPosition), Problem> {
-        let after: Option<(NaiveDate, String)> = query.open(&queries.cursor_key, caller, self.scope)?;
+        let after: Option<(NaiveDate, String)> = query.open(&queries.cursor_key, caller, self.sight.tenant())?;
         let event_type = self.event_type.map(EventTypeFilter::parse).transpose()?;
         let exact = EventTypeFilter::exact(event_type.as_ref());
         let prefix = EventTypeFilter::prefix(event_type.as_ref());
-        let mut reading = queries.reach_projection(EventCounts::NAME, consistency).await?;
+        let mut reading = queries.reach_projection(self.sight, EventCounts::NAME, consistency).await?;
         let text = self.statement.with([self.tenant_id.is_some(), exact.is_some(), prefix.is_some(), after.is_some()]);
         let (after_day, after_type) = after.unzip();
         let rows = sqlx::query_as(&text)
-            .bind(self.scope.map(|tenant| tenant.id()).or(self.tenant_id))
+            .bind(self.sight.tenant().map(|tenant| tenant.id()).or(self.tenant_id))
             .bind(self.days.from)
             .bind(self.days.to)
             .bind(query.fetch_limit())
@@ -164,7 +165,7 @@ impl Count<'_> {
             .fetch_all(&mut *reading.connection)
             .await
             .map_err(failed)?;
-        if let Some(tenant) = self.scope {
+        if let Some(tenant) = self.sight.tenant() {
             known_or_filled(tenant, &rows, &mut reading.connection).await?;
         }
         Ok((rows, reading.position))

@@ -2,9 +2,7 @@
 
 use aide::transform::TransformOperation;
 use axum::extract::State;
-use hub_http::{
-    Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, TenantScope, openapi::described,
-};
+use hub_http::{Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, openapi::described};
 use hub_projections::{model::ReadModel, service_instance::ServiceInstances};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,6 +11,7 @@ use sqlx::FromRow;
 use super::TAG;
 use crate::{
     failure::failed,
+    read::Sight,
     rows::known_or_filled,
     state::Queries,
     statement::{Statement, statement},
@@ -50,7 +49,7 @@ pub(crate) async fn of_tenant(
     query: PageQuery,
     State(queries): State<Queries>,
 ) -> Result<Page<ServiceInstanceCount>, Problem> {
-    count(&OF_TENANT, Some(tenant), &queries, &caller, consistency, &query).await
+    count(&OF_TENANT, tenant.into(), &queries, &caller, consistency, &query).await
 }
 
 pub(crate) async fn of_platform(
@@ -59,19 +58,20 @@ pub(crate) async fn of_platform(
     query: PageQuery,
     State(queries): State<Queries>,
 ) -> Result<Page<ServiceInstanceCount>, Problem> {
-    count(&OF_PLATFORM, None, &queries, &caller, consistency, &query).await
+    count(&OF_PLATFORM, caller.platform()?.into(), &queries, &caller, consistency, &query).await
 }
 
 async fn count(
     statement: &Statement,
-    scope: Option<TenantScope>,
+    sight: Sight,
     queries: &Queries,
     caller: &Caller,
     consistency: ReadConsistency,
     query: &PageQuery,
 ) -> Result<Page<ServiceInstanceCount>, Problem> {
+    let scope = sight.tenant();
     let after: Option<(String, String, String)> = query.open(&queries.cursor_key, caller, scope)?;
-    let mut reading = queries.reach_projection(ServiceInstances::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(sight, ServiceInstances::NAME, consistency).await?;
     let text = statement.with([after.is_some()]);
     let (service, status, health) = after.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
     let rows: Vec<ServiceInstanceCount> = sqlx::query_as(&text)

@@ -3,16 +3,14 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use chrono::NaiveDate;
-use hub_http::{
-    Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, TenantScope, openapi::described,
-};
+use hub_http::{Caller, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, TenantCaller, openapi::described};
 use hub_projections::{analytics::MrrMovements, model::ReadModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::{TAG, days::Days};
-use crate::{failure::failed, rows::known_or_filled, state::Queries};
+use crate::{failure::failed, read::Sight, rows::known_or_filled, state::Queries};
 
 /// Every day of the range for every currency that has moved until its end; `$1` is the tenant, or null for all of them together.
 macro_rules! revenue {
@@ -100,7 +98,7 @@ pub(crate) async fn of_tenant(
     query: PageQuery<RevenueFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<RevenueDay>, Problem> {
-    revenue(OF_TENANT, Some(tenant), &queries, &caller, consistency, &query).await
+    revenue(OF_TENANT, tenant.into(), &queries, &caller, consistency, &query).await
 }
 
 pub(crate) async fn of_platform(
@@ -109,12 +107,12 @@ pub(crate) async fn of_platform(
     query: PageQuery<RevenueFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<RevenueDay>, Problem> {
-    revenue(OF_PLATFORM, None, &queries, &caller, consistency, &query).await
+    revenue(OF_PLATFORM, caller.platform()?.into(), &queries, &caller, consistency, &query).await
 }
 
 async fn revenue(
     text: &'static str,
-    scope: Option<TenantScope>,
+    sight: Sight,
     queries: &Queries,
     caller: &Caller,
     consistency: ReadConsistency,
@@ -122,8 +120,9 @@ async fn revenue(
 ) -> Result<Page<RevenueDay>, Problem> {
     let RevenueFilter { from, to, currency } = &query.filter;
     let days = Days::new(*from, *to)?;
+    let scope = sight.tenant();
     let after: Option<(String, NaiveDate)> = query.open(&queries.cursor_key, caller, scope)?;
-    let mut reading = queries.reach_projection(MrrMovements::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(sight, MrrMovements::NAME, consistency).await?;
     let (after_currency, after_day) = after.unzip();
     let rows: Vec<RevenueDay> = sqlx::query_as(text)
         .bind(scope.map(|tenant| tenant.id()))

@@ -33,11 +33,11 @@ pub(crate) struct TenantCount {
 }
 
 pub(crate) async fn count(
-    _: PlatformCaller,
+    PlatformCaller { caller, .. }: PlatformCaller,
     consistency: ReadConsistency,
     State(queries): State<Queries>,
 ) -> Result<Detail<TenantCounts>, Problem> {
-    let mut reading = queries.reach_projection(Tenants::NAME, consistency).await?;
+    let mut reading = queries.reach_projection(caller.platform()?, Tenants::NAME, consistency).await?;
     let items: Vec<TenantCount> = sqlx::query_as(COUNT).fetch_all(&mut *reading.connection).await.map_err(failed)?;
     let total = items.iter().map(|item| item.count).sum();
     Ok(Detail::unversioned(TenantCounts { items, total }, reading.position))

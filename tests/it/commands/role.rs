@@ -24,7 +24,7 @@ async fn a_role_gets_permissions_parents_and_holders_and_is_archived() {
         "resource": "subscription",
         "actions": ["read", "change-seats"],
         "effect": "allow",
-        "condition": { "equals": { "attribute": "resource.service", "value": "mail" } },
+        "condition": { "equals": { "attribute": "resource.plan", "value": "basic" } },
     });
     let granted = api.done(&path("grant-permission"), permission.clone()).await;
     api.refused(&path("grant-permission"), permission, "role_permission_already_granted").await;
