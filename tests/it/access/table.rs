@@ -36,9 +36,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     (
         "OA...P",
         "role",
-        "add-parent archive assign clone create grant-permission remove-parent revoke-permission unassign",
+        "add-parent apply-template archive assign clone create create-from-template grant-permission remove-parent revoke-permission unassign",
     ),
     ("OA.UVP", "role", "read"),
+    (".....P", "role_template", "create publish retire"),
+    ("OA.U.P", "role_template", "read"),
     ("OABUVP", "self", "read"),
     ("OA...P", "service_instance", "configure deprovision provision resume retry-provision suspend"),
     (".....P", "service_instance", "report-failure report-health report-success"),
