@@ -58,6 +58,7 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
         quotient(rate(workload, clients, ours), rate(workload, clients, theirs))
     };
     let p99 = |subject: &str| find(rows, "append", 64, subject).and_then(|row| row.p99_ms);
+    let decision = |subject: &str| find(rows, "decide", 1, subject).and_then(|row| row.p50_ms);
     let visible = find(rows, "visible", 1, "hub");
     let at_least = |what: &str, measured, wanted| Goal {
         what: what.to_owned(),
@@ -95,6 +96,13 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
         at_most("acknowledged to visible at 500 events/s: p50", visible.and_then(|row| row.p50_ms), 3.0, "ms"),
         at_most("acknowledged to visible at 500 events/s: p99", visible.and_then(|row| row.p99_ms), 10.0, "ms"),
         at_least("cached query, 32 connections: hub / bare axum", ratio("query", 32, "hub", "axum"), 0.85),
+        at_most("a decision, 200 roles and 5,000 grants: p50", decision("hub"), 0.1, "ms"),
+        at_most(
+            "a decision: p50 of hub / one round trip to PostgreSQL",
+            quotient(decision("hub"), decision("postgres")),
+            1.0,
+            "x",
+        ),
         at_least(
             "append at 5 million events / at 10 thousand",
             quotient(rate("growth", 32, "hub@5M"), rate("growth", 32, "hub@10k")),

@@ -1,6 +1,7 @@
 //! The workloads: each prepares its tables once and is then asked for one round after the other.
 
 pub mod append;
+pub mod decide;
 pub mod growth;
 pub mod hot;
 pub mod http;
@@ -78,6 +79,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(http::Http),
         Box::new(visible::Visible),
         Box::new(query::Query),
+        Box::new(decide::Decide),
     ]
 }
 

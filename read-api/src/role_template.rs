@@ -54,7 +54,9 @@ async fn of_platform(
     let mut reading = queries.reach_projection(caller.platform()?, RoleTemplates::NAME, consistency).await?;
     let RoleTemplateFilter { status } = &query.filter;
     let text = LIST.with([after.is_some(), status.is_some(), false]);
-    let rows = rows_of(&text).bind(query.fetch_limit()).bind(after).bind(name_of(status.as_ref()));
+    // The text may be the same as a tenant's, so as many values are bound.
+    let nothing = None::<&serde_json::Value>;
+    let rows = rows_of(&text).bind(query.fetch_limit()).bind(after).bind(name_of(status.as_ref())).bind(nothing);
     let rows = fetch(rows, &mut reading.connection).await?;
     Ok(query.page(&queries.cursor_key, &caller, None, rows, |row: &RoleTemplateRow| row.id).at(reading.position))
 }

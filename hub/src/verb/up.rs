@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hub_projections::checkpoint;
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 
 use super::{METRICS_LISTEN, bind};
@@ -129,8 +130,25 @@ async fn roles(
     shutdown: &Shutdown,
     announce: impl FnOnce(Bound, &AdministratorKey),
 ) -> anyhow::Result<()> {
-    let clock = system_clock();
     let pool = pool::open(database_url, config.database_pool_size).await?;
+    let outcome = roles_on(config, pool.clone(), nats_url, listeners, shutdown, announce).await;
+    if outcome.is_err() {
+        // Or the server that is about to stop would be missed by connections that nobody needs any more.
+        pool.close().await;
+    }
+    outcome
+}
+
+/// The same on an open pool.
+async fn roles_on(
+    config: &Config,
+    pool: PgPool,
+    nats_url: &str,
+    listeners: Listeners,
+    shutdown: &Shutdown,
+    announce: impl FnOnce(Bound, &AdministratorKey),
+) -> anyhow::Result<()> {
+    let clock = system_clock();
     migrate::migrate(&pool).await.context("cannot migrate the database")?;
     // The directory is locked, so a lease can only be that of a hub that was killed.
     checkpoint::release_all(&pool).await.context("cannot take over the projections")?;

@@ -22,6 +22,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA.U.P", "access_request", "read"),
     ("OA.U.P", "analytics", "read"),
     ("OA...P", "api_key", "issue revoke rotate"),
+    ("OA.U.P", "api_key", "read"),
     ("OA.U.P", "audit", "read"),
     ("OA...P", "authorization", "check"),
     ("OA.U.P", "authorization", "read"),
