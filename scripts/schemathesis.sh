@@ -10,7 +10,6 @@ set -eu
 # Its version, and those of all that it needs.
 PINNED="$(dirname "$0")/schemathesis.txt"
 HOME_DIRECTORY="${CARGO_TARGET_DIR:-target}/schemathesis"
-PROGRAM="$HOME_DIRECTORY/bin/schemathesis"
 # So many made-up requests for each operation, beside those with the examples of the document.
 EXAMPLES_MAX="${HUB_SCHEMATHESIS_EXAMPLES:-2}"
 # It takes some 60 s, and on a machine that runs other tests beside it no more than this.
@@ -38,7 +37,10 @@ run() {
     printf '[parameters]\n"path.tenant_id" = "%s"\n' "$2" >"$work/schemathesis.toml"
     # One worker: with several threads some versions of Python 3.11 fail while they compile (SystemError, AST constructor).
     # A stream has no end that a client could wait for, and an archived tenant would leave the others nothing to do.
-    timeout "$LIMIT" "$PROGRAM" --config-file "$work/schemathesis.toml" run "$1/openapi.json" \
+    program=$(cd "$HOME_DIRECTORY" && pwd)/bin/schemathesis
+    # It leaves files where it runs.
+    cd "$work"
+    timeout "$LIMIT" "$program" --config-file "$work/schemathesis.toml" run "$1/openapi.json" \
         --header "Authorization: Bearer $HUB_KEY" \
         --exclude-path-regex '/events/stream$' --exclude-operation-id archiveTenant \
         --phases examples,fuzzing --max-examples "$EXAMPLES_MAX" --seed 1 --workers 1 \
