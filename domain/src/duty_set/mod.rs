@@ -1,7 +1,7 @@
 //! A set of duties: roles of which nobody may hold too many at a time, so that no single person does all of what they allow.
 //!
 //! Life: absent, defined, removed; a removed set accepts nothing and gives its key back. Whether the holders of roles keep to the sets is
-//! judged by [`violations`], over all of a tenant's grants at once.
+//! judged by [`violations()`], over all of a tenant's grants at once.
 
 pub mod decide;
 #[cfg(test)]
@@ -92,7 +92,7 @@ pub const LIMIT_REACHED: Code = Code {
     meaning: "The tenant has as many sets of duties as are allowed.",
 };
 
-/// Somebody would hold too many roles of a set: what [`violations`] finds before a grant, a parent or a set comes to be.
+/// Somebody would hold too many roles of a set: what [`violations()`] finds before a grant, a parent or a set comes to be.
 pub const VIOLATED: Code = Code {
     code: "duty_set_violated",
     kind: Kind::Conflict,
