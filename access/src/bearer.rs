@@ -3,27 +3,87 @@
 //! A token is addressed to one tenant (`aud` is `urn:service-hub:tenant:<tenant id>`), and its issuer must be a provider that this tenant has
 //! registered. So nobody can be let into another tenant by it, whoever registers which issuer where. Within the tenant the principal is
 //! `user:<provider id>/<sub>`: two providers may both know an `ada`.
+//!
+//! A token that was verified is known for a minute by its hash, so that a signature is not checked with every request; whether its tenant
+//! still accepts the provider is.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use hub_domain::{
+    access_record::LoginFailure,
+    fact::IdentityProviderFact,
     id::{PLATFORM_TENANT, TenantId},
     identity_provider::audience_of,
     role::Principal,
 };
 use hub_http::{Caller, Presented, Problem, Scope};
 use hub_token::{Provider, Refused, Verified, Verifier};
+use moka::sync::Cache;
+use sha2::{Digest as _, Sha256};
 use url::Url;
 use uuid::Uuid;
 
-use crate::gate::AccessGate;
+use crate::{facts::TenantFacts, gate::AccessGate};
 
 /// A token names at most so many audiences that are looked at.
 const AUDIENCE_COUNT_MAX: usize = 10;
 
 /// Counter of the access tokens that were not accepted, by the reason.
 pub const REFUSED_TOKENS: &str = "hub_access_tokens_refused_total";
+
+/// A token is not verified again for so long: a key that its provider takes back is believed for as long at most, beyond what is kept of
+/// the provider's keys.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// So many tokens are known.
+const KNOWN_COUNT_MAX: u64 = 50_000;
+
+/// The access tokens that were verified a moment ago, by their SHA-256; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct KnownTokens(Cache<[u8; 32], Arc<Known>>);
+
+/// Whom a token stands for, and what was believed for it.
+struct Known {
+    caller: Caller,
+    tenant_id: Uuid,
+    provider: (Uuid, IdentityProviderFact),
+}
+
+impl Default for KnownTokens {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(KNOWN_COUNT_MAX).time_to_live(KNOWN_FOR).build())
+    }
+}
+
+impl fmt::Debug for KnownTokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("KnownTokens").field("count", &self.0.entry_count()).finish()
+    }
+}
+
+impl KnownTokens {
+    fn get(&self, token: &str) -> Option<Arc<Known>> {
+        self.0.get(&<[u8; 32]>::from(Sha256::digest(token)))
+    }
+
+    fn keep(&self, token: &str, known: Known) {
+        self.0.insert(Sha256::digest(token).into(), Arc::new(known));
+    }
+}
+
+impl Known {
+    /// The caller, while the token lasts and the tenant accepts the same provider.
+    fn caller(&self, facts: &TenantFacts, now: DateTime<Utc>) -> Option<Caller> {
+        let lasts = self.caller.expires_at_ms.is_some_and(|end| end > now.timestamp_millis());
+        (lasts && facts.identity_providers.contains(&self.provider)).then(|| self.caller.clone())
+    }
+}
 
 /// Whether a credential may be an access token; an API key never has a dot.
 pub(crate) fn looks_like_a_token(text: &str) -> bool {
@@ -40,14 +100,43 @@ impl AccessGate {
     /// Whom a token stands for; 401 `unauthenticated` whatever is wrong with it, 503 when nobody can tell.
     pub(crate) async fn bearer(&self, verifier: &Verifier, presented: Presented<'_>) -> Result<Caller, Problem> {
         let now = self.now();
-        let at_least = presented.at_least;
-        let find = |issuer: String, audiences: BTreeSet<String>| self.provider(issuer, audiences, at_least);
-        let verified = verifier.verify(presented.token, now, find).await.map_err(|refused| {
+        if let Some(known) = self.known_tokens.get(presented.token)
+            && let Some(caller) = known.caller(&*self.facts(known.tenant_id, presented.at_least).await?, now)
+        {
+            return Ok(caller);
+        }
+        // The tenant and the provider that the token is believed for, once they are found.
+        let believed = OnceLock::new();
+        let find = |issuer: String, audiences: BTreeSet<String>| {
+            let found = self.provider(issuer, audiences, presented.at_least);
+            async {
+                let Some((tenant_id, fact, provider)) = found.await? else { return Ok(None) };
+                believed.get_or_init(|| (tenant_id, (provider.id, fact)));
+                Ok(Some(provider))
+            }
+        };
+        let verified = verifier.verify(presented.token, now, find).await;
+        let failed = || {
+            let tenant_id = believed.get().map(|(tenant_id, _)| *tenant_id);
+            self.refusals.login_failed(tenant_id, LoginFailure::Token, None, presented.peer, now);
+            Problem::unauthenticated()
+        };
+        let verified = verified.map_err(|refused| {
             metrics::counter!(REFUSED_TOKENS, "reason" => refused.reason()).increment(1);
             tracing::info!(reason = refused.reason(), "an access token was not accepted");
-            if refused.undecided() { Problem::store_unavailable() } else { Problem::unauthenticated() }
+            if refused.undecided() { Problem::store_unavailable() } else { failed() }
         })?;
-        caller_of(&verified).ok_or_else(Problem::unauthenticated)
+        let caller = caller_of(&verified).ok_or_else(failed)?;
+        if let Some((tenant_id, provider)) = believed.get().cloned() {
+            self.known_tokens.keep(presented.token, Known { caller: caller.clone(), tenant_id, provider });
+        }
+        Ok(caller)
+    }
+
+    /// The same for a token that is known, when nothing has to be waited for.
+    pub(crate) fn recognise_bearer(&self, presented: Presented<'_>) -> Option<Caller> {
+        let known = self.known_tokens.get(presented.token)?;
+        known.caller(&*self.at_hand_for(known.tenant_id, presented.at_least)?, self.now())
     }
 
     async fn provider(
@@ -55,7 +144,7 @@ impl AccessGate {
         issuer: String,
         audiences: BTreeSet<String>,
         at_least: Option<i64>,
-    ) -> Result<Option<Provider>, Refused> {
+    ) -> Result<Option<(Uuid, IdentityProviderFact, Provider)>, Refused> {
         for audience in audiences.iter().take(AUDIENCE_COUNT_MAX) {
             let Some(tenant_id) = tenant_of(audience) else { continue };
             let facts = self.facts(tenant_id, at_least).await.map_err(|_| Refused::ProvidersUnavailable)?;
@@ -66,14 +155,15 @@ impl AccessGate {
             if let Some((id, known)) = known
                 && let Ok(jwks_uri) = known.jwks_uri.parse::<Url>()
             {
-                return Ok(Some(Provider { id: *id, issuer, audience: known.audience.clone(), jwks_uri }));
+                let provider = Provider { id: *id, issuer, audience: known.audience.clone(), jwks_uri };
+                return Ok(Some((tenant_id, known.clone(), provider)));
             }
         }
         Ok(None)
     }
 
     /// Whether the provider that a principal came by is still accepted in its tenant; true for principals that came by none.
-    pub(crate) fn provider_accepted(facts: &crate::facts::TenantFacts, principal: &str) -> bool {
+    pub(crate) fn provider_accepted(facts: &TenantFacts, principal: &str) -> bool {
         provider_of(principal).is_none_or(|id| facts.identity_providers.iter().any(|(known, _)| *known == id))
     }
 }
@@ -94,6 +184,7 @@ fn caller_of(verified: &Verified) -> Option<Caller> {
         principal: principal.as_str().to_owned(),
         scope: if tenant_id == PLATFORM_TENANT.0 { Scope::Platform } else { Scope::Tenant(tenant_id) },
         expires_at_ms: Some(end_of(verified.expires_at)),
+        secret_id: None,
     })
 }
 

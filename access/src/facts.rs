@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use hub_domain::{
-    fact::{CredentialFact, DutySetFact, Fact, GrantFact, Home, IdentityProviderFact, RoleFact},
+    fact::{CredentialFact, DutySetFact, Fact, GrantFact, Home, IdentityProviderFact, RoleFact, SecretFact},
     id::RoleId,
 };
 use sqlx::PgPool;
@@ -107,6 +107,11 @@ impl TenantFacts {
             Fact::IdentityProvider(provider) => self.identity_providers.push((aggregate_id, provider)),
             Fact::DutySet(set) => self.duty_sets.push((aggregate_id, set)),
         }
+    }
+
+    /// One of the secrets of a principal's key, by its public number.
+    pub(crate) fn secret(&self, principal: &str, secret_id: u64) -> Option<&SecretFact> {
+        self.credentials.get(principal)?.secrets.get(&format!("{secret_id:016x}"))
     }
 
     /// What the principal holds by grants of this tenant.

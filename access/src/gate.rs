@@ -9,12 +9,13 @@ use std::{
 use cedar_policy::Authorizer;
 use chrono::{DateTime, Utc};
 use hub_domain::{
+    access_record::{self, LoginFailure},
     api_key::{KEY_ID, KeyText},
     fact::CredentialFact,
     id::PLATFORM_TENANT,
 };
 use hub_http::{
-    Allowed, Asked, Caller, Gate, Granting, Permission, Presented, Problem, Resources, Scope, access::BoxFuture,
+    Allowed, Asked, Beyond, Caller, Gate, Granting, Permission, Presented, Problem, Resources, Scope, access::BoxFuture,
 };
 use hub_token::Verifier;
 use moka::sync::Cache;
@@ -23,13 +24,14 @@ use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use crate::{
-    bearer::looks_like_a_token,
+    bearer::{KnownTokens, looks_like_a_token},
     board::Board,
     facts::{FactsError, TenantFacts},
     filter::{Visible, visible},
     granting::grantable,
     judge::{Reason, Wish},
     question::Question,
+    refusals::{self, Refusals, recorded},
     slice::{Grounds, Slice, Subject, Verdict},
     uses::Uses,
 };
@@ -89,7 +91,9 @@ pub struct AccessGate {
     owners: Cache<String, Uuid>,
     slices: Cache<SliceKey, Arc<Slice>>,
     verifier: Option<Verifier>,
+    pub(crate) known_tokens: KnownTokens,
     uses: Uses,
+    pub(crate) refusals: Refusals,
 }
 
 impl fmt::Debug for AccessGate {
@@ -108,6 +112,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Of where the caller is at home.
+    pub(crate) fn of_home(&self) -> &TenantFacts {
+        self.platform.as_deref().unwrap_or(&self.tenant)
+    }
+
     /// The same, borrowed.
     #[must_use]
     pub fn grounds(&self) -> Grounds<'_> {
@@ -127,7 +136,9 @@ impl AccessGate {
             owners: Cache::builder().max_capacity(KEY_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             slices: Cache::builder().max_capacity(SLICE_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             verifier: None,
+            known_tokens: KnownTokens::default(),
             uses: Uses::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -141,6 +152,12 @@ impl AccessGate {
     #[must_use]
     pub fn uses(&self) -> Uses {
         self.uses.clone()
+    }
+
+    /// What this gate refuses; somebody else writes it down.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        self.refusals.clone()
     }
 
     /// The facts of a tenant, which know every event up to `at_least` and are never older than a second.
@@ -166,6 +183,11 @@ impl AccessGate {
     fn at_hand(&self, tenant_id: Uuid) -> Option<Arc<TenantFacts>> {
         let Loaded { facts, generation } = self.tenants.get(&tenant_id)?;
         self.board.unchanged(tenant_id, facts.position, generation).then_some(facts)
+    }
+
+    /// The same, if they also know every event up to `at_least`.
+    pub(crate) fn at_hand_for(&self, tenant_id: Uuid, at_least: Option<i64>) -> Option<Arc<TenantFacts>> {
+        self.at_hand(tenant_id).filter(|_| self.board.current(at_least))
     }
 
     /// What a decision about a principal of `scope` in a tenant rests on.
@@ -206,17 +228,22 @@ impl AccessGate {
         if let Some(verifier) = self.verifier.as_ref().filter(|_| looks_like_a_token(presented.token)) {
             return self.bearer(verifier, presented).await;
         }
-        let key = KeyText::parse(presented.token).ok_or_else(Problem::unauthenticated)?;
+        let failed = |tenant_id, reason, key_id| {
+            self.refusals.login_failed(tenant_id, reason, key_id, presented.peer, self.now());
+            Problem::unauthenticated()
+        };
+        let key = KeyText::parse(presented.token).ok_or_else(|| failed(None, LoginFailure::Malformed, None))?;
         let tenant_id = match self.owners.get(key.id()) {
             Some(tenant_id) => tenant_id,
-            None => self.owner(&key).await?.ok_or_else(Problem::unauthenticated)?,
+            None => self.owner(&key).await?.ok_or_else(|| failed(None, LoginFailure::UnknownKey, None))?,
         };
         let mut facts = self.facts(tenant_id, presented.at_least).await?;
         if !facts.secrets.contains_key(key.id()) {
             // It may have been issued a moment ago.
             facts = self.facts(tenant_id, Some(i64::MAX)).await?;
         }
-        self.recognised(&key, tenant_id, &facts, presented).ok_or_else(Problem::unauthenticated)
+        let recognised = self.recognised(&key, tenant_id, &facts, presented);
+        recognised.map_err(|reason| failed(Some(tenant_id), reason, Some(key.id())))
     }
 
     /// The tenant of a key, which PostgreSQL is asked for once.
@@ -239,20 +266,25 @@ impl AccessGate {
         tenant_id: Uuid,
         facts: &TenantFacts,
         presented: Presented<'_>,
-    ) -> Option<Caller> {
-        let credential = facts.secrets.get(key.id())?;
-        let secret = credential.secrets.get(key.id())?;
+    ) -> Result<Caller, LoginFailure> {
+        let credential = facts.secrets.get(key.id()).ok_or(LoginFailure::RevokedKey)?;
+        let secret = credential.secrets.get(key.id()).ok_or(LoginFailure::RevokedKey)?;
         let now = self.now();
-        let right = bool::from(secret.sha256.as_bytes().ct_eq(key.sha256().as_str().as_bytes()));
-        let over = [secret.expires_at, credential.expires_at].into_iter().flatten().any(|end| end <= now);
-        if !right || over || !comes_from(credential, presented) {
-            return None;
+        if !bool::from(secret.sha256.as_bytes().ct_eq(key.sha256().as_str().as_bytes())) {
+            return Err(LoginFailure::WrongSecret);
+        }
+        if [secret.expires_at, credential.expires_at].into_iter().flatten().any(|end| end <= now) {
+            return Err(LoginFailure::ExpiredKey);
+        }
+        if !comes_from(credential, presented) {
+            return Err(LoginFailure::Network);
         }
         self.uses.note(tenant_id, key.id(), now);
-        Some(Caller {
+        Ok(Caller {
             principal: credential.principal.as_str().to_owned(),
             scope: if tenant_id == PLATFORM_TENANT.0 { Scope::Platform } else { Scope::Tenant(tenant_id) },
             expires_at_ms: None,
+            secret_id: u64::from_str_radix(key.id(), 16).ok(),
         })
     }
 
@@ -266,7 +298,8 @@ impl AccessGate {
         let Asked { permission, tenant_id, resource_id, filters, at_least } = asked;
         let facts = self.facts_for(caller.scope, tenant_id, at_least).await?;
         let now = self.now();
-        if caller.expires_at_ms.is_some_and(|end| end <= now.timestamp_millis()) {
+        let token_over = caller.expires_at_ms.is_some_and(|end| end <= now.timestamp_millis());
+        if token_over || !secret_lives(caller, facts.of_home(), now) {
             return Ok(Err(Reason::Credential));
         }
         let wish = Wish { principal: &caller.principal, scope: caller.scope, tenant_id, permission, resource_id };
@@ -283,7 +316,16 @@ impl AccessGate {
         if decided.is_err() {
             decided = self.decided(caller, Asked { at_least: Some(i64::MAX), ..asked }, resources).await?;
         }
-        decided.map_err(|reason| refused(asked.permission, reason))
+        decided.map_err(|reason| {
+            metrics::counter!(DENIALS, "reason" => <&'static str>::from(reason)).increment(1);
+            if let Some(reason) = recorded(reason) {
+                // Of the platform's principals it matters whose affair it was.
+                let tenant_id = (caller.scope == Scope::Platform).then_some(asked.tenant_id);
+                let about = asked.resource_id.into_iter().chain(tenant_id);
+                self.refusals.refused(caller, asked.permission, reason, about, self.now());
+            }
+            Problem::not_permitted(asked.permission)
+        })
     }
 
     /// The right to see a list, or those of its things that the conditions of roles leave.
@@ -326,9 +368,12 @@ fn comes_from(credential: &CredentialFact, presented: Presented<'_>) -> bool {
     credential.networks.is_empty() || presented.peer.map(|peer| peer.to_canonical()).is_some_and(contains)
 }
 
-fn refused(permission: Permission, reason: Reason) -> Problem {
-    metrics::counter!(DENIALS, "reason" => <&'static str>::from(reason)).increment(1);
-    Problem::not_permitted(permission)
+/// Whether the secret that the caller came with is still one of its key's; true for those who came with none.
+fn secret_lives(caller: &Caller, facts: &TenantFacts, now: DateTime<Utc>) -> bool {
+    caller.secret_id.is_none_or(|id| {
+        let secret = facts.secret(&caller.principal, id);
+        secret.is_some_and(|secret| secret.expires_at.is_none_or(|end| end > now))
+    })
 }
 
 fn problem_of(tenant_id: Uuid, error: &FactsError) -> Problem {
@@ -351,10 +396,13 @@ impl Gate for AccessGate {
     }
 
     fn recognise(&self, presented: Presented<'_>) -> Option<Caller> {
+        if looks_like_a_token(presented.token) {
+            return self.recognise_bearer(presented);
+        }
         let key = KeyText::parse(presented.token)?;
         let tenant_id = self.owners.get(key.id())?;
-        let facts = self.at_hand(tenant_id).filter(|_| self.board.current(presented.at_least))?;
-        self.recognised(&key, tenant_id, &facts, presented)
+        let facts = self.at_hand_for(tenant_id, presented.at_least)?;
+        self.recognised(&key, tenant_id, &facts, presented).ok()
     }
 
     fn authorize<'a>(
@@ -380,6 +428,16 @@ impl Gate for AccessGate {
         })
     }
 
+    fn refused(&self, caller: &Caller, permission: Permission, beyond: Beyond) {
+        let reason = match beyond {
+            Beyond::Tenant => access_record::Reason::AnotherTenant,
+            Beyond::Platform => access_record::Reason::PlatformOnly,
+            Beyond::Granting => access_record::Reason::Granting,
+        };
+        metrics::counter!(DENIALS, "reason" => <&'static str>::from(reason)).increment(1);
+        self.refusals.refused(caller, permission, reason, [], self.now());
+    }
+
     fn decided_up_to(&self) -> i64 {
         self.board.position()
     }
@@ -389,5 +447,6 @@ impl Gate for AccessGate {
 pub fn describe_metrics() {
     metrics::describe_counter!(DECISION_ERRORS, "Decisions that failed and were taken as denials.");
     metrics::describe_counter!(crate::bearer::REFUSED_TOKENS, "Access tokens that were not accepted, by reason.");
+    metrics::describe_counter!(refusals::UNRECORDED, "Refusals that were too many to be noted even as a number.");
     metrics::describe_counter!(DENIALS, "Requests refused for want of a right, by reason.");
 }

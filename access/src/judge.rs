@@ -95,15 +95,14 @@ impl AccessGate {
     pub(crate) fn before_roles(&self, wish: &Wish<'_>, facts: &Facts, now: DateTime<Utc>) -> Option<Judgement> {
         let denied = |reason| Some(Judgement::without_roles(false, reason));
         if wish.principal.starts_with("key:") {
-            let home = facts.platform.as_ref().unwrap_or(&facts.tenant);
-            let credential = home.credentials.get(wish.principal);
+            let credential = facts.of_home().credentials.get(wish.principal);
             match credential.filter(|credential| credential.expires_at.is_none_or(|end| end > now)) {
                 None => return denied(Reason::Credential),
                 Some(credential) if !within(&credential.scopes, wish.permission) => return denied(Reason::Scope),
                 Some(_) => {}
             }
         }
-        if !Self::provider_accepted(facts.platform.as_ref().unwrap_or(&facts.tenant), wish.principal) {
+        if !Self::provider_accepted(facts.of_home(), wish.principal) {
             return denied(Reason::Credential);
         }
         if rules::of_everybody(wish.permission) {

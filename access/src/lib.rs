@@ -2,7 +2,8 @@
 //!
 //! Facts (`facts`) change in the transaction of the append that they come from; the `board` knows whose have changed, so what is kept here is
 //! never older than a second, and never older than what a caller says he has seen. From a principal's roles come the policies that speak to
-//! one permission (`slice`, `policy`), which Cedar judges (`question`); for lists they become a condition on rows (`filter`). Which keys were used when is noted beside it (`uses`).
+//! one permission (`slice`, `policy`), which Cedar judges (`question`); for lists they become a condition on rows (`filter`).
+//! Which keys were used when is noted beside it (`uses`), and what was refused (`refusals`).
 
 pub mod api;
 pub mod bearer;
@@ -14,12 +15,14 @@ pub mod granting;
 pub mod judge;
 mod policy;
 pub mod question;
+pub mod refusals;
 pub mod rules;
 pub mod slice;
 pub mod uses;
 
 pub use board::Board;
 pub use gate::{AccessGate, Clock};
+pub use refusals::Refusals;
 pub use uses::Uses;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.

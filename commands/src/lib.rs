@@ -16,6 +16,7 @@ pub mod room;
 mod sealing;
 mod surroundings;
 
+pub mod access_record;
 pub mod access_request;
 pub mod api_key;
 pub mod break_glass;

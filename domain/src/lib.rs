@@ -12,6 +12,7 @@ pub mod money;
 pub mod refusal;
 pub mod text;
 
+pub mod access_record;
 pub mod access_request;
 pub mod api_key;
 pub mod break_glass;

@@ -7,6 +7,7 @@ pub mod fixed;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, pin::Pin, sync::Arc};
 
+use axum::http::StatusCode;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -109,6 +110,17 @@ pub struct Granting {
     pub permissions: Vec<Value>,
 }
 
+/// A request that is refused before the gate is asked for a decision, or for more than the decision was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Beyond {
+    /// It is about another tenant than the caller's.
+    Tenant,
+    /// It is for principals of the platform only.
+    Platform,
+    /// It would give away rights that the caller does not hold.
+    Granting,
+}
+
 /// Decides who is who and who may do what.
 pub trait Gate: Send + Sync {
     /// Who the sender is; 401 `unauthenticated` whatever is wrong.
@@ -132,6 +144,11 @@ pub trait Gate: Send + Sync {
         tenant_id: Uuid,
         granting: &'a Granting,
     ) -> BoxFuture<'a, Result<(), Problem>>;
+
+    /// Takes note that a caller was refused `permission` for this reason; what the gate itself refuses, it knows.
+    fn refused(&self, caller: &Caller, permission: Permission, beyond: Beyond) {
+        let _ = (caller, permission, beyond);
+    }
 
     /// What is decided from now on rests on the log up to here, at least.
     fn decided_up_to(&self) -> i64;
@@ -223,7 +240,13 @@ impl Pass {
 
     /// Whether the caller may give these rights away in the tenant that was asked about.
     pub async fn may_grant(&self, granting: &Granting) -> Result<(), Problem> {
-        self.access.gate.may_grant(&self.caller, self.asked.tenant_id, granting).await
+        let Self { access, caller, asked } = self;
+        let granted = access.gate.may_grant(caller, asked.tenant_id, granting).await;
+        granted.inspect_err(|problem| {
+            if problem.status() == StatusCode::FORBIDDEN {
+                access.gate.refused(caller, asked.permission, Beyond::Granting);
+            }
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    access::{Access, Asked, Pass, Presented},
+    access::{Access, Asked, Beyond, Pass, Presented},
     consistency::ReadConsistency,
     openapi::{SECURITY_SCHEME, add_parameter_once, path_parameter},
     peer::PeerAddress,
@@ -50,6 +50,8 @@ pub struct Caller {
     pub scope: Scope,
     /// When its token ends by itself, in milliseconds since 1970; `None` when the gate knows the end.
     pub expires_at_ms: Option<i64>,
+    /// The public number of the secret that it came with, when its key may have several; its right ends with that secret.
+    pub secret_id: Option<u64>,
 }
 
 impl Caller {
@@ -163,7 +165,8 @@ where
             .map_err(|_| Problem::invalid_path("tenant_id", "a path segment is not utf-8"))?;
         let (_, text) = params.iter().find(|(name, _)| *name == TENANT_SEGMENT).ok_or_else(Problem::internal)?;
         let tenant_id = text.parse().map_err(|_| Problem::invalid_uuid(TENANT_SEGMENT))?;
-        let tenant = caller.tenant(tenant_id)?;
+        let strays = |_: &Problem| access.gate.refused(&caller, permission, Beyond::Tenant);
+        let tenant = caller.tenant(tenant_id).inspect_err(strays)?;
         // What is no id is refused by the handler, which knows the name of the segment.
         let resource_id = params.iter().find(|(name, _)| *name != TENANT_SEGMENT).and_then(|(_, id)| id.parse().ok());
         let asked = Asked { permission, tenant_id, resource_id, filters, at_least };
@@ -184,7 +187,7 @@ where
         let access = Access::from_ref(state);
         let Guard { permission, .. } = guard_of(parts)?;
         let (caller, at_least) = authenticated(parts, &access).await?;
-        caller.platform()?;
+        caller.platform().inspect_err(|_| access.gate.refused(&caller, permission, Beyond::Platform))?;
         let tenant_id = PLATFORM_TENANT;
         let asked = Asked { permission, tenant_id, resource_id: None, filters: false, at_least };
         access.gate.authorize(&caller, asked, &*access.resources).await?;
@@ -231,7 +234,7 @@ mod tests {
     use super::*;
 
     fn caller(scope: Scope) -> Caller {
-        Caller { principal: "ops".into(), scope, expires_at_ms: None }
+        Caller { principal: "ops".into(), scope, expires_at_ms: None, secret_id: None }
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn key(number: u8) -> String {
 
 fn build() -> (Router, OpenApi) {
     let token = |number, principal: &str, scope| {
-        (key(number), Caller { principal: principal.into(), scope, expires_at_ms: None })
+        (key(number), Caller { principal: principal.into(), scope, expires_at_ms: None, secret_id: None })
     };
     let gate = FixedTokens::new([
         token(1, "platform", Scope::Platform),

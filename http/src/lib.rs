@@ -32,7 +32,7 @@ pub mod shortcut;
 mod testing;
 pub mod traceparent;
 
-pub use access::{Access, Allowed, Asked, Attributes, Gate, Granting, Pass, Permission, Presented, Resources};
+pub use access::{Access, Allowed, Asked, Attributes, Beyond, Gate, Granting, Pass, Permission, Presented, Resources};
 pub use body::{Body, NoBody};
 pub use caller::{Caller, PlatformCaller, PlatformScope, Scope, TenantCaller, TenantScope};
 pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};

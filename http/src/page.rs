@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn caller(principal: &str) -> Caller {
-        Caller { principal: principal.into(), scope: Scope::Platform, expires_at_ms: None }
+        Caller { principal: principal.into(), scope: Scope::Platform, expires_at_ms: None, secret_id: None }
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
-use hub_commands::Commands;
+use hub_commands::{Commands, access_record::AccessRecords};
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
@@ -128,8 +128,15 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let pool = pool.clone();
         background.spawn("gauges", async move |end| gauges::run(pool, end).await);
     }
-    let commands = role.serves_commands().then(|| {
-        let store = EventStore::start(pool.clone(), tail.clone(), upcasters(), clock);
+    let serves = role.serves_commands() || role.serves_queries();
+    let store = serves.then(|| EventStore::start(pool.clone(), tail.clone(), upcasters(), clock));
+    if let Some(store) = store.clone() {
+        background.spawn("access records", {
+            let (refusals, records) = (access.refusals(), AccessRecords::new(store));
+            async move |end| refusals.run(|draft| records.write(draft), end).await
+        });
+    }
+    let commands = store.filter(|_| role.serves_commands()).map(|store| {
         let secret_key = *secret_key.bytes();
         let random = Arc::new(key::random::<32>);
         Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })

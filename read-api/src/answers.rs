@@ -254,7 +254,12 @@ mod tests {
     use super::*;
 
     fn key(target: &'static str) -> Key {
-        let caller = Caller { principal: "key:test".to_owned(), scope: hub_http::Scope::Platform, expires_at_ms: None };
+        let caller = Caller {
+            principal: "key:test".to_owned(),
+            scope: hub_http::Scope::Platform,
+            expires_at_ms: None,
+            secret_id: None,
+        };
         Key { caller, target: PathAndQuery::from_static(target) }
     }
 

@@ -5,6 +5,7 @@ mod bearer;
 mod document;
 mod keys;
 mod lists;
+mod refusals;
 mod table;
 
 use std::{
@@ -25,7 +26,7 @@ use axum::{
 };
 use hub::api::Served;
 use hub_access::{AccessGate, Board, api::Authorization};
-use hub_commands::{Commands, api_key::Enrolment};
+use hub_commands::{Commands, access_record::AccessRecords, api_key::Enrolment};
 use hub_domain::api_key::KeyText;
 use hub_event_store::{store::EventStore, tail::Tail};
 use hub_http::{ConsistencyToken, CursorKey};
@@ -118,6 +119,10 @@ impl Platform {
             .with_positions(positions.clone());
         tokio::spawn(runner.run(end.clone()));
         let store = EventStore::start(pool.clone(), tail.clone(), upcasters(), clock.clock());
+        tokio::spawn({
+            let (refusals, records, end) = (access.refusals(), AccessRecords::new(store.clone()), end.clone());
+            async move { refusals.run(|draft| records.write(draft), end).await }
+        });
         let commands = Commands::new(hub_commands::Settings {
             store,
             gate: gate.clone(),

@@ -129,7 +129,10 @@ const TOKEN: &str = "token-1";
 
 fn gate() -> FixedTokens {
     let scope = Scope::Tenant(Uuid::from_u128(1));
-    FixedTokens::new([(TOKEN.to_owned(), Caller { principal: "key:1".to_owned(), scope, expires_at_ms: None })])
+    FixedTokens::new([(
+        TOKEN.to_owned(),
+        Caller { principal: "key:1".to_owned(), scope, expires_at_ms: None, secret_id: None },
+    )])
 }
 
 /// A route with a caller and one in the shortcut, both behind `limits`.

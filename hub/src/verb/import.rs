@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
-    access_request, api_key, break_glass, duty_set, identity_provider, role, role_template, service_instance,
-    subscription, support_access, tenant, webhook,
+    access_record, access_request, api_key, break_glass, duty_set, identity_provider, role, role_template,
+    service_instance, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -114,6 +114,7 @@ async fn bring(pool: &PgPool, arguments: &PostgresEs) -> anyhow::Result<Report> 
 /// their events.
 fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
     let read = match event.aggregate_type.as_str() {
+        "access_record" => reads::<access_record::Event>,
         "access_request" => reads::<access_request::Event>,
         "api_key" => reads::<api_key::Event>,
         "break_glass" => reads::<break_glass::Event>,

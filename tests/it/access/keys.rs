@@ -39,9 +39,28 @@ impl Platform {
     }
 }
 
+impl Platform {
+    /// The tenant's events as they come.
+    async fn follow(&self, tenant_id: Uuid, key: &str) -> BodyDataStream {
+        let request = with_key(Request::get(format!("/v1/tenants/{tenant_id}/events/stream")), key);
+        let response = self.open(request.header("consistency-token", self.seen()).body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), 200);
+        response.into_body().into_data_stream()
+    }
+}
+
 /// Ends with the stream; what still comes before that is passed over.
 async fn end_of(mut body: BodyDataStream) {
     while timeout(LIMIT, body.next()).await.expect("the stream ends").is_some() {}
+}
+
+/// Returns when the stream has said it.
+async fn says(mut body: BodyDataStream, what: &str) {
+    let mut said = String::new();
+    while !said.contains(what) {
+        let chunk = timeout(LIMIT, body.next()).await.expect("the stream says something in time");
+        said.push_str(std::str::from_utf8(&chunk.expect("the stream goes on").unwrap()).unwrap());
+    }
 }
 
 #[tokio::test]
@@ -158,26 +177,29 @@ async fn the_streams_of_a_revoked_key_are_closed() {
     let acme = platform.tenant("acme").await;
     let (gone, stays) = (platform.key(acme, &["auditor"]).await, platform.key(acme, &["auditor"]).await);
     let other = platform.beside();
-    let open = async |process: &Platform, key: &Key| {
-        let request = with_key(Request::get(format!("/v1/tenants/{acme}/events/stream")), &key.text);
-        let request = request.header("consistency-token", platform.seen()).body(Body::empty()).unwrap();
-        let response = process.open(request).await;
-        assert_eq!(response.status(), 200);
-        response.into_body().into_data_stream()
-    };
-    let (here, there) = (open(&platform, &gone).await, open(&other, &gone).await);
-    let mut going_on = open(&platform, &stays).await;
+    let (here, there) = (platform.follow(acme, &gone.text).await, other.follow(acme, &gone.text).await);
+    let going_on = platform.follow(acme, &stays.text).await;
     platform.revoke(acme, &gone).await;
     let revoked = Instant::now();
     join(end_of(here), end_of(there)).await;
     // A second, and what a machine that is busy with other tests adds to it.
     assert!(revoked.elapsed() < Duration::from_secs(5), "the streams were closed after {:?}", revoked.elapsed());
     platform.done(&format!("/v1/tenants/{acme}/rename"), json!({ "name": "Renamed" })).await;
-    let mut said = String::new();
-    while !said.contains("tenant.renamed") {
-        let chunk = timeout(LIMIT, going_on.next()).await.expect("the stream says something in time");
-        said.push_str(std::str::from_utf8(&chunk.expect("the other key's stream goes on").unwrap()).unwrap());
-    }
+    says(going_on, "tenant.renamed").await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_secret_that_it_was_opened_with() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let key = platform.key(acme, &["auditor"]).await;
+    let old = platform.follow(acme, &key.text).await;
+    let secret = platform.rotate(acme, &key, 60).await;
+    let new = platform.follow(acme, &secret).await;
+    platform.clock.advance(TimeDelta::seconds(60));
+    end_of(old).await;
+    platform.done(&format!("/v1/tenants/{acme}/rename"), json!({ "name": "Renamed" })).await;
+    says(new, "tenant.renamed").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,103 @@
+//! What was refused stands in the log of the caller's tenant, with the reason.
+
+use axum::{body::Body, http::Request};
+use hub_domain::{api_key::KeyText, id::PLATFORM_TENANT};
+use hub_tests::kit::eventually;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{LIMIT, Platform, from_peer, random, with_key};
+
+impl Platform {
+    /// The access records of a tenant of this type, as soon as there are so many.
+    async fn records(&self, tenant_id: Uuid, event_type: &str, count: usize) -> Vec<Value> {
+        let path = format!("/v1/tenants/{tenant_id}/events?limit=200&event_type={event_type}");
+        eventually(LIMIT, async || {
+            let page = self.get(&self.administrator, &path).await.ok();
+            let events = page["items"].as_array().unwrap().clone();
+            (events.len() >= count).then_some(events)
+        })
+        .await
+    }
+}
+
+/// What each record says but for the times.
+fn said(records: &[Value], fields: &[&str]) -> Vec<Value> {
+    let mut said: Vec<Value> = records
+        .iter()
+        .map(|record| fields.iter().map(|field| record["payload"][*field].clone()).collect::<Value>())
+        .collect();
+    said.sort_by_key(Value::to_string);
+    said
+}
+
+#[tokio::test]
+async fn every_denial_is_recorded_in_the_callers_tenant_with_its_reason() {
+    let platform = Platform::start().await;
+    let (acme, globex) = (platform.tenant("acme").await, platform.tenant("globex").await);
+    let path = |rest: &str| format!("/v1/tenants/{acme}/{rest}");
+    let viewer = platform.key(acme, &["viewer"]).await;
+    let body = json!({ "name": "Bounded", "roles": ["owner"], "scopes": ["webhook:*"] });
+    let bounded = platform.key_with(acme, body).await;
+    let webhook = Uuid::now_v7();
+    for _ in 0..3 {
+        platform.post(&viewer.text, &path("archive"), json!({ "reason": "no" })).await.refused(403, "forbidden");
+    }
+    platform.post(&viewer.text, &path(&format!("webhooks/{webhook}/pause")), json!({})).await.refused(403, "forbidden");
+    platform.get(&viewer.text, &format!("/v1/tenants/{globex}")).await.refused(404, "not_found");
+    platform.get(&viewer.text, "/v1/tenants").await.refused(403, "forbidden");
+    platform.get(&bounded.text, &path("roles")).await.refused(403, "forbidden");
+
+    let records = platform.records(acme, "access_record.refused", 5).await;
+    let principal = |key: &super::Key| format!("key:{}", key.id);
+    let mut expected = vec![
+        json!([principal(&viewer), "tenant", "tenant:archive", "no_role", []]),
+        json!([principal(&viewer), "tenant", "webhook:pause", "no_role", [webhook]]),
+        json!([principal(&viewer), "tenant", "tenant:read", "another_tenant", []]),
+        json!([principal(&viewer), "tenant", "tenant:read", "platform_only", []]),
+        json!([principal(&bounded), "tenant", "role:read", "scope", []]),
+    ];
+    expected.sort_by_key(Value::to_string);
+    let fields = ["principal", "home", "permission", "reason", "resource_ids"];
+    assert_eq!(said(&records, &fields), expected);
+    let count: u64 = records.iter().map(|record| record["payload"]["seen"]["count"].as_u64().unwrap()).sum();
+    assert_eq!(count, 7);
+    assert!(platform.records(globex, "access_record.refused", 0).await.is_empty());
+
+    // Whoever audits finds them under the name of who was refused.
+    let audit = path(&format!("audit?actor={}", principal(&bounded)));
+    let entries = platform.get(&platform.administrator, &audit).await.ok();
+    assert!(entries["items"].to_string().contains("access_record.refused"), "{entries}");
+}
+
+#[tokio::test]
+async fn every_failed_login_is_recorded_where_the_credential_belongs() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let office = json!({ "name": "Office", "roles": ["viewer"], "networks": ["10.1.0.0/16"] });
+    let (office, revoked) = (platform.key_with(acme, office).await, platform.key(acme, &["viewer"]).await);
+    platform.done(&format!("/v1/tenants/{acme}/api-keys/{}/revoke", revoked.id), json!({})).await;
+    let public = |key: &str| key.split('_').nth(1).unwrap().to_owned();
+    let stranger = KeyText::generate(random());
+    let wrong = {
+        let text = format!("hub_{}_{}", public(&office.text), "0".repeat(64));
+        format!("{text}{:08x}", crc32fast::hash(text.as_bytes()))
+    };
+    for key in [stranger.reveal(), "nonsense", &office.text, &revoked.text, &wrong] {
+        let request = with_key(Request::get(format!("/v1/tenants/{acme}/me")), key);
+        let request = request.header("consistency-token", platform.seen()).body(Body::empty()).unwrap();
+        platform.send(from_peer(request, "192.0.2.77")).await.refused(401, "unauthenticated");
+    }
+    let fields = ["reason", "key_id", "network"];
+    let network = "192.0.2.0/24";
+    let records = platform.records(acme, "access_record.login_failed", 3).await;
+    let mut expected = vec![
+        json!(["network", public(&office.text), network]),
+        json!(["revoked_key", public(&revoked.text), network]),
+        json!(["wrong_secret", public(&office.text), network]),
+    ];
+    expected.sort_by_key(Value::to_string);
+    assert_eq!(said(&records, &fields), expected);
+    let records = platform.records(PLATFORM_TENANT.0, "access_record.login_failed", 2).await;
+    assert_eq!(said(&records, &fields), [json!(["malformed", null, network]), json!(["unknown_key", null, network])]);
+}
