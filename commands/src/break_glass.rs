@@ -27,7 +27,7 @@ const DOCUMENTED: Documented = Documented::new("break-glass", CODES);
 const MAXIMA: &[(&str, i64)] = &[(decide::UNREVIEWED, UNREVIEWED_COUNT_MAX)];
 
 /// Counts what somebody should look at at once.
-const OPENED: &str = "hub_break_glass_opened_total";
+pub(crate) const OPENED: &str = "hub_break_glass_opened_total";
 
 pub(crate) fn routes() -> Routes<Commands> {
     let all = "/v1/tenants/{tenant_id}/break-glass";

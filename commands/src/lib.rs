@@ -62,3 +62,12 @@ pub fn routes(commands: Commands) -> ApiRouter {
 pub fn catalogue() -> Vec<Entry> {
     all().entries().to_vec()
 }
+
+/// Tells the metrics recorder what the metrics of this room are.
+pub fn describe_metrics() {
+    metrics::describe_counter!(
+        break_glass::OPENED,
+        "Emergency accesses that were opened; somebody should look at each."
+    );
+    metrics::describe_counter!(process::PASSED_OVER, "Commands of process managers that could not be executed.");
+}

@@ -215,7 +215,7 @@ impl OperationInput for TenantCaller {
     }
 
     fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
-        problem::documented_statuses(ctx, &[400, 401, 403, 404])
+        problem::documented_statuses(ctx, &[400, 401, 403, 404, 429])
     }
 }
 
@@ -225,7 +225,7 @@ impl OperationInput for PlatformCaller {
     }
 
     fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
-        problem::documented_statuses(ctx, &[401, 403])
+        problem::documented_statuses(ctx, &[401, 403, 429])
     }
 }
 

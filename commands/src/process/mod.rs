@@ -45,6 +45,9 @@ const TURN_LIMIT: Duration = Duration::from_secs(300);
 /// In one turn so many pages are followed, so that what is due is not kept waiting while the log grows.
 const PAGE_COUNT_MAX: usize = 4;
 
+/// Counter of commands that a process manager could not execute and passed over.
+pub(crate) const PASSED_OVER: &str = "hub_process_passed_over_total";
+
 /// Every SQL text of the process managers, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
     ELECT,
@@ -190,7 +193,7 @@ fn passed_over<E: Refusal>(error: ExecuteError<E>, aggregate_type: &str, id: Uui
         ExecuteError::Refused(refusal) if refusal.kind() == Kind::Conflict => Ok(()),
         other => {
             tracing::error!(error = %other, aggregate_type, %id, "a process manager passes over what it cannot do");
-            metrics::counter!("hub_process_passed_over_total").increment(1);
+            metrics::counter!(PASSED_OVER).increment(1);
             Ok(())
         }
     }
