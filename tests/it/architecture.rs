@@ -10,6 +10,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-access", &["hub-domain", "hub-http", "hub-token"]),
     ("hub-domain", &[]),
     ("hub-event-store", &[]),
+    ("hub-evidence", &[]),
     ("hub-http", &[]),
     ("hub-commands", &["hub-domain", "hub-event-store", "hub-http"]),
     ("hub-projections", &["hub-domain", "hub-event-store"]),
