@@ -36,6 +36,7 @@ const TAGS: &[(&str, &str)] = &[
     ("webhooks", "Addresses that are told of events."),
     (hub_access::api::TAG, "Who may do what, and why."),
     ("events", "The tenant's log: pages and a stream."),
+    ("evidence", "Signed checkpoints of the log, and proofs that lead to them."),
     ("analytics", "Counts, revenue and movements over time."),
     ("audit", "Who did what when."),
     ("billing", "What was charged."),

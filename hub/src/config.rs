@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use hub_evidence::checkpoint::Origin;
 use thiserror::Error;
 
 pub use self::edge::{Edge, EdgeFlags, TlsFiles};
@@ -37,6 +38,8 @@ const KEYS: &[Key] = &[
     Key { name: "database_pool_size", variable: "HUB_DATABASE_POOL_SIZE" },
     Key { name: "database_url", variable: "DATABASE_URL" },
     Key { name: "directory", variable: "HUB_DIRECTORY" },
+    Key { name: "evidence_key_file", variable: "HUB_EVIDENCE_KEY_FILE" },
+    Key { name: "evidence_name", variable: "HUB_EVIDENCE_NAME" },
     Key { name: "header_bytes_max", variable: "HUB_HEADER_BYTES_MAX" },
     Key { name: "header_timeout_seconds", variable: "HUB_HEADER_TIMEOUT_SECONDS" },
     Key { name: "idle_timeout_seconds", variable: "HUB_IDLE_TIMEOUT_SECONDS" },
@@ -101,6 +104,12 @@ pub struct Flags {
     /// Key that signs cursors, the same for all processes [env: HUB_SECRET_KEY_FILE] [default: secret.key in the directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub secret_key_file: Option<String>,
+    /// Key that signs checkpoints, of the process that seals [env: HUB_EVIDENCE_KEY_FILE] [default: evidence.key in the directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub evidence_key_file: Option<String>,
+    /// Name of this platform in its checkpoints, when that key is made [env: HUB_EVIDENCE_NAME] [default: hub.localhost]
+    #[arg(long, global = true, value_name = "HOST")]
+    pub evidence_name: Option<String>,
     /// Directory of `postgres` and `initdb` [env: HUB_POSTGRES_BIN] [default: searched]
     #[arg(long, global = true, value_name = "DIRECTORY")]
     pub postgres_bin: Option<String>,
@@ -122,6 +131,8 @@ impl Flags {
             "database_pool_size" => self.database_pool_size.as_deref(),
             "database_url" => self.database_url.as_deref(),
             "directory" => self.directory.as_deref(),
+            "evidence_key_file" => self.evidence_key_file.as_deref(),
+            "evidence_name" => self.evidence_name.as_deref(),
             "listen" => self.listen.as_deref(),
             "log" => self.log.as_deref(),
             "log_format" => self.log_format.as_deref(),
@@ -299,6 +310,10 @@ pub struct Config {
     pub admin_key_file: PathBuf,
     /// Key that signs cursors.
     pub secret_key_file: PathBuf,
+    /// Key that signs checkpoints.
+    pub evidence_key_file: PathBuf,
+    /// Name of this platform in its checkpoints, when that key is made.
+    pub evidence_name: String,
     /// Directory of the PostgreSQL programs, when it was said.
     pub postgres_bin: Option<PathBuf>,
     /// The nats-server program, when it was said.
@@ -372,6 +387,14 @@ impl Config {
             secret_key_file: sources
                 .get("secret_key_file", "a path", path)?
                 .unwrap_or_else(|| directory.join("secret.key")),
+            evidence_key_file: sources
+                .get("evidence_key_file", "a path", path)?
+                .unwrap_or_else(|| directory.join("evidence.key")),
+            evidence_name: sources
+                .get("evidence_name", "a name such as hub.example.com", |text| {
+                    Origin::platform(text).ok().map(|_| text.to_owned())
+                })?
+                .unwrap_or_else(|| "hub.localhost".to_owned()),
             postgres_bin: sources.get("postgres_bin", "a path", path)?,
             nats_server: sources.get("nats_server", "a path", path)?,
             directory,

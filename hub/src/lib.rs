@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod embedded;
 pub mod enrol;
+pub mod evidence_key;
 pub mod gauges;
 pub mod key;
 pub mod listener;

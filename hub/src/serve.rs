@@ -9,6 +9,7 @@ use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcas
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
 use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
+use hub_seal::{Sealer, Signer};
 use hub_token::{
     Keys, Settings, Verifier,
     outbound::{Outbound, Reach},
@@ -62,6 +63,8 @@ pub struct ServeOptions {
     pub clock: Clock,
     /// What cursors are signed with and secrets are sealed with, each by a key derived from it.
     pub secret_key: SecretKey,
+    /// Who signs checkpoints, in a role that executes commands.
+    pub signer: Option<Signer>,
     /// Whether an identity provider may be on this machine, for development.
     pub loopback_providers: bool,
 }
@@ -93,7 +96,7 @@ pub fn upcasters() -> Upcasters {
 /// # Errors
 /// When a listener or a part of the work fails.
 pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl FnOnce(Bound)) -> anyhow::Result<()> {
-    let ServeOptions { surroundings, role, nats_url, connections, edge, clock, secret_key, loopback_providers } =
+    let ServeOptions { surroundings, role, nats_url, connections, edge, clock, secret_key, signer, loopback_providers } =
         options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
@@ -129,7 +132,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         background.spawn("gauges", async move |end| gauges::run(pool, end).await);
     }
     let serves = role.serves_commands() || role.serves_queries();
-    let store = serves.then(|| EventStore::start(pool.clone(), tail.clone(), upcasters(), clock));
+    let store = serves.then(|| EventStore::start(pool.clone(), tail.clone(), upcasters(), clock.clone()));
     if let Some(store) = store.clone() {
         background.spawn("access records", {
             let (refusals, records) = (access.refusals(), AccessRecords::new(store));
@@ -144,6 +147,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
+    }
+    if let Some(signer) = signer {
+        signer.publish(&pool, clock()).await?;
+        let sealer = Sealer::new(pool.clone(), tail.clone(), signer, clock);
+        background.spawn("sealer", async move |end| sealer.run(end).await);
     }
     if role.relays() {
         let nats = nats.clone().context("the relay needs a NATS")?;

@@ -54,6 +54,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     hub_http::layers::describe_metrics();
     hub_projections::describe_metrics();
     hub_read_api::describe_metrics();
+    hub_seal::describe_metrics();
     crate::listener::describe_metrics();
     Ok(handle)
 }

@@ -17,6 +17,7 @@ mod duty_set;
 mod event_stream;
 mod event_type;
 mod events;
+mod evidence;
 mod failure;
 mod heads;
 mod identity_provider;
@@ -70,6 +71,11 @@ pub const QUERIES: &[&str] = &[
     checkpoints::CHECKPOINTS,
     duty_set::DETAIL,
     duty_set::LIST.whole,
+    evidence::CHECKPOINT_FROM,
+    evidence::CHECKPOINT_LAST,
+    evidence::KEYS,
+    evidence::LEAF,
+    evidence::TILES,
     heads::TENANT_HEAD,
     heads::TENANT_HEADS,
     identity_provider::DETAIL,
@@ -105,6 +111,8 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(break_glass::routes()))
         .merge(kept(duty_set::routes()))
         .merge(events::routes())
+        // What was sealed moves without an event of the tenant.
+        .merge(evidence::routes())
         .merge(kept(identity_provider::routes()))
         .merge(kept(role::routes()))
         // A tenant reads what is the platform's, so its own events do not tell when an answer is old.
@@ -169,6 +177,7 @@ mod tests {
             audit::TAG,
             billing::TAG,
             events::TAG,
+            evidence::TAG,
             role::TAG,
             service_instance::TAG,
         ]);

@@ -81,6 +81,8 @@ codes! {
         "The request has more than `headers_max` headers, or they are longer than `header_bytes_max` together.";
     INTERNAL = "internal", 500, "Internal error",
         "The server failed; the request id in X-Request-Id finds the cause in its log.";
+    NOT_SEALED = "not_sealed", 503, "Not sealed yet",
+        "No signed checkpoint covers it yet, which takes a second as a rule; send it again after Retry-After seconds.";
     OVERLOADED = "overloaded", 503, "Overloaded",
         "Too many requests are being served; nothing was done, send it again after Retry-After seconds.";
     PROJECTION_BEHIND = "projection_behind", 503, "Projection behind",

@@ -11,8 +11,8 @@ use super::{
     BODY_TIMEOUT, BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, HEADERS_TOO_LARGE, IDEMPOTENCY_KEY_IN_FLIGHT,
     IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID, INVALID_HEADER,
     INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND,
-    OVERLOADED, PROJECTION_BEHIND, Problem, RATE_LIMITED, REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED,
-    UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG, VERSION_CONFLICT, capitalized,
+    NOT_SEALED, OVERLOADED, PROJECTION_BEHIND, Problem, RATE_LIMITED, REQUEST_TIMEOUT, STORE_UNAVAILABLE,
+    UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG, VERSION_CONFLICT, capitalized,
 };
 
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -184,6 +184,11 @@ impl Problem {
     /// 500 `internal`. Says nothing about the cause; log that where it is handled.
     pub fn internal() -> Self {
         Self::of(INTERNAL).detail("the server failed, its log has the cause under this request id")
+    }
+
+    /// 503 `not_sealed`, to be tried again in a second.
+    pub fn not_sealed() -> Self {
+        Self::of(NOT_SEALED).detail("no signed checkpoint covers it yet").retry_after(RETRY_AFTER_DEFAULT)
     }
 
     /// 503 `overloaded`.

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use hub_seal::Signer;
 
 use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
-use crate::config::{Config, Role};
+use crate::config::Config;
+use crate::evidence_key::signing_keys;
 use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
@@ -41,14 +43,17 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         pool = opened => pool?,
         () = shutdown.drain.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    for file in [&config.secret_key_file, &config.admin_key_file] {
+    for file in [&config.secret_key_file, &config.admin_key_file, &config.evidence_key_file] {
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         }
     }
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
-    if matches!(config.role, Role::All | Role::Commands) {
+    let mut signer = None;
+    if config.role.serves_commands() {
+        let keys = signing_keys(&config.evidence_key_file, &config.evidence_name)?;
+        signer = Some(Signer::new(keys)?);
         let file = &config.admin_key_file;
         match enrol_from_file(&pool, &clock, &secret_key, file, false).await? {
             Some(administrator) if administrator.made() => {
@@ -66,6 +71,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         edge: config.edge,
         clock,
         secret_key,
+        signer,
         loopback_providers: false,
     };
     let announce = |bound: Bound| {

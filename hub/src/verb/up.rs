@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hub_projections::checkpoint;
+use hub_seal::Signer;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
@@ -14,6 +15,7 @@ use crate::clock::system_clock;
 use crate::config::{Config, Role};
 use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, stop_leftovers};
 use crate::enrol::enrol_from_file;
+use crate::evidence_key::signing_keys;
 use crate::key::AdministratorKey;
 use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
@@ -173,6 +175,7 @@ async fn roles_on(
         edge: config.edge.clone(),
         clock,
         secret_key,
+        signer: Some(Signer::new(signing_keys(&config.evidence_key_file, &config.evidence_name)?)?),
         // Somebody tries it out on his own machine.
         loopback_providers: true,
     };

@@ -18,22 +18,25 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 21] = [
+const READABLE: [&str; 24] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
     "audit_entries",
     "break_glasses",
     "charges",
+    "checkpoints",
     "duty_sets",
     "event_counts",
     "events",
+    "evidence_keys",
     "identity_providers",
     "log_head",
     "mrr_movements",
     "projection_checkpoints",
     "role_templates",
     "roles",
+    "sealed_tiles",
     "service_instances",
     "subscriptions",
     "support_accesses",
