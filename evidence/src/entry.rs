@@ -99,12 +99,16 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// When there is no position or the line is too long to be read again.
     pub fn to_line(&self) -> Result<String, EntryError> {
+        self.to_line_within(LINE_BYTES_MAX)
+    }
+
+    fn to_line_within(&self, bytes_max: usize) -> Result<String, EntryError> {
         if self.tenant_position == 0 {
             return Err(EntryError::Position);
         }
         let mut line = serde_json::to_string(self)?;
         line.push('\n');
-        if line.len() > LINE_BYTES_MAX { Err(EntryError::TooLong) } else { Ok(line) }
+        if line.len() > bytes_max { Err(EntryError::TooLong) } else { Ok(line) }
     }
 
     /// The leaf's index in the tree of the tenant's log, from 0; nothing without a position.

@@ -8,7 +8,9 @@ mod nodes;
 mod writer;
 
 pub use self::{
-    address::{LEVEL_MAX, ParseTileError, TILE_BYTES_MAX, TILE_HEIGHT, TILE_WIDTH, Tile, TileError, changed, tiles},
+    address::{
+        LEVEL_MAX, ParseTileError, TILE_BYTES_MAX, TILE_HEIGHT, TILE_WIDTH, Tile, TileError, changed, edge_tiles, tiles,
+    },
     nodes::{TileMap, TileNodes, TileNodesError, TileReader, needed},
     writer::{ResumeError, Writer},
 };

@@ -8,7 +8,7 @@ use hub_evidence::tree::{
 };
 use sha2::{Sha256, digest::Output};
 
-const SIZES: u64 = 100;
+const SIZES: u64 = 70;
 
 /// The same leaves in both.
 fn trees(size: u64) -> (MemoryTree, MemoryBackedTree<Sha256, Vec<u8>>) {

@@ -165,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_the_calendar_is_read_back() {
+    fn days_of_the_whole_calendar_are_read_back() {
         for day in -1_000_000..4_000_000_i64 {
-            if day % 11 == 0 || (0..40_000).contains(&day) {
+            if day % 101 == 0 || (10_000..12_000).contains(&day) {
                 let moment = Timestamp::from_micros(day * 86_400_000_000 + day.rem_euclid(86_400_000_000));
                 assert_eq!(moment.to_string().parse(), Ok(moment));
             }

@@ -146,6 +146,23 @@ pub fn changed(old_size: u64, new_size: u64) -> impl Iterator<Item = Tile> {
     })
 }
 
+/// The tiles of the tree of the first `size` leaves that are not full, 8 at most, from the lowest level up: all that is needed to go on.
+///
+/// # Errors
+/// When no tree is so large.
+pub fn edge_tiles(size: u64) -> Result<Vec<Tile>, TileError> {
+    let width = u64::from(TILE_WIDTH);
+    let mut tiles = Vec::new();
+    for level in 0..=LEVEL_MAX {
+        let hashes = hashes_at(level, size);
+        let partial = u16::try_from(hashes % width).expect("255 at most");
+        if partial > 0 {
+            tiles.push(Tile::new(level, hashes / width, partial)?);
+        }
+    }
+    Ok(tiles)
+}
+
 impl fmt::Display for Tile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "tile/{}/", self.level)?;
@@ -195,7 +212,7 @@ impl FromStr for Tile {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{PATH_BYTES_MAX, ParseTileError, Tile, TileError, changed, tiles};
+    use super::{PATH_BYTES_MAX, ParseTileError, Tile, TileError, changed, edge_tiles, tiles};
     use crate::tree::{Node, SIZE_MAX};
 
     #[test]
@@ -282,6 +299,8 @@ mod tests {
         }
         assert_eq!(full, BTreeMap::from([(0, 273), (1, 1)]));
         assert_eq!(partial, ["tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1"]);
+        let edge: Vec<String> = edge_tiles(70_000).unwrap().iter().map(Tile::to_string).collect();
+        assert_eq!(edge, partial);
         let of_256: Vec<String> = tiles(256).map(|tile| tile.to_string()).collect();
         assert_eq!(of_256, ["tile/0/000", "tile/1/000.p/1"]);
         assert_eq!(tiles(0).count(), 0);

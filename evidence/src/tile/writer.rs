@@ -1,7 +1,7 @@
 //! What makes the tiles of a growing tree.
 
 use super::{
-    address::{LEVEL_MAX, TILE_HEIGHT, TILE_WIDTH, Tile, TileError},
+    address::{LEVEL_MAX, TILE_HEIGHT, TILE_WIDTH, Tile, edge_tiles},
     nodes::{TileNodesError, TileReader, perfect_root},
 };
 use crate::tree::{Frontier, HASH_BYTES, Hash, SIZE_MAX};
@@ -44,7 +44,7 @@ impl Writer {
         Self::default()
     }
 
-    /// One that goes on from the tree of `size` leaves with this root: reads the tiles at its right edge that are not full, 8 at most.
+    /// One that goes on from the tree of `size` leaves with this root: reads `edge_tiles(size)`.
     ///
     /// # Errors
     /// When a tile cannot be read, or they lead to another root.
@@ -126,20 +126,6 @@ impl Writer {
         self.taken_size = self.size;
         changed
     }
-}
-
-/// The tiles of a tree that are not full.
-fn edge_tiles(size: u64) -> Result<Vec<Tile>, TileError> {
-    let width = u64::from(TILE_WIDTH);
-    let mut tiles = Vec::new();
-    for level in 0..=LEVEL_MAX {
-        let hashes = size >> (u32::from(level) * u32::from(TILE_HEIGHT));
-        let partial = u16::try_from(hashes % width).expect("255 at most");
-        if partial > 0 {
-            tiles.push(Tile::new(level, hashes / width, partial)?);
-        }
-    }
-    Ok(tiles)
 }
 
 fn bytes_of(hashes: &[Hash]) -> Vec<u8> {
