@@ -11,6 +11,6 @@ pub use self::{
     address::{
         LEVEL_MAX, ParseTileError, TILE_BYTES_MAX, TILE_HEIGHT, TILE_WIDTH, Tile, TileError, changed, edge_tiles, tiles,
     },
-    nodes::{TileMap, TileNodes, TileNodesError, TileReader, needed},
+    nodes::{MissingTile, TileMap, TileNodes, TileNodesError, TileReader, needed},
     writer::{ResumeError, Writer},
 };

@@ -29,6 +29,9 @@ pub(crate) const TAG: &str = "evidence";
 /// What stands for the platform's own log of checkpoints.
 const PLATFORM_LOG: Uuid = Uuid::nil();
 
+/// Whoever waits for a seal holds a connection, so it is not long.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// Between two looks for what is not sealed yet.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -273,7 +276,7 @@ fn base64(hashes: &[Hash]) -> Vec<String> {
 
 impl Queries {
     async fn seals(&self, caller: &TenantCaller, consistency: ReadConsistency) -> Result<Seals, Problem> {
-        let end = Instant::now() + consistency.wait;
+        let end = Instant::now() + consistency.wait.min(WAIT_MAX);
         Ok(Seals { connection: self.reach(caller.tenant, Source::Log, consistency).await?.connection, end })
     }
 }
@@ -372,7 +375,7 @@ async fn keys(
 
 fn describe_checkpoint(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     let description = "What the tenant's log looked like at some size, signed. Events are covered by a checkpoint within a second; this waits \
-                       for it as `Prefer: wait` says, and answers 503 `not_sealed` then.";
+                       for it up to two seconds, and answers 503 `not_sealed` then.";
     described(operation, "getCheckpoint", TAG, "Read a signed checkpoint", description)
 }
 

@@ -29,17 +29,20 @@ use hub_access::{AccessGate, Board, api::Authorization};
 use hub_commands::{Commands, access_record::AccessRecords, api_key::Enrolment};
 use hub_domain::api_key::KeyText;
 use hub_event_store::{store::EventStore, tail::Tail};
+use hub_evidence::key::SigningKey;
 use hub_http::{ConsistencyToken, CursorKey};
 use hub_projections::{
     positions::Positions,
     runner::{Runner, Settings as Pace},
 };
 use hub_read_api::Queries;
+use hub_seal::{Sealer, Signer};
 use hub_tests::kit::{Database, TestClock, eventually};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// No answer takes longer, on a machine that runs other tests beside it.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -123,6 +126,8 @@ impl Platform {
             let (refusals, records, end) = (access.refusals(), AccessRecords::new(store.clone()), end.clone());
             async move { refusals.run(|draft| records.write(draft), end).await }
         });
+        let signer = Signer::new(vec![SigningKey::from_seed("hub.test", Zeroizing::new([9; 32])).unwrap()]).unwrap();
+        tokio::spawn(Sealer::new(pool.clone(), tail.clone(), signer, clock.clock()).run(end.clone()));
         let commands = Commands::new(hub_commands::Settings {
             store,
             gate: gate.clone(),

@@ -32,6 +32,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA...P", "duty_set", "change define remove"),
     ("OA.U.P", "duty_set", "read"),
     ("OA.U.P", "event", "read"),
+    ("OA.U.P", "evidence", "read"),
     ("OA...P", "identity_provider", "change-keys-address disable enable register remove"),
     ("OA.U.P", "identity_provider", "read"),
     (
