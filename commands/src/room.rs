@@ -4,10 +4,10 @@ use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
 use hub_domain::{
-    access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass, duty_set::DutySet,
-    identity_provider::IdentityProvider, refusal::Code, role::Role, role_template::RoleTemplate,
-    service_instance::ServiceInstance, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
-    webhook::Webhook,
+    access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
+    checkpoint::Checkpoints, duty_set::DutySet, identity_provider::IdentityProvider, refusal::Code, role::Role,
+    role_template::RoleTemplate, service_instance::ServiceInstance, subscription::Subscription,
+    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate};
@@ -48,6 +48,7 @@ pub struct Commands {
     pub(crate) duty_sets: Context<DutySet>,
     pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) api_keys: Context<ApiKey>,
+    pub(crate) checkpoints: Repository<Checkpoints>,
     pub(crate) role_templates: Context<RoleTemplate>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
@@ -117,6 +118,7 @@ impl Commands {
             support_accesses: Context::new(&store, support_access::CONDITIONS, hub_domain::support_access::CODES),
             tenants: Context::new(&store, tenant::CONDITIONS, hub_domain::tenant::CODES),
             webhooks: Context::new(&store, webhook::CONDITIONS, hub_domain::webhook::CODES),
+            checkpoints: Repository::new(store.clone(), effects_of::<Checkpoints>),
             loopback_providers: false,
             sealing: Sealing::new(&secret_key),
             in_flight: InFlight::default(),

@@ -16,6 +16,7 @@ pub mod access_record;
 pub mod access_request;
 pub mod api_key;
 pub mod break_glass;
+pub mod checkpoint;
 pub mod duty_set;
 pub mod identity_provider;
 pub mod role;

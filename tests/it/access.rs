@@ -3,6 +3,7 @@
 mod attacks;
 mod bearer;
 mod document;
+mod evidence;
 mod keys;
 mod lists;
 mod refusals;
@@ -66,7 +67,7 @@ struct Platform {
     administrator: String,
     /// The log up to here is what the test has seen.
     seen: AtomicI64,
-    _end: DropGuard,
+    end: DropGuard,
 }
 
 /// A key as its owner has it.
@@ -127,7 +128,13 @@ impl Platform {
             async move { refusals.run(|draft| records.write(draft), end).await }
         });
         let signer = Signer::new(vec![SigningKey::from_seed("hub.test", Zeroizing::new([9; 32])).unwrap()]).unwrap();
-        tokio::spawn(Sealer::new(pool.clone(), tail.clone(), signer, clock.clock()).run(end.clone()));
+        tokio::spawn({
+            let (pool, tail, clock, end) = (pool.clone(), tail.clone(), clock.clock(), end.clone());
+            async move {
+                signer.publish(&pool, clock()).await.expect("the key signs from the beginning");
+                Sealer::new(pool, tail, signer, clock).run(end).await;
+            }
+        });
         let commands = Commands::new(hub_commands::Settings {
             store,
             gate: gate.clone(),
@@ -156,8 +163,13 @@ impl Platform {
             openapi,
             administrator: administrator.to_owned(),
             seen: AtomicI64::new(0),
-            _end: end.drop_guard(),
+            end: end.drop_guard(),
         }
+    }
+
+    /// What ends with this process.
+    fn end(&self) -> CancellationToken {
+        self.end.token().child_token()
     }
 
     /// The answer while it is still being sent.

@@ -3,6 +3,7 @@
 //! A process manager acts by commands with deterministic ids only, so following the same event twice, or two processes acting for a
 //! moment at once, does nothing twice. It is no part of a rebuild.
 
+mod checkpoints;
 mod follower;
 mod scheduler;
 mod system_roles;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use crate::Commands;
 
 use self::{
+    checkpoints::Publisher,
     follower::{Follower, LastPage},
     scheduler::Scheduler,
 };
@@ -51,6 +53,7 @@ pub(crate) const PASSED_OVER: &str = "hub_process_passed_over_total";
 /// Every SQL text of the process managers, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
     ELECT,
+    checkpoints::UNPUBLISHED,
     follower::READ_CURSOR,
     follower::MOVE_CURSOR,
     scheduler::PUT_DUE,
@@ -103,6 +106,7 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
     let mut tenant_end = Follower::resume("tenant_end", commands.store.clone()).await?;
     let mut schedule = Follower::resume("scheduler", commands.store.clone()).await?;
     let scheduler = Scheduler::new(commands);
+    let mut publisher = Publisher::default();
     let mut head = commands.store.tail().follow();
     let mut last = LastPage::default();
     loop {
@@ -120,6 +124,7 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
                 }
             }
             let rest = scheduler.act().await?;
+            publisher.act(commands).await?;
             Ok::<_, ProcessError>(if followed? { None } else { Some(rest) })
         };
         let rest = tokio::time::timeout(TURN_LIMIT, turn).await.map_err(|_| ProcessError::TooSlow)??;

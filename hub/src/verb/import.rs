@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
-    access_record, access_request, api_key, break_glass, duty_set, identity_provider, role, role_template,
+    access_record, access_request, api_key, break_glass, checkpoint, duty_set, identity_provider, role, role_template,
     service_instance, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
@@ -118,6 +118,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "access_request" => reads::<access_request::Event>,
         "api_key" => reads::<api_key::Event>,
         "break_glass" => reads::<break_glass::Event>,
+        "checkpoint" => reads::<checkpoint::Event>,
         "duty_set" => reads::<duty_set::Event>,
         "identity_provider" => reads::<identity_provider::Event>,
         "role" => reads::<role::Event>,
