@@ -5,6 +5,7 @@ mod bearer;
 mod document;
 mod keys;
 mod lists;
+mod reports;
 mod table;
 
 use std::{

@@ -143,17 +143,6 @@ pub(super) struct GrantAnswer {
     until: Option<DateTime<Utc>>,
 }
 
-/// Every grant of a tenant.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "AccessReview")]
-pub(super) struct ReviewAnswer {
-    /// The position of the log that the review is of.
-    pub(super) position: i64,
-    pub(super) grants: Vec<GrantAnswer>,
-    /// Whether these are all.
-    pub(super) complete: bool,
-}
-
 impl Answer {
     pub(super) fn of(judgement: &Judgement) -> Self {
         Self { allowed: judgement.allowed, reason: judgement.reason }
