@@ -134,6 +134,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let random = Arc::new(key::random::<32>);
         Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
             .with_loopback_providers(loopback_providers)
+            .with_permissions(api::catalogue().into_iter().map(|entry| entry.permission))
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);

@@ -124,7 +124,8 @@ impl Platform {
             gate: gate.clone(),
             secret_key: [7; 32],
             random: Arc::new(random),
-        });
+        })
+        .with_permissions(hub::api::catalogue().into_iter().map(|entry| entry.permission));
         let queries = Queries::new(hub_read_api::Settings {
             pool: pool.clone(),
             tail,
