@@ -5,6 +5,7 @@
 mod answers;
 mod report;
 mod review;
+mod unused_grants;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -78,6 +79,12 @@ fn all() -> Routes<Authorization> {
         .post(&format!("{tenant}/authorization/explain"), "authorization:check", explain, describe_explain)
         .get(&format!("{tenant}/authorization/who-can"), "authorization:read", who_can, describe_who_can)
         .get(&format!("{tenant}/authorization/review"), "authorization:read", review::review, review::describe)
+        .get(
+            &format!("{tenant}/authorization/unused-grants"),
+            "authorization:read",
+            unused_grants::unused_grants,
+            unused_grants::describe,
+        )
         .get(
             &format!("{tenant}/principals/{{principal}}/permissions"),
             "authorization:read",

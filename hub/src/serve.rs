@@ -124,6 +124,10 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let (uses, pool) = (access.uses(), pool.clone());
         async move |end| uses.run(pool, end).await
     });
+    background.spawn("uses of permissions", {
+        let (uses, clock) = (access.permission_uses(), clock.clone());
+        async move |end| uses.run(clock, end).await
+    });
     if role.relays() || role.projects() {
         let pool = pool.clone();
         background.spawn("gauges", async move |end| gauges::run(pool, end).await);

@@ -25,7 +25,7 @@ use axum::{
     http::{HeaderMap, Request, Response, StatusCode, header::AUTHORIZATION, request::Builder},
 };
 use hub::api::Served;
-use hub_access::{AccessGate, Board, api::Authorization};
+use hub_access::{AccessGate, Board, PermissionUses, api::Authorization};
 use hub_commands::{Commands, api_key::Enrolment};
 use hub_domain::api_key::KeyText;
 use hub_event_store::{store::EventStore, tail::Tail};
@@ -57,6 +57,7 @@ struct Platform {
     database: Arc<Database>,
     clock: TestClock,
     commands: Commands,
+    uses: PermissionUses,
     router: Router,
     openapi: OpenApi,
     document: Value,
@@ -103,7 +104,7 @@ impl Platform {
         let (pool, end) = (database.pool.clone(), CancellationToken::new());
         let (tail, board, positions) = (Tail::default(), Board::default(), Positions::default());
         let access = AccessGate::new(pool.clone(), board.clone(), clock.clock());
-        let gate = Arc::new(access.clone());
+        let (gate, uses) = (Arc::new(access.clone()), access.permission_uses());
         tokio::spawn({
             let (tail, pool, end) = (tail.clone(), pool.clone(), end.clone());
             async move { tail.run(pool, end).await }
@@ -143,6 +144,7 @@ impl Platform {
             database,
             clock,
             commands,
+            uses,
             router,
             document: serde_json::to_value(&openapi).unwrap(),
             openapi,

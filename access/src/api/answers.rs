@@ -131,15 +131,15 @@ pub(super) struct WhoCanAnswer {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Grant")]
 pub(super) struct GrantAnswer {
-    pub(super) principal: String,
+    principal: String,
     home: Home,
-    pub(super) role_id: RoleId,
+    role_id: RoleId,
     /// Null when the role is not live any more; then the grant gives nothing.
     role_key: Option<String>,
     source: GrantSource,
     /// The aggregate that the grant comes from.
     granted_by_id: Uuid,
-    pub(super) from: DateTime<Utc>,
+    from: DateTime<Utc>,
     until: Option<DateTime<Utc>>,
 }
 

@@ -3,11 +3,12 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use hub_domain::fact::GrantFact;
 use hub_http::{Problem, ReadConsistency, TenantCaller, openapi::described};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::facts::TenantFacts;
+use crate::facts::{Granted, TenantFacts};
 
 use super::{
     Asking, Authorization, TAG,
@@ -17,7 +18,7 @@ use super::{
 };
 
 /// So many grants are in one report.
-pub(super) const GRANT_COUNT_MAX: usize = 5_000;
+const GRANT_COUNT_MAX: usize = 5_000;
 
 const SHEET: Sheet = Sheet {
     name: "access-review",
@@ -58,18 +59,21 @@ pub(super) async fn review(
     let tenant_id = caller.tenant.id();
     let asking = Asking { authorization: &authorization, tenant_id, at_least: consistency.at_least };
     let facts = asking.facts(scope_of(tenant_id, None)).await?.tenant;
-    let (grants, complete) = grants_of(&facts);
+    let (granted, complete) = grants_of(&facts, |_| true);
+    let grants = granted.into_iter().map(|granted| GrantAnswer::of(granted, &facts)).collect();
     let (position, made_at) = (facts.position, authorization.gate.now());
     let review = ReviewAnswer { position, made_at, grants, complete };
     Ok(Report::new(form, &SHEET, tenant_id, position, &review))
 }
 
-/// The first grants by principal, role and time, and whether these are all.
-fn grants_of(facts: &TenantFacts) -> (Vec<GrantAnswer>, bool) {
-    let mut grants: Vec<GrantAnswer> =
-        facts.grants.values().flatten().map(|granted| GrantAnswer::of(granted, facts)).collect();
+/// The first grants of interest by principal, role and time, and whether these are all.
+pub(super) fn grants_of(facts: &TenantFacts, of_interest: impl Fn(&GrantFact) -> bool) -> (Vec<&Granted>, bool) {
+    let mut grants: Vec<&Granted> =
+        facts.grants.values().flatten().filter(|granted| of_interest(&granted.grant)).collect();
     grants.sort_by(|left, right| {
-        (&left.principal, left.role_id, left.from).cmp(&(&right.principal, right.role_id, right.from))
+        let key = |granted: &'_ Granted| (granted.grant.role_id, granted.grant.from, granted.aggregate_id);
+        let (one, other) = (left.grant.principal.as_str(), right.grant.principal.as_str());
+        one.cmp(other).then_with(|| key(left).cmp(&key(right)))
     });
     let complete = grants.len() <= GRANT_COUNT_MAX;
     grants.truncate(GRANT_COUNT_MAX);

@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 21] = [
+const READABLE: [&str; 23] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -31,6 +31,8 @@ const READABLE: [&str; 21] = [
     "identity_providers",
     "log_head",
     "mrr_movements",
+    "permission_uses",
+    "permission_uses_begin",
     "projection_checkpoints",
     "role_templates",
     "roles",
