@@ -5,6 +5,7 @@ mod bearer;
 mod document;
 mod keys;
 mod lists;
+mod queries;
 mod reports;
 mod table;
 
