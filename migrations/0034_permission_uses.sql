@@ -2,8 +2,8 @@
 -- read model is built from it, and what is missing here may have been used. Uses of more than 400 days ago are forgotten.
 CREATE TABLE permission_uses (
     tenant_id    uuid        NOT NULL,
-    -- Where the principal is at home: in the tenant, or on the platform as its staff are.
-    home         text        NOT NULL CHECK (home IN ('tenant', 'platform')),
+    -- Where the principal is at home: `tenant`, or `platform` as its staff are.
+    home         text        NOT NULL,
     principal    text        NOT NULL,
     permission   text        NOT NULL,
     last_used_at timestamptz NOT NULL,
