@@ -3,6 +3,9 @@
 //! Every answer is made by the same judge as the gate's own decisions, on facts that are at least as new as the caller's consistency token.
 
 mod answers;
+mod report;
+mod review;
+mod unused_grants;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,10 +32,7 @@ use crate::{
     slice::all_held,
 };
 
-use self::answers::{
-    Answer, CheckAnswers, Explanation, GrantAnswer, MeAnswer, PermissionAnswer, PermissionsAnswer, ReviewAnswer,
-    WhoCanAnswer,
-};
+use self::answers::{Answer, CheckAnswers, Explanation, MeAnswer, PermissionAnswer, PermissionsAnswer, WhoCanAnswer};
 
 /// The tag of these operations.
 pub const TAG: &str = "authorization";
@@ -42,9 +42,6 @@ pub const CHECK_COUNT_MAX: usize = 100;
 
 /// So many principals are looked at for one report.
 const PRINCIPAL_COUNT_MAX: usize = 2_000;
-
-/// So many grants are in one report.
-const GRANT_COUNT_MAX: usize = 5_000;
 
 /// What these routes work with; cheap to clone.
 #[derive(Clone, Debug)]
@@ -81,7 +78,13 @@ fn all() -> Routes<Authorization> {
         .post(&format!("{tenant}/authorization/check"), "authorization:check", check, describe_check)
         .post(&format!("{tenant}/authorization/explain"), "authorization:check", explain, describe_explain)
         .get(&format!("{tenant}/authorization/who-can"), "authorization:read", who_can, describe_who_can)
-        .get(&format!("{tenant}/authorization/review"), "authorization:read", review, describe_review)
+        .get(&format!("{tenant}/authorization/review"), "authorization:read", review::review, review::describe)
+        .get(
+            &format!("{tenant}/authorization/unused-grants"),
+            "authorization:read",
+            unused_grants::unused_grants,
+            unused_grants::describe,
+        )
         .get(
             &format!("{tenant}/principals/{{principal}}/permissions"),
             "authorization:read",
@@ -297,24 +300,6 @@ async fn who_can(
     Ok(Json(WhoCanAnswer { permission: permission.to_string(), principals, complete }))
 }
 
-async fn review(
-    caller: TenantCaller,
-    consistency: ReadConsistency,
-    State(authorization): State<Authorization>,
-) -> Result<Json<ReviewAnswer>, Problem> {
-    let asking =
-        Asking { authorization: &authorization, tenant_id: caller.tenant.id(), at_least: consistency.at_least };
-    let facts = asking.facts(scope_of(asking.tenant_id, None)).await?;
-    let mut grants: Vec<GrantAnswer> =
-        facts.tenant.grants.values().flatten().map(|granted| GrantAnswer::of(granted, &facts.tenant)).collect();
-    grants.sort_by(|left, right| {
-        (&left.principal, left.role_id, left.from).cmp(&(&right.principal, right.role_id, right.from))
-    });
-    let complete = grants.len() <= GRANT_COUNT_MAX;
-    grants.truncate(GRANT_COUNT_MAX);
-    Ok(Json(ReviewAnswer { position: facts.tenant.position, grants, complete }))
-}
-
 fn describe_check(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     let description = "Answers up to 100 questions whether somebody may do something, in their order, all by the rules that requests are \
                        decided by.";
@@ -331,12 +316,6 @@ fn describe_who_can(operation: TransformOperation<'_>) -> TransformOperation<'_>
     let description = "Every principal with a grant in the tenant that may do something now, with the roles that permit it. The platform's \
                        own administrators are not among them. `complete` is false when there are more than 2,000 principals.";
     described(operation, "whoCan", TAG, "Report who can do something", description)
-}
-
-fn describe_review(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let description = "Every grant of the tenant for an access review: who holds which role from when until when, and what brought it. \
-                       `complete` is false when there are more than 5,000.";
-    described(operation, "reviewAccess", TAG, "Export an access review", description)
 }
 
 fn describe_permissions(operation: TransformOperation<'_>) -> TransformOperation<'_> {

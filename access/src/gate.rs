@@ -30,6 +30,7 @@ use crate::{
     filter::{Visible, visible},
     granting::grantable,
     judge::{Reason, Wish},
+    permission_uses::PermissionUses,
     question::Question,
     refusals::{self, Refusals, recorded},
     slice::{Grounds, Slice, Subject, Verdict},
@@ -94,6 +95,7 @@ pub struct AccessGate {
     pub(crate) known_tokens: KnownTokens,
     uses: Uses,
     pub(crate) refusals: Refusals,
+    permission_uses: PermissionUses,
 }
 
 impl fmt::Debug for AccessGate {
@@ -129,6 +131,7 @@ impl AccessGate {
     #[must_use]
     pub fn new(pool: PgPool, board: Board, clock: Clock) -> Self {
         Self {
+            permission_uses: PermissionUses::new(pool.clone()),
             pool,
             board,
             clock,
@@ -158,6 +161,12 @@ impl AccessGate {
     #[must_use]
     pub fn refusals(&self) -> Refusals {
         self.refusals.clone()
+    }
+
+    /// What this gate notes of what it allows; somebody else writes it down.
+    #[must_use]
+    pub fn permission_uses(&self) -> PermissionUses {
+        self.permission_uses.clone()
     }
 
     /// The facts of a tenant, which know every event up to `at_least` and are never older than a second.
@@ -307,6 +316,9 @@ impl AccessGate {
             return Ok(self.filtered(&wish, &facts, now));
         }
         let judgement = self.judge(&wish, &facts, resources).await?;
+        if let Some(slice) = judgement.slice.filter(|_| judgement.allowed) {
+            self.permission_uses.note(&slice.noted, wish.subject(), permission, now);
+        }
         Ok(if judgement.allowed { Ok(Allowed::default()) } else { Err(judgement.reason) })
     }
 
@@ -335,16 +347,21 @@ impl AccessGate {
         }
         let slice = self.slice(facts, wish.subject(), wish.permission);
         let question = wish.question(now);
-        if !slice.conditional() || !slice.errors().is_empty() {
+        let allowed = if !slice.conditional() || !slice.errors().is_empty() {
             let verdict = self.ask(&slice, &question);
             let reason = if verdict.errors.is_empty() { Reason::NoRole } else { Reason::Error };
-            return if verdict.allowed { Ok(Allowed::default()) } else { Err(reason) };
+            if verdict.allowed { Ok(Allowed::default()) } else { Err(reason) }
+        } else {
+            match visible(&slice, &question) {
+                Visible::All => Ok(Allowed::default()),
+                Visible::Where(filter) => Ok(Allowed { filter: Some(Arc::new(filter)) }),
+                Visible::Nothing => Err(Reason::NoRole),
+            }
+        };
+        if allowed.is_ok() {
+            self.permission_uses.note(&slice.noted, wish.subject(), wish.permission, now);
         }
-        match visible(&slice, &question) {
-            Visible::All => Ok(Allowed::default()),
-            Visible::Where(filter) => Ok(Allowed { filter: Some(Arc::new(filter)) }),
-            Visible::Nothing => Err(Reason::NoRole),
-        }
+        allowed
     }
 
     /// Asks Cedar; an error is a denial that somebody has to look at.

@@ -3,7 +3,7 @@
 //! Facts (`facts`) change in the transaction of the append that they come from; the `board` knows whose have changed, so what is kept here is
 //! never older than a second, and never older than what a caller says he has seen. From a principal's roles come the policies that speak to
 //! one permission (`slice`, `policy`), which Cedar judges (`question`); for lists they become a condition on rows (`filter`).
-//! Which keys were used when is noted beside it (`uses`), and what was refused (`refusals`).
+//! Noted beside it is which keys were used when (`uses`), who used which permission (`permission_uses`), and what was refused (`refusals`).
 
 pub mod api;
 pub mod bearer;
@@ -13,6 +13,7 @@ pub mod filter;
 pub mod gate;
 pub mod granting;
 pub mod judge;
+pub mod permission_uses;
 mod policy;
 pub mod question;
 pub mod refusals;
@@ -22,8 +23,19 @@ pub mod uses;
 
 pub use board::Board;
 pub use gate::{AccessGate, Clock};
+pub use permission_uses::PermissionUses;
 pub use refusals::Refusals;
 pub use uses::Uses;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
-pub const QUERIES: &[&str] = &[board::CHANGED, facts::FACTS, gate::OWNER, uses::WRITE];
+pub const QUERIES: &[&str] = &[
+    board::CHANGED,
+    facts::FACTS,
+    gate::OWNER,
+    permission_uses::BEGIN,
+    permission_uses::FORGET,
+    permission_uses::USED,
+    permission_uses::USED_ANYWHERE,
+    permission_uses::WRITE,
+    uses::WRITE,
+];

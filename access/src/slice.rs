@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     facts::TenantFacts,
+    permission_uses::Noted,
     policy::{Place, policy_of},
     question::{Question, principal_name},
     rules,
@@ -97,6 +98,8 @@ pub struct Slice {
     /// What could not be made a policy.
     errors: Vec<String>,
     settled: RwLock<Option<Settled>>,
+    /// When the principal last used the permission.
+    pub(crate) noted: Noted,
 }
 
 /// An answer that holds from one time to another, because nothing but time can change it.
@@ -121,6 +124,7 @@ impl Slice {
             policies: PolicySet::new(),
             errors: Vec::new(),
             settled: RwLock::default(),
+            noted: Noted::default(),
             held,
         };
         if slice.held.len() > POLICY_COUNT_MAX {

@@ -1,14 +1,15 @@
 //! Commands on API keys: `POST /v1/tenants/{tenant_id}/api-keys` and `.../api-keys/{api_key_id}/<verb>`.
 
 mod enrolment;
+mod scopes;
 
 use std::collections::BTreeSet;
 
 use axum::extract::State;
 use hub_domain::{
     api_key::{
-        API_KEY_COUNT_MAX, CODES, Command, KeyScopes, KeyText, LIMIT_REACHED, Networks, decide, parsed_networks,
-        parsed_scopes, principal_of,
+        API_KEY_COUNT_MAX, CODES, Command, KeyScope, KeyScopes, KeyText, LIMIT_REACHED, Networks, decide,
+        parsed_networks, parsed_scopes, principal_of,
     },
     duty_set::Change,
     fact::{GrantFact, GrantSource, Home},
@@ -86,9 +87,11 @@ struct Issue {
     /// What the key may do: ids of roles of the tenant, or keys of system roles such as `viewer`; 1 to 20.
     #[schemars(length(min = 1, max = 20))]
     roles: BTreeSet<RoleName>,
-    /// What the key may be used for at most, as `subscription:read` or `webhook:*`; everything its roles permit when absent.
-    #[serde(default, deserialize_with = "parsed_scopes")]
-    scopes: KeyScopes,
+    /// What the key may be used for at most, as `subscription:read`, `webhook:*` or `*:read`; everything its roles permit when absent. Each
+    /// scope covers at least one permission that an operation asks for.
+    #[serde(default = "scopes::all", deserialize_with = "parsed_scopes")]
+    #[schemars(with = "KeyScopes")]
+    scopes: Vec<KeyScope>,
     /// Where the key may be used from, as `10.1.0.0/16`; anywhere when absent.
     #[serde(default, deserialize_with = "parsed_networks")]
     networks: Networks,
@@ -157,6 +160,7 @@ async fn issue(
     body: Body<Issue>,
 ) -> Result<Created<ApiKeySecret>, Problem> {
     let Issue { name, roles, scopes, networks, expires_at } = body.value;
+    let scopes = scopes::bounding(scopes, &commands.permissions)?;
     let tenant_id = caller.tenant.id();
     let roles: BTreeSet<RoleId> = roles.iter().map(|role| role.id(tenant_id)).collect();
     let granting = Granting { roles: roles.iter().map(|role| role.0).collect(), ..Granting::default() };

@@ -10,7 +10,7 @@ use hub_domain::{
     support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
-use hub_http::{Access, Gate};
+use hub_http::{Access, Gate, Permission};
 
 use crate::{
     access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight,
@@ -56,6 +56,8 @@ pub struct Commands {
     pub(crate) support_accesses: Context<SupportAccess>,
     pub(crate) tenants: Context<Tenant>,
     pub(crate) webhooks: Context<Webhook>,
+    /// What operations of the platform ask for, which is all that scopes may name.
+    pub(crate) permissions: Arc<[Permission]>,
     /// Whether an identity provider may be on the same machine, without TLS.
     pub(crate) loopback_providers: bool,
     pub(crate) sealing: Sealing,
@@ -119,6 +121,7 @@ impl Commands {
             tenants: Context::new(&store, tenant::CONDITIONS, hub_domain::tenant::CODES),
             webhooks: Context::new(&store, webhook::CONDITIONS, hub_domain::webhook::CODES),
             checkpoints: Repository::new(store.clone(), effects_of::<Checkpoints>),
+            permissions: crate::catalogue().into_iter().map(|entry| entry.permission).collect(),
             loopback_providers: false,
             sealing: Sealing::new(&secret_key),
             in_flight: InFlight::default(),
@@ -126,6 +129,12 @@ impl Commands {
             access: Access::new(gate, Arc::new(resources)),
             store,
         }
+    }
+
+    /// The same beside other operations, which ask for these permissions; without it scopes may name what commands ask for.
+    #[must_use]
+    pub fn with_permissions(self, permissions: impl IntoIterator<Item = Permission>) -> Self {
+        Self { permissions: permissions.into_iter().collect(), ..self }
     }
 
     /// The same, with identity providers on this machine allowed; for development.

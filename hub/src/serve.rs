@@ -127,6 +127,10 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let (uses, pool) = (access.uses(), pool.clone());
         async move |end| uses.run(pool, end).await
     });
+    background.spawn("uses of permissions", {
+        let (uses, clock) = (access.permission_uses(), clock.clone());
+        async move |end| uses.run(clock, end).await
+    });
     if role.relays() || role.projects() {
         let pool = pool.clone();
         background.spawn("gauges", async move |end| gauges::run(pool, end).await);
@@ -144,6 +148,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let random = Arc::new(key::random::<32>);
         Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
             .with_loopback_providers(loopback_providers)
+            .with_permissions(api::catalogue().into_iter().map(|entry| entry.permission))
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);

@@ -16,6 +16,7 @@ pub use turn::PLATFORM_LOG;
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
     sealer::ELECT,
+    signer::ALONE,
     signer::KNOWN_KEYS,
     signer::ADD_KEY,
     signer::RETIRE_OTHERS,

@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use crate::turn::PLATFORM_LOG;
 
+/// One process at a time publishes.
+pub(crate) const ALONE: &str = "LOCK TABLE evidence_keys IN EXCLUSIVE MODE";
+
 pub(crate) const KNOWN_KEYS: &str = "SELECT verifier_key, retired_at IS NULL FROM evidence_keys";
 
 pub(crate) const ADD_KEY: &str = "
@@ -72,7 +75,7 @@ impl Signer {
     pub async fn publish(&self, pool: &PgPool, now: DateTime<Utc>) -> Result<(), SignerError> {
         let ours: Vec<String> = self.keys.iter().map(|key| key.verifier_key().to_string()).collect();
         let mut transaction = pool.begin().await?;
-        sqlx::query("LOCK TABLE evidence_keys IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+        sqlx::query(ALONE).execute(&mut *transaction).await?;
         let known: Vec<(String, bool)> = sqlx::query_as(KNOWN_KEYS).fetch_all(&mut *transaction).await?;
         let live: BTreeSet<&String> = known.iter().filter(|(_, live)| *live).map(|(key, _)| key).collect();
         if let Some(another) = live.first()

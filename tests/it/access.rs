@@ -6,7 +6,9 @@ mod document;
 mod evidence;
 mod keys;
 mod lists;
+mod queries;
 mod refusals;
+mod reports;
 mod table;
 
 use std::{
@@ -26,7 +28,7 @@ use axum::{
     http::{HeaderMap, Request, Response, StatusCode, header::AUTHORIZATION, request::Builder},
 };
 use hub::api::Served;
-use hub_access::{AccessGate, Board, api::Authorization};
+use hub_access::{AccessGate, Board, PermissionUses, api::Authorization};
 use hub_commands::{Commands, access_record::AccessRecords, api_key::Enrolment};
 use hub_domain::api_key::KeyText;
 use hub_event_store::{store::EventStore, tail::Tail};
@@ -61,6 +63,7 @@ struct Platform {
     database: Arc<Database>,
     clock: TestClock,
     commands: Commands,
+    uses: PermissionUses,
     router: Router,
     openapi: OpenApi,
     document: Value,
@@ -107,7 +110,7 @@ impl Platform {
         let (pool, end) = (database.pool.clone(), CancellationToken::new());
         let (tail, board, positions) = (Tail::default(), Board::default(), Positions::default());
         let access = AccessGate::new(pool.clone(), board.clone(), clock.clock());
-        let gate = Arc::new(access.clone());
+        let (gate, uses) = (Arc::new(access.clone()), access.permission_uses());
         tokio::spawn({
             let (tail, pool, end) = (tail.clone(), pool.clone(), end.clone());
             async move { tail.run(pool, end).await }
@@ -140,7 +143,8 @@ impl Platform {
             gate: gate.clone(),
             secret_key: [7; 32],
             random: Arc::new(random),
-        });
+        })
+        .with_permissions(hub::api::catalogue().into_iter().map(|entry| entry.permission));
         let queries = Queries::new(hub_read_api::Settings {
             pool: pool.clone(),
             tail,
@@ -158,6 +162,7 @@ impl Platform {
             database,
             clock,
             commands,
+            uses,
             router,
             document: serde_json::to_value(&openapi).unwrap(),
             openapi,

@@ -188,7 +188,9 @@ async fn bad_input_is_named_and_appends_nothing() {
             let bad = operation.path_with(&TENANT.to_string(), "not-a-uuid");
             let request = operation.request(&bad, Some(1), json, "{}");
             if bad.contains("not-a-uuid") {
-                refused(&router, operation, request, StatusCode::BAD_REQUEST, "invalid_uuid").await;
+                let number = operation.path.contains("{position}");
+                let code = if number { "invalid_path" } else { "invalid_uuid" };
+                refused(&router, operation, request, StatusCode::BAD_REQUEST, code).await;
             }
         }
         if operation.method == "GET" {

@@ -1,4 +1,4 @@
-//! When a key was last used: noted by the gate, written by the program, shown in lists.
+//! When a key was last used, and for what: noted by the gate, written by the program, shown in lists and reports.
 
 use std::time::Duration;
 
@@ -44,4 +44,7 @@ async fn the_use_of_a_key_is_shown_after_some_seconds_and_written_when_the_progr
     assert!(last > first, "what was noted last is written at the end: {last}, {first}");
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM api_key_uses").fetch_one(&mut connection).await.unwrap();
     assert_eq!(json!(count), json!(1));
+    let used = "SELECT home || ' ' || permission FROM permission_uses WHERE principal LIKE 'key:%'";
+    let used: Vec<String> = sqlx::query_scalar(used).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(used, ["platform api_key:read"], "what the key was used for is written, too");
 }

@@ -131,27 +131,16 @@ pub(super) struct WhoCanAnswer {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Grant")]
 pub(super) struct GrantAnswer {
-    pub(super) principal: String,
+    principal: String,
     home: Home,
-    pub(super) role_id: RoleId,
+    role_id: RoleId,
     /// Null when the role is not live any more; then the grant gives nothing.
     role_key: Option<String>,
     source: GrantSource,
     /// The aggregate that the grant comes from.
     granted_by_id: Uuid,
-    pub(super) from: DateTime<Utc>,
+    from: DateTime<Utc>,
     until: Option<DateTime<Utc>>,
-}
-
-/// Every grant of a tenant.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "AccessReview")]
-pub(super) struct ReviewAnswer {
-    /// The position of the log that the review is of.
-    pub(super) position: i64,
-    pub(super) grants: Vec<GrantAnswer>,
-    /// Whether these are all.
-    pub(super) complete: bool,
 }
 
 impl Answer {

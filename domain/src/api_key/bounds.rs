@@ -58,6 +58,20 @@ pub struct KeyScope(
     #[schemars(length(max = 127), regex(pattern = "^([a-z][a-z0-9_-]{0,62}|\\*):([a-z][a-z0-9_-]{0,62}|\\*)$"))] String,
 );
 
+impl KeyScope {
+    /// What kind of resource the scope covers, a name or `*`.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        self.0.split_once(':').map_or("", |(resource, _)| resource)
+    }
+
+    /// What may be done to it, a name or `*`.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, action)| action)
+    }
+}
+
 impl FromStr for KeyScope {
     type Err = InvalidText;
 
@@ -158,12 +172,12 @@ impl Networks {
     }
 }
 
-/// Reads a list of scopes through its gate; for request bodies.
+/// Reads a list of scopes in the order in which they are sent; for request bodies. [`KeyScopes::new`] makes a key's scopes of it.
 ///
 /// # Errors
-/// What [`KeyScope`] and [`KeyScopes::new`] say.
-pub fn parsed_scopes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyScopes, D::Error> {
-    KeyScopes::new(parsed_list(deserializer)?).map_err(D::Error::custom)
+/// What [`KeyScope`] says, at its place in the list.
+pub fn parsed_scopes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KeyScope>, D::Error> {
+    parsed_list(deserializer)
 }
 
 /// Reads a list of networks through its gate; for request bodies.
@@ -179,6 +193,15 @@ where
     D: Deserializer<'de>,
     T: FromStr<Err = InvalidText>,
 {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(D::Error::custom)
+    let items = Vec::<Parsed<T>>::deserialize(deserializer)?;
+    Ok(items.into_iter().map(|Parsed(item)| item).collect())
+}
+
+/// One item of a list, refused at its own place.
+struct Parsed<T>(T);
+
+impl<'de, T: FromStr<Err = InvalidText>> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
 }

@@ -82,6 +82,33 @@ async fn a_key_has_all_of_its_roles_and_only_within_its_scopes() {
 }
 
 #[tokio::test]
+async fn scopes_that_no_operation_asks_for_are_refused_by_their_places_and_append_nothing() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let issue = async |scopes: Value| {
+        let body = json!({ "name": "Bounded", "roles": ["viewer"], "scopes": scopes });
+        platform.post(&platform.administrator, &format!("/v1/tenants/{acme}/api-keys"), body).await
+    };
+    let pointers = async |scopes: Value| {
+        let answer = issue(scopes).await;
+        answer.refused(422, "invalid_body");
+        let errors = answer.body()["errors"].as_array().unwrap().clone();
+        errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // Of commands, queries and questions about rights alike.
+    for good in ["webhook:*", "billing:read", "*:read", "authorization:check", "*:suspend", "*:*"] {
+        assert_eq!(issue(json!([good])).await.status, 201, "{good}");
+    }
+    let scopes = json!(["webhook:read", "audit:read", "webhook:*", "webhoook:*", "*:raed", "audit:register"]);
+    assert_eq!(pointers(scopes).await, ["/scopes/3", "/scopes/4", "/scopes/5"]);
+    assert_eq!(pointers(json!(["webhook:read", "webhook"])).await, ["/scopes/1"]);
+    assert_eq!(pointers(json!(["webhook:read", "Webhook:read"])).await, ["/scopes/1"]);
+    assert_eq!(pointers(json!([])).await, ["/scopes"]);
+    let keys = platform.get(&platform.administrator, &format!("/v1/tenants/{acme}/api-keys")).await.ok();
+    assert_eq!(keys["items"].as_array().unwrap().len(), 6, "{keys}");
+}
+
+#[tokio::test]
 async fn a_key_is_used_from_its_networks_whatever_a_header_says() {
     let platform = Platform::start().await;
     let acme = platform.tenant("acme").await;

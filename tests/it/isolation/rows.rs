@@ -86,7 +86,7 @@ async fn a_query_changes_nothing_and_reads_nothing_else() {
     .fetch_all(pool)
     .await
     .unwrap();
-    let whole = ["log_head", "projection_checkpoints"];
+    let whole = ["evidence_keys", "log_head", "permission_uses_begin", "projection_checkpoints"];
     for table in &all {
         let column: String = sqlx::query_scalar(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped LIMIT 1",

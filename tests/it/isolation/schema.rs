@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 24] = [
+const READABLE: [&str; 26] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -33,6 +33,8 @@ const READABLE: [&str; 24] = [
     "identity_providers",
     "log_head",
     "mrr_movements",
+    "permission_uses",
+    "permission_uses_begin",
     "projection_checkpoints",
     "role_templates",
     "roles",
@@ -91,11 +93,16 @@ async fn assert_isolated(pool: &PgPool) {
         let worker = "hub_worker ALL true".to_owned();
         // What the platform offers is for everybody.
         let seen = if live == "role_templates" { "true" } else { "(tenant_id = hub_tenant_id())" };
-        let expected = if READABLE.contains(&live) {
-            vec!["hub_platform SELECT true".to_owned(), format!("hub_query SELECT {seen}"), worker]
-        } else {
-            vec![worker]
-        };
+        // Every tenant may follow the platform's own log of checkpoints.
+        let shared = matches!(live, "checkpoints" | "sealed_tiles")
+            .then(|| "hub_query SELECT (tenant_id = '00000000-0000-0000-0000-000000000000'::uuid)".to_owned());
+        let mut expected = Vec::new();
+        if READABLE.contains(&live) {
+            expected.push("hub_platform SELECT true".to_owned());
+            expected.extend(shared);
+            expected.push(format!("hub_query SELECT {seen}"));
+        }
+        expected.push(worker);
         assert_eq!(policies(pool, &table).await, expected, "{table}");
     }
 }

@@ -11,7 +11,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
     let queries = paths.iter().filter(|(path, _)| path.starts_with("/v1/"));
     let filled = queries.map(|(path, item)| {
         assert_eq!(item.as_object().unwrap().keys().collect::<Vec<_>>(), ["get"], "{path} is for reading only");
-        let mut uri = path.replace("{tenant_id}", &tenant_id.to_string());
+        let mut uri = path.replace("{tenant_id}", &tenant_id.to_string()).replace("{position}", "1");
         for id in [
             "access_request_id",
             "api_key_id",
@@ -27,7 +27,15 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
             uri = uri.replace(&format!("{{{id}}}"), &Uuid::from_u128(1).to_string());
         }
         let days = path.ends_with("analytics/events") || path.ends_with("analytics/revenue");
-        (path.clone(), if days { format!("{uri}?from=2026-01-01&to=2026-01-31") } else { uri })
+        let between = path.ends_with("/consistency");
+        let query = if days {
+            "?from=2026-01-01&to=2026-01-31"
+        } else if between {
+            "?from=1"
+        } else {
+            ""
+        };
+        (path.clone(), uri + query)
     });
     filled.collect()
 }
@@ -36,7 +44,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
 async fn nobody_is_answered_without_a_key_that_is_known() {
     let api = Api::without_projections(10).await;
     let uris = uris(&api.document, ACME);
-    assert_eq!(uris.len(), 36, "{uris:?}");
+    assert_eq!(uris.len(), 41, "{uris:?}");
     for (_, uri) in uris {
         api.ask(Who::Unknown, &uri, &[]).await.refused(401, "unauthenticated");
     }
