@@ -3,6 +3,7 @@
 mod attacks;
 mod bearer;
 mod document;
+mod facts;
 mod keys;
 mod lists;
 mod table;

@@ -18,7 +18,11 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{print, progress, with_database};
-use crate::{clock::system_clock, config::Config, migrate::migrate};
+use crate::{
+    clock::system_clock,
+    config::Config,
+    migrate::{migrate, sources},
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -93,6 +97,7 @@ async fn bring(pool: &PgPool, arguments: &PostgresEs) -> anyhow::Result<Report> 
         },
         batch_size: arguments.batch_size,
         dry_run: arguments.dry_run,
+        facts: sources(),
     };
     let bar = progress::events("check");
     let show = |phase, done, all| {
@@ -156,6 +161,9 @@ fn text(report: &Report, dry_run: bool) -> Result<String, std::fmt::Error> {
         return Ok(text);
     }
     writeln!(text, "imported   {} events, {present} were in the log already", report.imported_count)?;
+    if report.fact_count > 0 {
+        writeln!(text, "facts      {} were made for decisions about access", report.fact_count)?;
+    }
     writeln!(text, "verified   {} events are in the log as in the source", report.verified_count)?;
     for finding in &report.findings {
         let (kind, id, sequence) = (&finding.aggregate_type, finding.aggregate_id, finding.sequence);
