@@ -47,7 +47,15 @@ impl AccessGate {
             tracing::info!(reason = refused.reason(), "an access token was not accepted");
             if refused.undecided() { Problem::store_unavailable() } else { Problem::unauthenticated() }
         })?;
-        caller_of(&verified).ok_or_else(Problem::unauthenticated)
+        let caller = caller_of(&verified).ok_or_else(Problem::unauthenticated)?;
+        let home = tenant_of(&verified.audience).ok_or_else(Problem::unauthenticated)?;
+        if self.facts(home, at_least).await?.ended.contains(&caller.principal)
+            // It may have been reinstated a moment ago.
+            && self.facts(home, Some(i64::MAX)).await?.ended.contains(&caller.principal)
+        {
+            return Err(Problem::unauthenticated());
+        }
+        Ok(caller)
     }
 
     async fn provider(

@@ -1,6 +1,9 @@
 //! A tenant's facts as decisions read them: roles, who holds them, keys and identity providers, all of one moment.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use hub_domain::{
     fact::{CredentialFact, DutySetFact, Fact, GrantFact, Home, IdentityProviderFact, RoleFact},
@@ -56,6 +59,8 @@ pub struct TenantFacts {
     pub secrets: HashMap<String, Arc<CredentialFact>>,
     /// Whose tokens are accepted.
     pub identity_providers: Vec<(Uuid, IdentityProviderFact)>,
+    /// The principals at home here that are let in nowhere.
+    pub ended: HashSet<String>,
     /// Roles that nobody may hold together.
     pub duty_sets: Vec<(Uuid, DutySetFact)>,
 }
@@ -116,6 +121,7 @@ impl TenantFacts {
             }
             Fact::IdentityProvider(provider) => self.identity_providers.push((aggregate_id, provider)),
             Fact::DutySet(set) => self.duty_sets.push((aggregate_id, set)),
+            Fact::Ended(ended) => drop(self.ended.insert(ended.principal.as_str().to_owned())),
         }
     }
 

@@ -30,6 +30,8 @@ pub enum Reason {
     NoRole,
     /// The key or token is over, revoked or unknown.
     Credential,
+    /// The principal has ended.
+    Ended,
     /// The key's scopes do not reach so far.
     Scope,
     /// No role can permit it to a principal that is at home there.
@@ -94,8 +96,11 @@ impl AccessGate {
     /// What can be said before any role is looked at.
     pub(crate) fn before_roles(&self, wish: &Wish<'_>, facts: &Facts, now: DateTime<Utc>) -> Option<Judgement> {
         let denied = |reason| Some(Judgement::without_roles(false, reason));
+        let home = facts.platform.as_ref().unwrap_or(&facts.tenant);
+        if home.ended.contains(wish.principal) {
+            return denied(Reason::Ended);
+        }
         if wish.principal.starts_with("key:") {
-            let home = facts.platform.as_ref().unwrap_or(&facts.tenant);
             let credential = home.credentials.get(wish.principal);
             match credential.filter(|credential| credential.expires_at.is_none_or(|end| end > now)) {
                 None => return denied(Reason::Credential),
@@ -103,7 +108,7 @@ impl AccessGate {
                 Some(_) => {}
             }
         }
-        if !Self::provider_accepted(facts.platform.as_ref().unwrap_or(&facts.tenant), wish.principal) {
+        if !Self::provider_accepted(home, wish.principal) {
             return denied(Reason::Credential);
         }
         if rules::of_everybody(wish.permission) {

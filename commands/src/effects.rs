@@ -9,6 +9,7 @@ use hub_domain::{
     effect::{Effect, Reach},
     id::PLATFORM_TENANT,
     identity_provider::IdentityProvider,
+    principal,
     role::Role,
     support_access::SupportAccess,
 };
@@ -27,6 +28,7 @@ pub fn fact_sources() -> Vec<FactSource> {
         FactSource::of::<BreakGlass>(effects_of),
         FactSource::of::<DutySet>(effects_of),
         FactSource::of::<IdentityProvider>(effects_of),
+        FactSource::of::<principal::Standing>(effects_of),
         FactSource::of::<Role>(effects_of),
         FactSource::of::<SupportAccess>(effects_of),
     ]

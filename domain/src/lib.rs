@@ -17,6 +17,7 @@ pub mod api_key;
 pub mod break_glass;
 pub mod duty_set;
 pub mod identity_provider;
+pub mod principal;
 pub mod role;
 pub mod role_template;
 pub mod service_instance;

@@ -6,6 +6,7 @@ mod document;
 mod facts;
 mod keys;
 mod lists;
+mod principals;
 mod table;
 
 use std::{
