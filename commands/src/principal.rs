@@ -1,5 +1,7 @@
 //! Commands on principals: `POST /v1/tenants/{tenant_id}/principals/{principal}/<verb>`.
 
+use std::fmt;
+
 use axum::extract::State;
 use hub_domain::{
     id::TenantId,
@@ -14,7 +16,10 @@ use hub_event_store::{
 };
 use hub_http::{Body, CommandHeaders, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Visitor},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -62,13 +67,27 @@ pub(crate) fn routes() -> Routes<Commands> {
 #[derive(Debug, Deserialize, JsonSchema)]
 struct PrincipalPath {
     /// `user:` or `service:` and a name.
-    principal: String,
+    #[serde(deserialize_with = "named")]
+    principal: Principal,
 }
 
-impl PrincipalPath {
-    fn parsed(&self) -> Result<Principal, Problem> {
-        self.principal.parse().map_err(|error| Problem::invalid_path("principal", format!("{error}")))
+/// Reads a principal while the segment's name is still known, so that a refusal can name it.
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Principal, D::Error> {
+    struct Name;
+
+    impl Visitor<'_> for Name {
+        type Value = Principal;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a principal")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Principal, E> {
+            text.parse().map_err(E::custom)
+        }
     }
+
+    deserializer.deserialize_str(Name)
 }
 
 /// Why a principal ends.
@@ -93,12 +112,12 @@ struct Reinstate {
 
 async fn end(
     caller: TenantCaller,
-    Path(path): Path<PrincipalPath>,
+    Path(PrincipalPath { principal }): Path<PrincipalPath>,
     headers: CommandHeaders,
     State(commands): State<Commands>,
     body: Body<End>,
 ) -> Result<Receipt<Changed>, Problem> {
-    let (principal, by, tenant_id) = (path.parsed()?, acting(&caller)?, caller.tenant.id());
+    let (by, tenant_id) = (acting(&caller)?, caller.tenant.id());
     let reason = body.value.reason;
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch
@@ -118,12 +137,12 @@ async fn end(
 
 async fn reinstate(
     caller: TenantCaller,
-    Path(path): Path<PrincipalPath>,
+    Path(PrincipalPath { principal }): Path<PrincipalPath>,
     headers: CommandHeaders,
     State(commands): State<Commands>,
     body: Body<Reinstate>,
 ) -> Result<Receipt<Changed>, Problem> {
-    let (principal, by, tenant_id) = (path.parsed()?, acting(&caller)?, caller.tenant.id());
+    let (by, tenant_id) = (acting(&caller)?, caller.tenant.id());
     let reason = body.value.reason;
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let done = dispatch
