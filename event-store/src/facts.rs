@@ -9,7 +9,7 @@ mod fold;
 mod source;
 pub(crate) mod streams;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
@@ -22,11 +22,11 @@ pub use self::source::{FactSource, FactSources};
 /// At most so many differences, and as many unreadable streams, are listed; the count goes on.
 pub const DIFFERENCE_COUNT_MAX: usize = 100;
 
-/// The append lock may be waited for so long.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Everything that is read is of one moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// One statement may take so long, also the one that waits for the append lock.
+const LIMIT_STATEMENTS: &str = "SET LOCAL statement_timeout = '60s'";
 
 /// The one writer lock, as `append_events` takes it.
 pub(crate) const LOCK: &str = "SELECT pg_advisory_xact_lock(7236831001)";
@@ -135,6 +135,7 @@ pub async fn compare(
 ) -> Result<FactReport, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let mut snapshot = sqlx::Connection::begin_with(&mut *connection, SNAPSHOT).await?;
+    bounded(sqlx::query(LIMIT_STATEMENTS).execute(&mut *snapshot)).await?;
     let report = Walk { sources, tenants, writes: false }.run(&mut snapshot).await?;
     snapshot.rollback().await?;
     Ok(report)
@@ -193,10 +194,9 @@ fn summed(found: FactReport, written: FactReport) -> FactReport {
 /// A transaction that has the append lock.
 async fn locked(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    match tokio::time::timeout(LOCK_TIMEOUT, sqlx::query(LOCK).execute(&mut *transaction)).await {
-        Ok(locked) => locked.map(|_| transaction),
-        Err(_) => Err(sqlx::Error::PoolTimedOut),
-    }
+    bounded(sqlx::query(LIMIT_STATEMENTS).execute(&mut *transaction)).await?;
+    bounded(sqlx::query(LOCK).execute(&mut *transaction)).await?;
+    Ok(transaction)
 }
 
 /// Under the lock: writes what differs, in the tenants where something was found and in those that have changed since.

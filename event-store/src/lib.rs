@@ -51,6 +51,7 @@ pub const QUERIES: &[&str] = &[
     facts::streams::FOUND,
     facts::streams::SET,
     facts::streams::STREAMS,
+    facts::streams::STREAMS_OF,
     import::REGISTER,
     import::STATE,
     import::IMPORT,

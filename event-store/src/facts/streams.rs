@@ -24,29 +24,37 @@ const STREAM_COUNT_MAX: i64 = 500;
 /// So many events at most are read for several streams at once; a longer stream is read by itself, a page at a time.
 const EVENT_COUNT_MAX: i64 = PAGE_SIZE;
 
-/// One statement may take so long; a server that is gone without a word must not keep anybody waiting.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// So many tenants at most are asked for at once.
+const TENANT_COUNT_MAX: usize = 200;
 
-/// The next streams that have facts or should have, with their sequences.
-pub(crate) const STREAMS: &str = "
-SELECT tenant_id, aggregate_type, aggregate_id, max(sequence)
-FROM (
-    (SELECT tenant_id, aggregate_type, aggregate_id, sequence
-     FROM streams
-     WHERE aggregate_type = ANY($1) AND ($2::uuid[] IS NULL OR tenant_id = ANY($2))
-       AND (tenant_id, aggregate_type, aggregate_id) > ($3, $4, $5)
-     ORDER BY tenant_id, aggregate_type, aggregate_id
-     LIMIT $6)
-    UNION ALL
-    (SELECT DISTINCT tenant_id, aggregate_type, aggregate_id, 0::bigint
-     FROM facts
-     WHERE ($2::uuid[] IS NULL OR tenant_id = ANY($2)) AND (tenant_id, aggregate_type, aggregate_id) > ($3, $4, $5)
-     ORDER BY tenant_id, aggregate_type, aggregate_id
-     LIMIT $6)
-) AS s (tenant_id, aggregate_type, aggregate_id, sequence)
-GROUP BY tenant_id, aggregate_type, aggregate_id
-ORDER BY tenant_id, aggregate_type, aggregate_id
-LIMIT $6";
+/// The server ends a statement by itself before that; this is for one that is gone without a word.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(70);
+
+/// The next streams that have facts or should have, with their sequences; `$filter` says of which tenants.
+macro_rules! next_streams {
+    ($filter:literal) => {
+        concat!(
+            "SELECT tenant_id, aggregate_type, aggregate_id, max(sequence) FROM ( \
+             (SELECT tenant_id, aggregate_type, aggregate_id, sequence FROM streams \
+              WHERE aggregate_type = ANY($1) AND (tenant_id, aggregate_type, aggregate_id) > ($2, $3, $4)",
+            $filter,
+            " ORDER BY tenant_id, aggregate_type, aggregate_id LIMIT $5) \
+             UNION ALL \
+             (SELECT DISTINCT tenant_id, aggregate_type, aggregate_id, 0::bigint FROM facts \
+              WHERE (tenant_id, aggregate_type, aggregate_id) > ($2, $3, $4)",
+            $filter,
+            " ORDER BY tenant_id, aggregate_type, aggregate_id LIMIT $5) \
+             ) AS s (tenant_id, aggregate_type, aggregate_id, sequence) \
+             GROUP BY tenant_id, aggregate_type, aggregate_id ORDER BY tenant_id, aggregate_type, aggregate_id LIMIT $5"
+        )
+    };
+}
+
+/// Those of all tenants.
+pub(crate) const STREAMS: &str = next_streams!("");
+
+/// Those of some.
+pub(crate) const STREAMS_OF: &str = next_streams!(" AND tenant_id = ANY($6)");
 
 /// Of each of these streams the next events, in order.
 pub(crate) const EVENTS: &str = concat!(
@@ -83,26 +91,51 @@ impl Walk<'_> {
     pub(super) async fn run(&self, connection: &mut PgConnection) -> Result<FactReport, sqlx::Error> {
         let head = bounded(sqlx::query_scalar(HEAD).fetch_one(&mut *connection)).await?;
         let mut report = FactReport { head, ..FactReport::default() };
+        let Some(tenants) = self.tenants else {
+            self.range(connection, None, &mut report).await?;
+            return Ok(report);
+        };
+        let tenants: Vec<Uuid> = tenants.iter().copied().collect();
+        for some in tenants.chunks(TENANT_COUNT_MAX) {
+            self.range(connection, Some(some), &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    /// All streams of these tenants, or of all.
+    async fn range(
+        &self,
+        connection: &mut PgConnection,
+        tenants: Option<&[Uuid]>,
+        report: &mut FactReport,
+    ) -> Result<(), sqlx::Error> {
         let mut after: Key = (Uuid::nil(), String::new(), Uuid::nil());
         loop {
-            let page = self.page(connection, &after).await?;
-            let Some((last, _)) = page.last() else { return Ok(report) };
+            let page = self.page(connection, tenants, &after).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
             after = last.clone();
             for batch in batches(page) {
-                self.batch(connection, &batch, &mut report).await?;
+                self.batch(connection, &batch, report).await?;
             }
         }
     }
 
-    async fn page(&self, connection: &mut PgConnection, after: &Key) -> Result<Vec<(Key, i64)>, sqlx::Error> {
-        let tenants: Option<Vec<Uuid>> = self.tenants.map(|tenants| tenants.iter().copied().collect());
-        let query = sqlx::query_as(STREAMS)
+    async fn page(
+        &self,
+        connection: &mut PgConnection,
+        tenants: Option<&[Uuid]>,
+        after: &Key,
+    ) -> Result<Vec<(Key, i64)>, sqlx::Error> {
+        let query = sqlx::query_as(if tenants.is_some() { STREAMS_OF } else { STREAMS })
             .bind(self.sources.aggregate_types())
-            .bind(tenants)
             .bind(after.0)
             .bind(&after.1)
             .bind(after.2)
             .bind(STREAM_COUNT_MAX);
+        let query = match tenants {
+            Some(tenants) => query.bind(tenants),
+            None => query,
+        };
         let rows: Vec<(Uuid, String, Uuid, i64)> = bounded(query.fetch_all(connection)).await?;
         Ok(rows.into_iter().map(|(tenant, kind, id, sequence)| ((tenant, kind, id), sequence)).collect())
     }

@@ -1,6 +1,9 @@
 //! Facts are what the log leads to: what is missing or false is found, made again, and decides at once.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
 use futures::future::join3;
 use hub::migrate::{migrate, sources};
@@ -234,6 +237,54 @@ async fn a_stream_that_cannot_be_read_keeps_its_facts_and_is_named_until_it_can(
     assert_eq!(usize::try_from(kept).unwrap(), facts);
     let version: i32 = sqlx::query_scalar("SELECT version FROM facts_state").fetch_one(pool).await.unwrap();
     assert_eq!(version, 0, "the next start tries again");
+}
+
+#[tokio::test]
+async fn a_repair_of_some_tenants_leaves_the_others_as_they_are() {
+    let platform = Platform::start().await;
+    let (acme, globex) = (platform.tenant("acme").await, platform.tenant("globex").await);
+    let pool = &platform.database.pool;
+    let whole = compared(pool).await;
+    run(pool, &format!("DELETE FROM facts WHERE tenant_id IN ('{acme}', '{globex}')")).await;
+    let gone = compared(pool).await;
+    assert_eq!(gone.tenants, BTreeSet::from([acme, globex]));
+    let made = repair(pool, &sources(), Some(&BTreeSet::from([acme]))).await.unwrap();
+    assert_eq!(made.tenants, BTreeSet::from([acme]));
+    assert_eq!(compared(pool).await.tenants, BTreeSet::from([globex]));
+    repair(pool, &sources(), None).await.unwrap();
+    assert_eq!(compared(pool).await, whole);
+}
+
+#[tokio::test]
+async fn a_stream_longer_than_a_page_is_read_whole() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let pool = &platform.database.pool;
+    let role = platform.role(acme, "long", &[]).await;
+    let path = format!("/v1/tenants/{acme}/roles/{role}");
+    platform.done(&format!("{path}/assign"), json!({ "principal": "user:ada" })).await;
+    // The longest history of a role that comes and goes, written as an append would.
+    run(
+        pool,
+        &format!(
+            "INSERT INTO events (position, tenant_position, event_id, tenant_id, aggregate_id, sequence, occurred_at, \
+             event_version, aggregate_type, event_type, payload, metadata, leaf_hash) \
+             SELECT l.position + n, t.position + n, gen_random_uuid(), '{acme}', '{role}', 2 + n, now(), 1, 'role', \
+             CASE WHEN n % 2 = 1 THEN 'role.parent_added' ELSE 'role.parent_removed' END, \
+             json_build_object('parent', '{acme}'), '{{}}', '' \
+             FROM log_head l, tenant_heads t, generate_series(1, 2501) AS n WHERE t.tenant_id = '{acme}'; \
+             UPDATE log_head SET position = position + 2501; \
+             UPDATE tenant_heads SET position = position + 2501 WHERE tenant_id = '{acme}'; \
+             UPDATE streams SET sequence = 2503 WHERE aggregate_id = '{role}'"
+        ),
+    )
+    .await;
+    let found = compared(pool).await;
+    assert_eq!(found.difference_count, 1, "{found:?}");
+    let parents = format!("\"parents\":[\"{acme}\"]");
+    assert!(found.differences[0].expected.as_ref().unwrap().contains(&parents), "the last event counts: {found:?}");
+    repair(pool, &sources(), None).await.unwrap();
+    assert!(compared(pool).await.passed());
 }
 
 #[test]
