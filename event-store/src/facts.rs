@@ -25,8 +25,10 @@ pub const DIFFERENCE_COUNT_MAX: usize = 100;
 /// Everything that is read is of one moment.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// One statement may take so long, also the one that waits for the append lock.
-const LIMIT_STATEMENTS: &str = "SET LOCAL statement_timeout = '60s'";
+/// One statement may take so long, also the one that waits for the append lock; and tables that have just been filled are read by their
+/// indexes, without statements being compiled first.
+pub(crate) const SETTINGS: &str = "SELECT set_config('statement_timeout', '60s', true), set_config('jit', 'off', true), \
+     set_config('enable_seqscan', 'off', true)";
 
 /// The one writer lock, as `append_events` takes it.
 pub(crate) const LOCK: &str = "SELECT pg_advisory_xact_lock(7236831001)";
@@ -135,7 +137,7 @@ pub async fn compare(
 ) -> Result<FactReport, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let mut snapshot = sqlx::Connection::begin_with(&mut *connection, SNAPSHOT).await?;
-    bounded(sqlx::query(LIMIT_STATEMENTS).execute(&mut *snapshot)).await?;
+    bounded(sqlx::query(SETTINGS).execute(&mut *snapshot)).await?;
     let report = Walk { sources, tenants, writes: false }.run(&mut snapshot).await?;
     snapshot.rollback().await?;
     Ok(report)
@@ -194,7 +196,7 @@ fn summed(found: FactReport, written: FactReport) -> FactReport {
 /// A transaction that has the append lock.
 async fn locked(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    bounded(sqlx::query(LIMIT_STATEMENTS).execute(&mut *transaction)).await?;
+    bounded(sqlx::query(SETTINGS).execute(&mut *transaction)).await?;
     bounded(sqlx::query(LOCK).execute(&mut *transaction)).await?;
     Ok(transaction)
 }

@@ -44,6 +44,7 @@ pub const QUERIES: &[&str] = &[
     facts::LOCK,
     facts::RAISE_HEADS,
     facts::REPAIRED,
+    facts::SETTINGS,
     facts::SET_VERSION,
     facts::TOUCHED,
     facts::VERSION,

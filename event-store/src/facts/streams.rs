@@ -24,8 +24,8 @@ const STREAM_COUNT_MAX: i64 = 500;
 /// So many events at most are read for several streams at once; a longer stream is read by itself, a page at a time.
 const EVENT_COUNT_MAX: i64 = PAGE_SIZE;
 
-/// So many tenants at most are asked for at once.
-const TENANT_COUNT_MAX: usize = 200;
+/// So many tenants at most are asked for at once: each page is picked from all that is left of theirs.
+const TENANT_COUNT_MAX: usize = 20;
 
 /// The server ends a statement by itself before that; this is for one that is gone without a word.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(70);
