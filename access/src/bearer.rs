@@ -78,10 +78,11 @@ impl KnownTokens {
 }
 
 impl Known {
-    /// The caller, while the token lasts and the tenant accepts the same provider.
+    /// The caller, while the token lasts, the tenant accepts the same provider, and the principal has not ended.
     fn caller(&self, facts: &TenantFacts, now: DateTime<Utc>) -> Option<Caller> {
         let lasts = self.caller.expires_at_ms.is_some_and(|end| end > now.timestamp_millis());
-        (lasts && facts.identity_providers.contains(&self.provider)).then(|| self.caller.clone())
+        let stands = facts.identity_providers.contains(&self.provider) && !facts.ended.contains(&self.caller.principal);
+        (lasts && stands).then(|| self.caller.clone())
     }
 }
 
@@ -127,6 +128,13 @@ impl AccessGate {
             if refused.undecided() { Problem::store_unavailable() } else { failed() }
         })?;
         let caller = caller_of(&verified).ok_or_else(failed)?;
+        let home = tenant_of(&verified.audience).ok_or_else(failed)?;
+        if self.facts(home, presented.at_least).await?.ended.contains(&caller.principal)
+            // It may have been reinstated a moment ago.
+            && self.facts(home, Some(i64::MAX)).await?.ended.contains(&caller.principal)
+        {
+            return Err(failed());
+        }
         if let Some((tenant_id, provider)) = believed.get().cloned() {
             self.known_tokens.keep(presented.token, Known { caller: caller.clone(), tenant_id, provider });
         }

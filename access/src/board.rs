@@ -19,10 +19,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// The end of the log, and whose facts have changed after a position, the earliest change first.
+/// The end of the log, how often facts were repaired, and whose facts have changed after a position, the earliest change first.
 pub(crate) const CHANGED: &str = "
-SELECT l.position, h.tenant_id, h.position
+SELECT l.position, s.repair_count, h.tenant_id, h.position
 FROM log_head l
+CROSS JOIN facts_state s
 LEFT JOIN fact_heads h ON h.position > $1
 ORDER BY h.position
 LIMIT $2";
@@ -45,6 +46,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// So many tenants' changes are remembered; when there are more, everything is loaded anew.
 const CHANGE_COUNT_MAX: usize = 20_000;
 
+/// One row of a look: the end of the log, the repairs, and a tenant with the position of its last change.
+type Row = (i64, i64, Option<Uuid>, Option<i64>);
+
 /// What the last look saw.
 #[derive(Clone, Copy, Debug)]
 struct Look {
@@ -52,7 +56,9 @@ struct Look {
     began: Option<Instant>,
     /// The end of the log then.
     position: i64,
-    /// Counts how often the log was found to have lost its end; what was loaded before that is not believed.
+    /// How often facts had been repaired then, which is a change that no position tells of.
+    repair_count: i64,
+    /// Counts how often the log was found to have lost its end, or facts were repaired; what was loaded before that is not believed.
     generation: u64,
 }
 
@@ -81,7 +87,7 @@ pub struct Blind;
 
 impl Default for Board {
     fn default() -> Self {
-        let look = watch::Sender::new(Look { began: None, position: 0, generation: 0 });
+        let look = watch::Sender::new(Look { began: None, position: 0, repair_count: 0, generation: 0 });
         Self(Arc::new(Inner { look, wanted: Notify::new(), changes: RwLock::default() }))
     }
 }
@@ -179,26 +185,26 @@ impl Board {
         // What was loaded before the first look is of a moment that nobody knows the changes after.
         let since = if last.began.is_some() { last.position } else { i64::MAX };
         let limit = i64::try_from(CHANGE_COUNT_MAX).expect("the bound is small");
-        let rows: Vec<(i64, Option<Uuid>, Option<i64>)> =
-            sqlx::query_as(CHANGED).bind(since).bind(limit).fetch_all(connection).await?;
-        let Some((position, ..)) = rows.first().copied() else { return Err(sqlx::Error::RowNotFound) };
+        let rows: Vec<Row> = sqlx::query_as(CHANGED).bind(since).bind(limit).fetch_all(connection).await?;
+        let Some((position, repair_count, ..)) = rows.first().copied() else { return Err(sqlx::Error::RowNotFound) };
         let lost = last.began.is_some() && position < last.position;
         if lost {
             tracing::error!(known = last.position, position, "the log is shorter than it was");
         }
+        let repaired = last.began.is_some() && repair_count != last.repair_count;
         self.note(position, since, &rows);
-        let generation = last.generation + u64::from(lost);
-        self.0.look.send_replace(Look { began: Some(began), position, generation });
+        let generation = last.generation + u64::from(lost || repaired);
+        self.0.look.send_replace(Look { began: Some(began), position, repair_count, generation });
         Ok(())
     }
 
-    fn note(&self, position: i64, since: i64, rows: &[(i64, Option<Uuid>, Option<i64>)]) {
+    fn note(&self, position: i64, since: i64, rows: &[Row]) {
         let mut changes = self.0.changes.write().unwrap_or_else(PoisonError::into_inner);
         if since == i64::MAX || changes.of_tenant.len() + rows.len() >= CHANGE_COUNT_MAX {
             *changes = Changes { of_tenant: HashMap::new(), of_others: position };
             return;
         }
-        let changed = rows.iter().filter_map(|(_, tenant_id, changed)| Some(((*tenant_id)?, (*changed)?)));
+        let changed = rows.iter().filter_map(|(_, _, tenant_id, changed)| Some(((*tenant_id)?, (*changed)?)));
         changes.of_tenant.extend(changed);
     }
 }

@@ -1,6 +1,9 @@
 //! A tenant's facts as decisions read them: roles, who holds them, keys and identity providers, all of one moment.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use hub_domain::{
     fact::{CredentialFact, DutySetFact, Fact, GrantFact, Home, IdentityProviderFact, RoleFact, SecretFact},
@@ -11,8 +14,9 @@ use uuid::Uuid;
 
 /// The facts of one tenant, its version, and the end of the log at the same moment.
 pub(crate) const FACTS: &str = "
-SELECT l.position, coalesce(h.position, 0), f.aggregate_id, f.part, f.fact::text
+SELECT l.position, coalesce(h.position, 0), s.repair_count, f.aggregate_id, f.part, f.fact::text
 FROM log_head l
+CROSS JOIN facts_state s
 LEFT JOIN fact_heads h ON h.tenant_id = $1
 LEFT JOIN facts f ON f.tenant_id = $1
 LIMIT $2";
@@ -29,13 +33,22 @@ pub struct Granted {
     pub grant: GrantFact,
 }
 
+/// Which facts of a tenant these are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// The position of the last event that changed something.
+    pub position: i64,
+    /// How often facts had been repaired, which changes them without an event.
+    pub repair_count: i64,
+}
+
 /// What decides who may do what in one tenant, at one moment of the log.
 #[derive(Debug, Default)]
 pub struct TenantFacts {
     /// Every event up to here is known.
     pub position: i64,
-    /// The position of the last event that changed something here: two of one version are the same.
-    pub version: i64,
+    /// Two of one version are the same.
+    pub version: Version,
     /// The live roles.
     pub roles: HashMap<RoleId, RoleFact>,
     /// Who holds what, or will, or did until a moment ago.
@@ -46,6 +59,8 @@ pub struct TenantFacts {
     pub secrets: HashMap<String, Arc<CredentialFact>>,
     /// Whose tokens are accepted.
     pub identity_providers: Vec<(Uuid, IdentityProviderFact)>,
+    /// The principals at home here that are let in nowhere.
+    pub ended: HashSet<String>,
     /// Roles that nobody may hold together.
     pub duty_sets: Vec<(Uuid, DutySetFact)>,
 }
@@ -67,7 +82,7 @@ pub enum FactsError {
 impl TenantFacts {
     /// Reads all facts of the tenant in one statement.
     pub(crate) async fn load(pool: &PgPool, tenant_id: Uuid) -> Result<Self, FactsError> {
-        type Row = (i64, i64, Option<Uuid>, Option<String>, Option<String>);
+        type Row = (i64, i64, i64, Option<Uuid>, Option<String>, Option<String>);
         let limit = i64::try_from(FACT_COUNT_MAX).expect("the bound is small") + 1;
         let rows: Vec<Row> = sqlx::query_as(FACTS)
             .bind(tenant_id)
@@ -79,8 +94,8 @@ impl TenantFacts {
             return Err(FactsError::TooMany);
         }
         let mut facts = Self::default();
-        for (position, version, aggregate_id, part, fact) in rows {
-            (facts.position, facts.version) = (position, version);
+        for (position, changed, repair_count, aggregate_id, part, fact) in rows {
+            (facts.position, facts.version) = (position, Version { position: changed, repair_count });
             if let (Some(aggregate_id), Some(part), Some(fact)) = (aggregate_id, part, fact) {
                 let fact = serde_json::from_str(&fact).map_err(|e| FactsError::Corrupt(format!("{part}: {e}")))?;
                 facts.add(aggregate_id, fact);
@@ -106,6 +121,7 @@ impl TenantFacts {
             }
             Fact::IdentityProvider(provider) => self.identity_providers.push((aggregate_id, provider)),
             Fact::DutySet(set) => self.duty_sets.push((aggregate_id, set)),
+            Fact::Ended(ended) => drop(self.ended.insert(ended.principal.as_str().to_owned())),
         }
     }
 

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::{
     bearer::{KnownTokens, looks_like_a_token},
     board::Board,
-    facts::{FactsError, TenantFacts},
+    facts::{FactsError, TenantFacts, Version},
     filter::{Visible, visible},
     granting::grantable,
     judge::{Reason, Wish},
@@ -70,8 +70,8 @@ struct SliceKey {
     scope: Scope,
     tenant_id: Uuid,
     permission: Permission,
-    tenant_version: i64,
-    platform_version: i64,
+    tenant_version: Version,
+    platform_version: Version,
 }
 
 /// A tenant's facts, and how often the log had lost its end when they were loaded.
@@ -222,7 +222,7 @@ impl AccessGate {
             tenant_id: subject.tenant_id,
             permission,
             tenant_version: facts.tenant.version,
-            platform_version: facts.platform.as_ref().map_or(0, |platform| platform.version),
+            platform_version: facts.platform.as_ref().map(|platform| platform.version).unwrap_or_default(),
         };
         self.slices.get_with(key, || Arc::new(Slice::of(facts.grounds(), subject, permission)))
     }

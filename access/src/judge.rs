@@ -30,6 +30,8 @@ pub enum Reason {
     NoRole,
     /// The key or token is over, revoked or unknown.
     Credential,
+    /// The principal has ended.
+    Ended,
     /// The key's scopes do not reach so far.
     Scope,
     /// No role can permit it to a principal that is at home there.
@@ -94,15 +96,19 @@ impl AccessGate {
     /// What can be said before any role is looked at.
     pub(crate) fn before_roles(&self, wish: &Wish<'_>, facts: &Facts, now: DateTime<Utc>) -> Option<Judgement> {
         let denied = |reason| Some(Judgement::without_roles(false, reason));
+        let home = facts.of_home();
+        if home.ended.contains(wish.principal) {
+            return denied(Reason::Ended);
+        }
         if wish.principal.starts_with("key:") {
-            let credential = facts.of_home().credentials.get(wish.principal);
+            let credential = home.credentials.get(wish.principal);
             match credential.filter(|credential| credential.expires_at.is_none_or(|end| end > now)) {
                 None => return denied(Reason::Credential),
                 Some(credential) if !within(&credential.scopes, wish.permission) => return denied(Reason::Scope),
                 Some(_) => {}
             }
         }
-        if !Self::provider_accepted(facts.of_home(), wish.principal) {
+        if !Self::provider_accepted(home, wish.principal) {
             return denied(Reason::Credential);
         }
         if rules::of_everybody(wish.permission) {

@@ -271,6 +271,7 @@ pub(crate) fn recorded(reason: judge::Reason) -> Option<Reason> {
     match reason {
         judge::Reason::Denied => Some(Reason::Denied),
         judge::Reason::NoRole => Some(Reason::NoRole),
+        judge::Reason::Ended => Some(Reason::Ended),
         judge::Reason::Credential => Some(Reason::Credential),
         judge::Reason::Scope => Some(Reason::Scope),
         judge::Reason::Rule => Some(Reason::Rule),

@@ -1,11 +1,38 @@
 //! The domain's effects in the event store's words.
 
 use hub_domain::{
+    access_request::AccessRequest,
     aggregate::Decide,
+    api_key::ApiKey,
+    break_glass::BreakGlass,
+    duty_set::DutySet,
     effect::{Effect, Reach},
     id::PLATFORM_TENANT,
+    identity_provider::IdentityProvider,
+    principal,
+    role::Role,
+    support_access::SupportAccess,
 };
-use hub_event_store::{event::StreamId, repository::Effects};
+use hub_event_store::{event::StreamId, facts::FactSource, repository::Effects};
+
+/// The version of what `fact_sources` shows, from 1: raised when an aggregate shows facts that it did not, or shows them differently, so that
+/// the next start makes those of older streams anew.
+pub const FACTS_VERSION: i32 = 1;
+
+/// Every aggregate whose events show facts.
+#[must_use]
+pub fn fact_sources() -> Vec<FactSource> {
+    vec![
+        FactSource::of::<AccessRequest>(effects_of),
+        FactSource::of::<ApiKey>(effects_of),
+        FactSource::of::<BreakGlass>(effects_of),
+        FactSource::of::<DutySet>(effects_of),
+        FactSource::of::<IdentityProvider>(effects_of),
+        FactSource::of::<principal::Standing>(effects_of),
+        FactSource::of::<Role>(effects_of),
+        FactSource::of::<SupportAccess>(effects_of),
+    ]
+}
 
 /// What `event` of `stream` takes, gives back, counts and shows; `state` is the one before the event.
 #[must_use]

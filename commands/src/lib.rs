@@ -22,6 +22,7 @@ pub mod api_key;
 pub mod break_glass;
 pub mod duty_set;
 pub mod identity_provider;
+pub mod principal;
 pub mod role;
 pub mod role_template;
 pub mod service_instance;
@@ -43,6 +44,7 @@ fn all() -> Routes<Commands> {
         .merge(break_glass::routes())
         .merge(duty_set::routes())
         .merge(identity_provider::routes())
+        .merge(principal::routes())
         .merge(role::routes())
         .merge(role_template::routes())
         .merge(service_instance::routes())

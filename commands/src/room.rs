@@ -5,17 +5,17 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, duty_set::DutySet, identity_provider::IdentityProvider, refusal::Code, role::Role,
-    role_template::RoleTemplate, service_instance::ServiceInstance, subscription::Subscription,
-    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    checkpoint::Checkpoints, duty_set::DutySet, identity_provider::IdentityProvider, principal::Standing,
+    refusal::Code, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
+    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
 
 use crate::{
     access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight,
-    resources::OfAggregates, role, role_template, sealing::Sealing, service_instance, subscription, support_access,
-    tenant, webhook,
+    principal, resources::OfAggregates, role, role_template, sealing::Sealing, service_instance, subscription,
+    support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -49,6 +49,7 @@ pub struct Commands {
     pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) api_keys: Context<ApiKey>,
     pub(crate) checkpoints: Repository<Checkpoints>,
+    pub(crate) principals: Context<Standing>,
     pub(crate) role_templates: Context<RoleTemplate>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
@@ -113,6 +114,7 @@ impl Commands {
                 hub_domain::identity_provider::CODES,
             ),
             api_keys: Context::new(&store, api_key::CONDITIONS, hub_domain::api_key::CODES),
+            principals: Context::new(&store, principal::CONDITIONS, hub_domain::principal::CODES),
             role_templates: Context::new(&store, role_template::CONDITIONS, hub_domain::role_template::CODES),
             roles,
             service_instances,
@@ -166,8 +168,8 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, duty_set, identity_provider, role, role_template, service_instance,
-        subscription, support_access, tenant, webhook,
+        access_request, api_key, break_glass, duty_set, identity_provider, principal, role, role_template,
+        service_instance, subscription, support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.
@@ -181,6 +183,7 @@ mod tests {
             (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
             (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
+            (principal::CONDITIONS, hub_domain::principal::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),
             (role_template::CONDITIONS, hub_domain::role_template::CODES),
             (service_instance::CONDITIONS, hub_domain::service_instance::CODES),

@@ -30,6 +30,7 @@ pub enum Fact {
     Credential(CredentialFact),
     IdentityProvider(IdentityProviderFact),
     DutySet(DutySetFact),
+    Ended(EndedFact),
 }
 
 /// What a live role permits by itself, and what it inherits from. The stream is the role's.
@@ -108,6 +109,12 @@ pub struct DutySetFact {
     pub key: Key,
     pub roles: BTreeSet<RoleId>,
     pub held_max: usize,
+}
+
+/// A principal that is at home in the tenant of the fact, and that is let in nowhere whatever it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedFact {
+    pub principal: Principal,
 }
 
 /// The name, within its stream, of a fact that a stream has many of.

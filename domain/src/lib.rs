@@ -19,6 +19,7 @@ pub mod break_glass;
 pub mod checkpoint;
 pub mod duty_set;
 pub mod identity_provider;
+pub mod principal;
 pub mod role;
 pub mod role_template;
 pub mod service_instance;

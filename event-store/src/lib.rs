@@ -7,6 +7,7 @@ pub mod append;
 pub mod clock;
 pub mod election;
 pub mod event;
+pub mod facts;
 mod gate;
 pub mod import;
 pub mod log;
@@ -40,6 +41,18 @@ pub const QUERIES: &[&str] = &[
     relay::start::EVENT_AT,
     relay::start::KEPT_AT,
     relay::start::LAST_OF_TENANTS,
+    facts::LOCK,
+    facts::RAISE_HEADS,
+    facts::REPAIRED,
+    facts::SETTINGS,
+    facts::SET_VERSION,
+    facts::TOUCHED,
+    facts::VERSION,
+    facts::streams::EVENTS,
+    facts::streams::FOUND,
+    facts::streams::SET,
+    facts::streams::STREAMS,
+    facts::streams::STREAMS_OF,
     import::REGISTER,
     import::STATE,
     import::IMPORT,

@@ -26,6 +26,7 @@ const TAGS: &[(&str, &str)] = &[
     ("subscriptions", "What a tenant has bought: plan, seats, periods, changes."),
     ("roles", "Permissions under a name, inherited and assigned."),
     ("role-templates", "Permissions that the platform offers to make roles from."),
+    ("principals", "People and services that are let in no longer, or again."),
     ("access-requests", "Roles asked for, and granted for a time by somebody else."),
     ("break-glass", "Roles taken in an emergency, and reviewed afterwards."),
     ("support-access", "Roles that a tenant lets the platform's staff hold for a time."),

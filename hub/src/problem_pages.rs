@@ -19,6 +19,7 @@ const CONTEXTS: &[(&str, &[Code])] = &[
     ("break glass", hub_domain::break_glass::CODES),
     ("duty set", hub_domain::duty_set::CODES),
     ("identity provider", hub_domain::identity_provider::CODES),
+    ("principal", hub_domain::principal::CODES),
     ("role", hub_domain::role::CODES),
     ("role template", hub_domain::role_template::CODES),
     ("service instance", hub_domain::service_instance::CODES),

@@ -4,8 +4,10 @@ mod attacks;
 mod bearer;
 mod document;
 mod evidence;
+mod facts;
 mod keys;
 mod lists;
+mod principals;
 mod queries;
 mod refusals;
 mod reports;
@@ -29,7 +31,7 @@ use axum::{
 };
 use hub::api::Served;
 use hub_access::{AccessGate, Board, PermissionUses, api::Authorization};
-use hub_commands::{Commands, access_record::AccessRecords, api_key::Enrolment};
+use hub_commands::{Commands, access_record::AccessRecords, api_key::Enrolment, process};
 use hub_domain::api_key::KeyText;
 use hub_event_store::{store::EventStore, tail::Tail};
 use hub_evidence::key::SigningKey;
@@ -70,7 +72,7 @@ struct Platform {
     administrator: String,
     /// The log up to here is what the test has seen.
     seen: AtomicI64,
-    end: DropGuard,
+    _end: DropGuard,
 }
 
 /// A key as its owner has it.
@@ -168,13 +170,8 @@ impl Platform {
             openapi,
             administrator: administrator.to_owned(),
             seen: AtomicI64::new(0),
-            end: end.drop_guard(),
+            _end: end.drop_guard(),
         }
-    }
-
-    /// What ends with this process.
-    fn end(&self) -> CancellationToken {
-        self.end.token().child_token()
     }
 
     /// The answer while it is still being sent.
@@ -239,6 +236,19 @@ impl Platform {
     async fn key_with(&self, tenant_id: Uuid, body: Value) -> Key {
         let answer = self.done(&format!("/v1/tenants/{tenant_id}/api-keys"), body).await;
         Key { id: id_of(&answer), text: answer["key"].as_str().unwrap().to_owned() }
+    }
+
+    /// What happens by itself does, until this is dropped.
+    fn by_itself(&self) -> DropGuard {
+        let end = CancellationToken::new();
+        tokio::spawn(process::run(self.commands.clone(), end.clone()));
+        end.drop_guard()
+    }
+
+    /// Assigns a role of the tenant.
+    async fn assign(&self, tenant_id: Uuid, role_id: Uuid, principal: &str) -> Value {
+        let path = format!("/v1/tenants/{tenant_id}/roles/{role_id}/assign");
+        self.done(&path, json!({ "principal": principal })).await
     }
 
     /// A custom role of a tenant with these permissions.

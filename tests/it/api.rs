@@ -92,6 +92,7 @@ impl Operation {
     fn path_with(&self, tenant: &str, other: &str) -> String {
         let segments = self.path.split('/').map(|segment| match segment {
             "{tenant_id}" => tenant,
+            "{principal}" => "user:ada",
             segment if segment.starts_with('{') => other,
             segment => segment,
         });

@@ -249,6 +249,7 @@ const TAGS: &[(&str, &str)] = &[
     ("api-keys", "API keys."),
     ("break-glass", "Emergency accesses."),
     ("duty-sets", "Sets of duties."),
+    ("principals", "People and services that end."),
     ("identity-providers", "Identity providers."),
     ("support-access", "Support accesses."),
     ("role-templates", "Templates of roles."),

@@ -67,6 +67,7 @@ fn options(source: &Database) -> Options {
         },
         batch_size: 500,
         dry_run: false,
+        facts: hub::migrate::sources(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod follower;
+mod principal_end;
 mod scheduler;
 mod system_roles;
 mod tenant_end;
@@ -30,7 +31,7 @@ use self::{
     scheduler::Scheduler,
 };
 
-pub(crate) use self::scheduler::catch_up;
+pub(crate) use self::{principal_end::holds_from_before, scheduler::catch_up};
 
 /// Takes the lock of the active process managers for as long as the connection lives.
 const ELECT: &str = "SELECT pg_try_advisory_lock(7236831003)";
@@ -56,6 +57,7 @@ pub const QUERIES: &[&str] = &[
     checkpoints::UNPUBLISHED,
     follower::READ_CURSOR,
     follower::MOVE_CURSOR,
+    principal_end::HELD,
     scheduler::PUT_DUE,
     scheduler::DROP_DUE,
     scheduler::TAKE_DUE,
@@ -104,6 +106,7 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
     tracing::info!("the process managers lead");
     let mut system_roles = Follower::resume("system_roles", commands.store.clone()).await?;
     let mut tenant_end = Follower::resume("tenant_end", commands.store.clone()).await?;
+    let mut principal_end = Follower::resume("principal_end", commands.store.clone()).await?;
     let mut schedule = Follower::resume("scheduler", commands.store.clone()).await?;
     let scheduler = Scheduler::new(commands);
     let mut publisher = Publisher::default();
@@ -117,8 +120,9 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
                 // Each goes on although another cannot.
                 let roles = make_system_roles(commands, &mut system_roles, &mut last).await;
                 let ended = wind_up_tenants(commands, &mut tenant_end, &mut last).await;
+                let left = wind_up_principals(commands, &mut principal_end, &mut last).await;
                 let scheduled = schedule_what_moved(commands, &mut schedule, &scheduler, &mut last).await;
-                followed = roles.and_then(|more| Ok(more | ended? | scheduled?));
+                followed = roles.and_then(|more| Ok(more | ended? | left? | scheduled?));
                 if !matches!(followed, Ok(true)) {
                     break;
                 }
@@ -162,6 +166,22 @@ async fn wind_up_tenants(
     let page = follower.page(last).await?;
     if page.events.iter().any(tenant_end::concerns) {
         tenant_end::follow(commands, &page.events).await?;
+        follower.done(&page.events, commands.store.pool().begin().await?).await?;
+    } else {
+        follower.passed(&page.events).await?;
+    }
+    Ok(page.full)
+}
+
+/// Answers whether there is more to follow.
+async fn wind_up_principals(
+    commands: &Commands,
+    follower: &mut Follower,
+    last: &mut LastPage,
+) -> Result<bool, ProcessError> {
+    let page = follower.page(last).await?;
+    if page.events.iter().any(principal_end::concerns) {
+        principal_end::follow(commands, &page.events).await?;
         follower.done(&page.events, commands.store.pool().begin().await?).await?;
     } else {
         follower.passed(&page.events).await?;

@@ -69,6 +69,8 @@ pub enum Reason {
     NoRole,
     /// The key or token was over or revoked.
     Credential,
+    /// The principal has ended.
+    Ended,
     /// The key's scopes do not reach so far.
     Scope,
     /// No role can permit it to a principal that is at home there.

@@ -70,7 +70,7 @@ impl Picture {
             Fact::Role(role) => drop(self.parents.insert(RoleId(stream), role.parents)),
             Fact::Grant(grant) => self.grants.push(grant),
             Fact::DutySet(set) => drop(self.sets.insert(set.key.clone(), set)),
-            Fact::Credential(_) | Fact::IdentityProvider(_) => {}
+            Fact::Credential(_) | Fact::IdentityProvider(_) | Fact::Ended(_) => {}
         }
     }
 

@@ -122,6 +122,11 @@ impl Assignments {
         self.0.values().filter(|assignment| !assignment.due(now)).count()
     }
 
+    /// Who holds the role at `now` and without end.
+    pub(super) fn lasting_holders(&self, now: DateTime<Utc>) -> BTreeSet<&Principal> {
+        self.0.values().filter(|held| held.lasting(now)).map(|held| &held.principal).collect()
+    }
+
     pub(super) fn assign(
         &self,
         id: AssignmentId,

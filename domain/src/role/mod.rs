@@ -236,6 +236,12 @@ impl Role {
         Some(RoleFact { key: key.clone(), system, permissions: permissions.values().cloned().collect(), parents })
     }
 
+    /// Who holds the role now and without end.
+    #[must_use]
+    pub fn lasting_holders(&self, now: DateTime<Utc>) -> BTreeSet<&Principal> {
+        self.assignments().map(|assignments| assignments.lasting_holders(now)).unwrap_or_default()
+    }
+
     fn assignments(&self) -> Option<&Assignments> {
         match self {
             Self::Absent | Self::Archived => None,

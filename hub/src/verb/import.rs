@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
-    access_record, access_request, api_key, break_glass, checkpoint, duty_set, identity_provider, role, role_template,
-    service_instance, subscription, support_access, tenant, webhook,
+    access_record, access_request, api_key, break_glass, checkpoint, duty_set, identity_provider, principal, role,
+    role_template, service_instance, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -18,7 +18,11 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{print, progress, with_database};
-use crate::{clock::system_clock, config::Config, migrate::migrate};
+use crate::{
+    clock::system_clock,
+    config::Config,
+    migrate::{migrate, sources},
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -93,6 +97,7 @@ async fn bring(pool: &PgPool, arguments: &PostgresEs) -> anyhow::Result<Report> 
         },
         batch_size: arguments.batch_size,
         dry_run: arguments.dry_run,
+        facts: sources(),
     };
     let bar = progress::events("check");
     let show = |phase, done, all| {
@@ -121,6 +126,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "checkpoint" => reads::<checkpoint::Event>,
         "duty_set" => reads::<duty_set::Event>,
         "identity_provider" => reads::<identity_provider::Event>,
+        "principal" => reads::<principal::Event>,
         "role" => reads::<role::Event>,
         "role_template" => reads::<role_template::Event>,
         "service_instance" => reads::<service_instance::Event>,
@@ -158,6 +164,9 @@ fn text(report: &Report, dry_run: bool) -> Result<String, std::fmt::Error> {
         return Ok(text);
     }
     writeln!(text, "imported   {} events, {present} were in the log already", report.imported_count)?;
+    if report.fact_count > 0 {
+        writeln!(text, "facts      {} were made for decisions about access", report.fact_count)?;
+    }
     writeln!(text, "verified   {} events are in the log as in the source", report.verified_count)?;
     for finding in &report.findings {
         let (kind, id, sequence) = (&finding.aggregate_type, finding.aggregate_id, finding.sequence);

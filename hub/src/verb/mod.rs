@@ -51,7 +51,7 @@ enum Verb {
     Import(import::Arguments),
     /// Look at the read models, or build one anew
     Projections(projections::Arguments),
-    /// Prove the log and the read models
+    /// Prove the log, the facts and the read models
     Replay(replay::Arguments),
     /// Run one part of the platform, or all, with a PostgreSQL and a NATS that exist
     Serve(serve::Arguments),

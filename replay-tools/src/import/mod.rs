@@ -4,6 +4,7 @@
 //! 1. *check*, in the order of the primary key: each row can be mapped, each stream begins with 1, has no gap and one tenant, and no
 //!    stream is in the log that this import has not made. Nothing is written before all of it is right.
 //! 2. *import*, in the same order, or in the order of the time that the rows have: what is not in the log yet is appended.
+//!    Then the facts are made that decisions read and an append of an import does not write.
 //! 3. *verify*: each event in the log has the bytes and the leaf hash that the source leads to, and there are as many as rows.
 //!
 //! What is in the log already is recognised by ids that are derived from the import, so a run that was killed is taken up by the same
@@ -13,10 +14,11 @@ pub mod mapping;
 pub(crate) mod source;
 pub(crate) mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hub_event_store::{
     clock::Clock,
+    facts::{self, FactSources},
     import::{self, BATCH_SIZE_MAX, Identity, Import, ImportEvent},
 };
 use sqlx::PgPool;
@@ -49,6 +51,8 @@ pub struct Options {
     pub batch_size: usize,
     /// Check only; write nothing.
     pub dry_run: bool,
+    /// The aggregates whose events show facts.
+    pub facts: FactSources,
 }
 
 /// Which pass is going on.
@@ -77,6 +81,8 @@ pub struct Report {
     pub present_count: i64,
     /// How many were appended now.
     pub imported_count: i64,
+    /// How many facts were made of what was imported.
+    pub fact_count: usize,
     /// How many are in the log as the source has them.
     pub verified_count: i64,
     /// How much was found different.
@@ -121,6 +127,9 @@ pub enum ImportError {
     Conflict { tenant_id: Uuid, aggregate_type: String, aggregate_id: Uuid, sequence: i64 },
     #[error(transparent)]
     Append(#[from] import::ImportError),
+    /// Everything is in the log, but not in force.
+    #[error("the facts cannot be made; the same import will try again: {0}")]
+    Facts(String),
     /// Everything was appended that the source has, but the log has other events of this import.
     #[error("the import has appended {appended} events over all its runs, the source has {row_count} rows")]
     Count { appended: i64, row_count: i64 },
@@ -170,9 +179,10 @@ pub async fn import_postgres_es(
         admit,
         progress,
     };
-    let mut report = run.check(&mut source).await?;
+    let (mut report, bearing) = run.check(&mut source).await?;
     if !options.dry_run {
         run.append(&mut source, &mut report).await?;
+        report.fact_count = run.make_facts(&bearing).await?;
         run.verify(&mut source, &mut report).await?;
     }
     source.close().await?;
@@ -201,7 +211,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn check(&self, source: &mut Source) -> Result<Report, ImportError> {
+    /// Checks every row; answers the report so far, and the tenants with events that show facts.
+    async fn check(&self, source: &mut Source) -> Result<(Report, BTreeSet<Uuid>), ImportError> {
         let known = Import::look_up(self.target, self.identity.import_id).await.map_err(ImportError::Target)?;
         if let Some((known, ..)) = known.filter(|(known, ..)| *known != self.description) {
             return Err(import::ImportError::OtherSource { known, given: self.description.clone() }.into());
@@ -214,12 +225,14 @@ impl Run<'_> {
             kinds: BTreeMap::new(),
             present_count: 0,
             imported_count: 0,
+            fact_count: 0,
             verified_count: 0,
             finding_count: 0,
             findings: Vec::new(),
         };
         let now = (self.clock)();
         let mut types = Types::default();
+        let mut bearing = BTreeSet::new();
         let mut before: Option<(SourceRow, Uuid)> = None;
         let mut done = 0;
         let page = async |rows: Vec<SourceRow>| {
@@ -238,6 +251,9 @@ impl Run<'_> {
                         RowError::of(&row, format!("there are more than {KIND_COUNT_MAX} kinds of events")).into()
                     );
                 }
+                if self.options.facts.bear(&event.aggregate_type) {
+                    bearing.insert(event.tenant_id);
+                }
                 before = Some((row, event.tenant_id));
                 events.push(event);
             }
@@ -249,7 +265,19 @@ impl Run<'_> {
             Ok(())
         };
         source.read(Order::Streams, self.options.batch_size, page).await?;
-        Ok(report)
+        Ok((report, bearing))
+    }
+
+    /// Makes the facts of these tenants what the log leads to, also when a run before this one was cut off in between.
+    async fn make_facts(&self, tenants: &BTreeSet<Uuid>) -> Result<usize, ImportError> {
+        if tenants.is_empty() {
+            return Ok(0);
+        }
+        let made = facts::repair(self.target, &self.options.facts, Some(tenants)).await.map_err(ImportError::Target)?;
+        match made.unreadable.first() {
+            Some(stream) => Err(ImportError::Facts(stream.what.clone())),
+            None => Ok(made.difference_count),
+        }
     }
 
     async fn append(&self, source: &mut Source, report: &mut Report) -> Result<(), ImportError> {

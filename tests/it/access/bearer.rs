@@ -1,6 +1,6 @@
 //! Access tokens of a tenant's identity provider at the gate: whom they stand for, and for how long.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, Router, routing::get};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -19,14 +19,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 const TENANT: Uuid = Uuid::from_u128(0x71);
-const PROVIDER: Uuid = Uuid::from_u128(0x99);
+pub(super) const PROVIDER: Uuid = Uuid::from_u128(0x99);
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A gate, a tenant with one identity provider, and the provider's key.
-struct House {
-    database: Database,
+pub(super) struct House {
+    database: Arc<Database>,
+    tenant: Uuid,
     clock: TestClock,
-    gate: AccessGate,
+    pub(super) gate: AccessGate,
     key: KeyPair,
     issuer: String,
     _end: DropGuard,
@@ -34,6 +35,11 @@ struct House {
 
 impl House {
     async fn start() -> Self {
+        Self::on(Arc::new(Database::new().await), TENANT).await
+    }
+
+    /// The same for a tenant of a platform.
+    pub(super) async fn on(database: Arc<Database>, tenant: Uuid) -> Self {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let jwk = json!({ "keys": [{
             "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "one",
@@ -44,13 +50,13 @@ impl House {
         let routes = Router::new().route("/keys", get(move || std::future::ready(Json(jwk.clone()))));
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
 
-        let (database, clock, end) = (Database::new().await, TestClock::default(), CancellationToken::new());
+        let (clock, end) = (TestClock::default(), CancellationToken::new());
         let fact = json!({
-            "kind": "identity_provider", "issuer": issuer, "audience": audience_of(TenantId(TENANT)),
+            "kind": "identity_provider", "issuer": issuer, "audience": audience_of(TenantId(tenant)),
             "jwks_uri": format!("{issuer}/keys"),
         });
         sqlx::query("SELECT set_fact($1, 'identity_provider', $2, 'provider', $3::json, 0)")
-            .bind(TENANT)
+            .bind(tenant)
             .bind(PROVIDER)
             .bind(fact.to_string())
             .execute(&database.pool)
@@ -60,14 +66,14 @@ impl House {
         tokio::spawn(board.clone().run(database.pool.clone(), end.clone()));
         let verifier = Verifier::new(Keys::new(Outbound::new(Reach::PublicAndLoopback), Settings::default()));
         let gate = AccessGate::new(database.pool.clone(), board, clock.clock()).with_tokens(verifier);
-        Self { database, clock, gate, key, issuer, _end: end.drop_guard() }
+        Self { database, tenant, clock, gate, key, issuer, _end: end.drop_guard() }
     }
 
     fn now(&self) -> DateTime<Utc> {
         self.clock.clock()()
     }
 
-    fn token(&self, claims: &Value) -> String {
+    pub(super) fn token(&self, claims: &Value) -> String {
         let header = json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "one" });
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", part(&header), part(claims));
@@ -75,9 +81,9 @@ impl House {
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    fn claims(&self) -> Value {
+    pub(super) fn claims(&self) -> Value {
         json!({
-            "iss": self.issuer, "aud": audience_of(TenantId(TENANT)), "sub": "ada",
+            "iss": self.issuer, "aud": audience_of(TenantId(self.tenant)), "sub": "ada",
             "exp": self.now().timestamp() + 300,
         })
     }

@@ -204,8 +204,7 @@ async fn a_key_takes_the_place_of_another_only_beside_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_checkpoint_is_published_in_the_log_once_a_minute_while_something_happens() {
     let platform = Platform::start().await;
-    let (commands, end) = (platform.commands.clone(), platform.end());
-    tokio::spawn(async move { hub_commands::process::run(commands, end).await });
+    let _processes = platform.by_itself();
     let acme = platform.tenant("acme").await;
     let published = async |count: usize| {
         let path = format!("/v1/tenants/{acme}/events?event_type=checkpoint.*");

@@ -50,12 +50,6 @@ impl Platform {
         let path = format!("/v1/tenants/{tenant_id}/authorization/unused-grants?days={days}");
         self.get(&self.administrator, &path).await.ok()
     }
-
-    /// Assigns a role of the tenant.
-    async fn assign(&self, tenant_id: Uuid, role_id: Uuid, principal: &str) -> Value {
-        let path = format!("/v1/tenants/{tenant_id}/roles/{role_id}/assign");
-        self.done(&path, json!({ "principal": principal })).await
-    }
 }
 
 /// What stands in a column of a report in JSON and of its line in CSV.

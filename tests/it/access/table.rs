@@ -35,6 +35,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA.U.P", "evidence", "read"),
     ("OA...P", "identity_provider", "change-keys-address disable enable register remove"),
     ("OA.U.P", "identity_provider", "read"),
+    ("OA...P", "principal", "end reinstate"),
     (
         "OA...P",
         "role",
