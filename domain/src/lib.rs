@@ -22,6 +22,7 @@ pub mod identity_provider;
 pub mod principal;
 pub mod role;
 pub mod role_template;
+pub mod self_check;
 pub mod service_instance;
 pub mod subscription;
 pub mod support_access;

@@ -389,6 +389,7 @@ mod tests {
             Problem::rate_limited("tenant", Duration::ZERO),
             Problem::headers_too_large(1, 1),
             Problem::internal(),
+            Problem::not_sealed(),
             Problem::overloaded(),
             Problem::projection_behind(1),
             Problem::request_timeout(),

@@ -4,12 +4,13 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
-use hub_commands::{Commands, access_record::AccessRecords};
+use hub_commands::{Commands, access_record::AccessRecords, self_check::SelfChecks};
+use hub_domain::{id::TenantId, self_check};
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
 use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
-use hub_seal::{Sealer, Signer};
+use hub_seal::{Sealer, SelfCheck, Signer, check};
 use hub_token::{
     Keys, Settings, Verifier,
     outbound::{Outbound, Reach},
@@ -143,7 +144,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             async move |end| refusals.run(|draft| records.write(draft), end).await
         });
     }
-    let commands = store.filter(|_| role.serves_commands()).map(|store| {
+    let commands = store.clone().filter(|_| role.serves_commands()).map(|store| {
         let secret_key = *secret_key.bytes();
         let random = Arc::new(key::random::<32>);
         Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
@@ -155,6 +156,14 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     }
     if let Some(signer) = signer {
         signer.publish(&pool, clock()).await?;
+        if let Some(store) = store.clone() {
+            let (check, checks) = (SelfCheck::new(pool.clone(), clock.clone()), SelfChecks::new(store));
+            let write = move |report| {
+                let checks = checks.clone();
+                async move { checks.write(completed(report)).await }
+            };
+            background.spawn("self-check", async move |end| check.run(write, end).await);
+        }
         let sealer = Sealer::new(pool.clone(), tail.clone(), signer, clock);
         background.spawn("sealer", async move |end| sealer.run(end).await);
     }
@@ -198,6 +207,21 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     };
     background.end().await;
     outcome
+}
+
+/// What a self-check came to, as the platform writes it down.
+fn completed(report: check::Report) -> self_check::Command {
+    let check::Report { kind, log_count, event_count, finding_count, findings } = report;
+    let scope = match kind {
+        check::Kind::Sample => self_check::Scope::Sample,
+        check::Kind::Full => self_check::Scope::Full,
+    };
+    let findings = findings.into_iter().map(|check::Finding { tenant_id, position, what }| self_check::Finding {
+        tenant_id: TenantId(tenant_id),
+        position: u64::try_from(position).unwrap_or_default(),
+        what: what.to_owned(),
+    });
+    self_check::Command::Complete { scope, log_count, event_count, finding_count, findings: findings.collect() }
 }
 
 /// Connects to NATS, now or when it is there: the log does not wait for it.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
     access_record, access_request, api_key, break_glass, checkpoint, duty_set, identity_provider, principal, role,
-    role_template, service_instance, subscription, support_access, tenant, webhook,
+    role_template, self_check, service_instance, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -129,6 +129,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "principal" => reads::<principal::Event>,
         "role" => reads::<role::Event>,
         "role_template" => reads::<role_template::Event>,
+        "self_check" => reads::<self_check::Event>,
         "service_instance" => reads::<service_instance::Event>,
         "subscription" => reads::<subscription::Event>,
         "support_access" => reads::<support_access::Event>,

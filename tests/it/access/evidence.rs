@@ -8,7 +8,7 @@ use hub_evidence::{
     proof::{EntryProof, ProofTextError, UpdateProof},
     tree::{Hash, ProofError, verify_inclusion},
 };
-use hub_seal::{Signer, signer::SignerError};
+use hub_seal::{Signer, check, signer::SignerError};
 use hub_tests::kit::eventually;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -235,4 +235,44 @@ async fn the_last_checkpoint_is_published_in_the_log_once_a_minute_while_somethi
     platform.rename(acme, "Again").await;
     let last = published(3).await;
     assert_eq!(last.len(), 3);
+}
+
+#[tokio::test]
+async fn a_self_check_names_every_event_that_is_not_as_it_was_sealed() {
+    let platform = Platform::start().await;
+    let (acme, globex) = (platform.tenant("acme").await, platform.tenant("globex").await);
+    let mut sealed = 0;
+    for tenant_id in [PLATFORM_TENANT.0, acme, globex] {
+        let end = platform.end_of(tenant_id).await;
+        sealed += platform.checkpoint(tenant_id, end).await["size"].as_u64().unwrap();
+    }
+    let pool = &platform.database.pool;
+    let whole = check::full(pool, |_| {}).await.unwrap();
+    assert_eq!((whole.log_count, whole.event_count, whole.finding_count), (3, sealed, 0));
+    assert_eq!(check::sample(pool).await.unwrap().finding_count, 0);
+    for statement in [
+        "ALTER TABLE events DISABLE TRIGGER events_are_kept",
+        "UPDATE events SET occurred_at = occurred_at + interval '1 microsecond' WHERE tenant_id = $1 AND tenant_position = 2",
+        "DELETE FROM events WHERE tenant_id = $1 AND tenant_position = 4",
+    ] {
+        let query = sqlx::query(statement);
+        let query = if statement.contains("$1") { query.bind(acme) } else { query };
+        query.execute(pool).await.unwrap();
+    }
+    let expected = [(2, "the event is not the one that was sealed"), (4, "the event is missing")];
+    for report in [check::full(pool, |_| {}).await.unwrap(), check::sample(pool).await.unwrap()] {
+        let found: Vec<_> = report.findings.iter().map(|one| (one.position, one.what)).collect();
+        assert_eq!(found, expected, "{report:?}");
+        assert!(report.findings.iter().all(|one| one.tenant_id == acme));
+    }
+    // Somebody who changes the hashes as well, but cannot sign, is found by the root.
+    let other = "UPDATE sealed_tiles SET hashes = overlay(hashes PLACING (SELECT leaf_hash FROM events WHERE tenant_id = $1 AND \
+                 tenant_position = 1) FROM 1) WHERE tenant_id = $1 AND level = 0";
+    let changed =
+        "UPDATE events SET leaf_hash = sha256('x'), payload = payload WHERE tenant_id = $1 AND tenant_position = 1";
+    for statement in [changed, other] {
+        sqlx::query(statement).bind(globex).execute(pool).await.unwrap();
+    }
+    let report = check::full(pool, |_| {}).await.unwrap();
+    assert!(report.findings.iter().any(|one| one.tenant_id == globex && one.position == 1), "{report:?}");
 }
