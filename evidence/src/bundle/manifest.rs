@@ -10,7 +10,7 @@ use super::{
 use crate::{
     checkpoint::Origin,
     entry::Timestamp,
-    tree::{Hash, RangeProof, SIZE_MAX},
+    tree::{Hash, RangeProof, SIZE_MAX, Sha256},
 };
 
 /// Everything that a bundle says of itself. It is not signed: `verify` holds all of it to what is.
@@ -88,6 +88,14 @@ pub enum ManifestError {
     /// It says what cannot be.
     #[error("the manifest is wrong: {0}")]
     Wrong(String),
+}
+
+impl FileRecord {
+    /// That of a file with these bytes.
+    #[must_use]
+    pub fn of(path: String, bytes: &[u8]) -> Self {
+        Self { path, bytes: bytes.len() as u64, sha256: Sha256::new().with(bytes).finish() }
+    }
 }
 
 impl Manifest {

@@ -53,7 +53,10 @@ pub(super) fn read(
         }
         let unpacked = unpack(&packed, member.content_bytes, |lines| hand(Handed::Lines(lines)));
         match unpacked {
-            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Continue(length)) if length == member.content_bytes => {}
+            Ok(ControlFlow::Continue(_)) => {
+                wrong.push(format!("{}: it unpacks to fewer bytes than the manifest says", member.path));
+            }
             Ok(ControlFlow::Break(())) => return Ok(wrong),
             Err(error) => {
                 let what = format!("{} cannot be unpacked: {error}", member.path);
@@ -79,31 +82,33 @@ pub(super) fn differs(bytes: &[u8], length: u64, sha256: &Hash) -> Option<String
     (Sha256::new().with(bytes).finish() != *sha256).then(|| "its SHA-256 is not what the manifest says".to_owned())
 }
 
-/// Unpacks a member of exactly `content_bytes` and hands its lines on, some at a time, each with its newline.
+/// Unpacks a member of at most `content_bytes_max` and hands its lines on, some at a time, each with its newline. Answers how long they are.
 ///
 /// # Errors
-/// When it is not compressed as it should be, has another length, a line that is too long, or none at its end.
+/// When it is not compressed as it should be, is longer, has a line that is too long, or none at its end.
 pub fn unpack(
     packed: &[u8],
-    content_bytes: u64,
+    content_bytes_max: u64,
     mut take: impl FnMut(Vec<u8>) -> ControlFlow<()>,
-) -> io::Result<ControlFlow<()>> {
+) -> io::Result<ControlFlow<(), u64>> {
     let malformed = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut decoder = zstd::Decoder::with_buffer(packed)?.single_frame();
     decoder.window_log_max(WINDOW_LOG_MAX)?;
-    let mut left = content_bytes;
+    let mut content_bytes = 0;
     let mut begun: Vec<u8> = Vec::new();
-    while left > 0 {
-        let wanted = left.min(CHUNK_BYTES as u64);
+    loop {
         let mut chunk = std::mem::take(&mut begun);
         // Without a newline, or it would have been handed on.
         let searched = chunk.len();
-        chunk.reserve(usize::try_from(wanted).unwrap_or(CHUNK_BYTES));
-        let read = (&mut decoder).take(wanted).read_to_end(&mut chunk)?;
-        if (read as u64) < wanted {
-            return Err(malformed("it is shorter than the manifest says"));
+        let read = (&mut decoder).take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+        if read == 0 {
+            begun = chunk;
+            break;
         }
-        left -= read as u64;
+        content_bytes += read as u64;
+        if content_bytes > content_bytes_max {
+            return Err(malformed("it is longer than it should be"));
+        }
         match chunk[searched..].iter().rposition(|byte| *byte == b'\n') {
             Some(end) => {
                 let end = searched + end;
@@ -122,8 +127,8 @@ pub fn unpack(
     if !begun.is_empty() {
         return Err(malformed("its last line has no end"));
     }
-    if decoder.read(&mut [0])? > 0 || !decoder.finish().is_empty() {
-        return Err(malformed("it is longer than the manifest says"));
+    if !decoder.finish().is_empty() {
+        return Err(malformed("something is behind it"));
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(ControlFlow::Continue(content_bytes))
 }

@@ -107,7 +107,7 @@ pub fn put(bundle: &Path, path: impl Into<String>, bytes: &[u8]) -> io::Result<F
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&unfinished, &target)?;
-    Ok(FileRecord { path, bytes: bytes.len() as u64, sha256: Sha256::new().with(bytes).finish() })
+    Ok(FileRecord::of(path, bytes))
 }
 
 fn unfinished(target: &Path) -> PathBuf {
