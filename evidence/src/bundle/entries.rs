@@ -185,7 +185,7 @@ impl<'a> Checker<'a> {
                     progress(self.report.entry_count, self.manifest.entry_count());
                 }
                 Handed::Broken(what) => {
-                    self.wrong(self.next, what);
+                    self.wrong(self.next.min(self.manifest.to), what);
                     self.ended = true;
                 }
             }
