@@ -335,6 +335,18 @@ fn a_byte_that_is_flipped_in_any_file_is_found() {
 }
 
 #[test]
+fn sealed_hashes_that_were_changed_accuse_no_entry() {
+    let bundle = Log::of(300, entry).export(1, 300, 100, None, entry);
+    let path = bundle.path().join(LEAVES);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[32 * 41] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let report = verified(bundle.path(), &trust());
+    assert_eq!((failed(&report), &report.first_wrong), (vec![CheckName::Files, CheckName::Root], &None));
+    assert_eq!(report.warnings, ["the entries lead to the signed root, leaves.bin does not"]);
+}
+
+#[test]
 fn members_that_are_missing_or_changed_places_are_named_with_the_first_entry_in_them() {
     let log = Log::of(300, entry);
     let bundle = log.export(1, 300, 100, None, entry);

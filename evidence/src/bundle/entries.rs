@@ -40,6 +40,24 @@ pub(super) struct Passed {
     pub(super) own: Option<Frontier>,
     /// The roots at the sizes that were asked for and are in the range.
     pub(super) roots: HashMap<u64, Hash>,
+    /// Entries that are wrong if the sealed hashes are right.
+    pub(super) wrong: Found,
+    /// Entries that are wrong even if the sealed hashes are not.
+    pub(super) wrong_alone: Found,
+}
+
+/// Entries that are not what they should be.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) first: Option<Wrong>,
+    pub(super) count: u64,
+}
+
+impl Found {
+    fn add(&mut self, position: u64, what: String) {
+        self.count += 1;
+        self.first.get_or_insert(Wrong { position, what });
+    }
 }
 
 /// Reads every entry. `frontier` is what stands before the range; of `sizes` the roots are wanted.
@@ -148,6 +166,8 @@ struct Checker<'a> {
     backwards: u64,
     sizes: Vec<u64>,
     roots: HashMap<u64, Hash>,
+    wrong: Found,
+    wrong_alone: Found,
     trouble: Option<io::Error>,
 }
 
@@ -168,6 +188,8 @@ impl<'a> Checker<'a> {
             backwards: 0,
             sizes: sizes.to_vec(),
             roots,
+            wrong: Found::default(),
+            wrong_alone: Found::default(),
             trouble: None,
         }
     }
@@ -219,9 +241,10 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Whatever the sealed hashes are.
     fn wrong(&mut self, position: u64, what: String) {
-        self.report.wrong_count += 1;
-        self.report.first_wrong.get_or_insert(Wrong { position, what });
+        self.wrong.add(position, what.clone());
+        self.wrong_alone.add(position, what);
     }
 
     fn lines(&mut self, digested: &Digested) {
@@ -229,9 +252,7 @@ impl<'a> Checker<'a> {
             let position = self.next;
             match line {
                 Ok(line) if position <= self.manifest.to && line.position == position => {
-                    if let Some(what) = self.line(line, digested) {
-                        self.wrong(position, what);
-                    }
+                    self.line(line, digested);
                     continue;
                 }
                 Ok(line) => self.wrong(position, format!("an entry that says to be {} is in its place", line.position)),
@@ -242,21 +263,26 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What is wrong with a line that stands where it says.
-    fn line(&mut self, line: &Line, digested: &Digested) -> Option<String> {
+    /// Takes a line that stands where it says.
+    fn line(&mut self, line: &Line, digested: &Digested) {
+        let position = line.position;
         let sealed = self.seal(line.leaf);
         let order = self.order(line, digested);
         self.time(line);
         self.report.entry_count += 1;
         self.report.content_bytes += line.bytes();
         self.next += 1;
-        if sealed.is_some_and(|sealed| sealed != line.leaf) {
-            return Some(format!("it is not the entry that was sealed here: {}", digested.name(line)));
+        let stranger = || format!("it is of the tenant {}", line.tenant_id);
+        let alone = (line.tenant_id != self.manifest.tenant_id).then(stranger);
+        let alone = alone.or_else(|| line.fault.clone()).or(order);
+        if let Some(what) = &alone {
+            self.wrong_alone.add(position, what.clone());
         }
-        if line.tenant_id != self.manifest.tenant_id {
-            return Some(format!("it is of the tenant {}", line.tenant_id));
+        let unlike = sealed.is_some_and(|sealed| sealed != line.leaf);
+        let unlike = unlike.then(|| format!("it is not the entry that was sealed here: {}", digested.name(line)));
+        if let Some(what) = unlike.or(alone) {
+            self.wrong.add(position, what);
         }
-        line.fault.clone().or(order)
     }
 
     /// Takes the next sealed hash, and goes on with both trees.
@@ -357,6 +383,8 @@ impl<'a> Checker<'a> {
             sealed: self.sealed,
             own: self.own.filter(|_| whole),
             roots: self.roots,
+            wrong: self.wrong,
+            wrong_alone: self.wrong_alone,
         })
     }
 }

@@ -137,6 +137,7 @@ impl Report {
     }
 
     pub(super) fn concluded(mut self) -> Self {
+        self.checks.sort_by_key(|check| check.name);
         self.valid = self.checks.iter().all(|check| matches!(check.outcome, Outcome::Passed | Outcome::Absent));
         self
     }

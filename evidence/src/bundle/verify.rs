@@ -83,7 +83,7 @@ pub fn verify(directory: &Path, trust: &Trust, progress: &mut dyn FnMut(u64, u64
             .flatten()
             .map(Checkpoint::size)
             .collect();
-    let passed = match Frontier::from_hashes(manifest.from - 1, manifest.left.clone()) {
+    let mut passed = match Frontier::from_hashes(manifest.from - 1, manifest.left.clone()) {
         Ok(frontier) => {
             let passed = pass(directory, &manifest, frontier, &sizes, &mut report, progress);
             Some(passed.map_err(|source| VerifyError::Read { path: directory.to_owned(), source })?)
@@ -93,12 +93,14 @@ pub fn verify(directory: &Path, trust: &Trust, progress: &mut dyn FnMut(u64, u64
             None
         }
     };
+    if let Some(passed) = &mut passed {
+        let right = checkpoint.as_ref().is_some_and(|checkpoint| root(passed, &manifest, checkpoint, &mut report));
+        let wrong = if right { &mut passed.wrong_alone } else { &mut passed.wrong };
+        (report.first_wrong, report.wrong_count) = (wrong.first.take(), wrong.count);
+    }
     report.note(CheckName::Manifest, described(&manifest, &report));
     bundle.files(passed.as_ref(), &mut report);
     let Some(checkpoint) = checkpoint else { return Ok(report.concluded()) };
-    if let Some(passed) = &passed {
-        root(passed, &manifest, &checkpoint, &mut report);
-    }
     // Hashes that lead nowhere say nothing of older roots either.
     let proven = passed.filter(|_| report.outcome(CheckName::Root) == Some(Outcome::Passed));
     let known = Known { checkpoint: &checkpoint, bundle: &bundle, proven };
@@ -254,33 +256,28 @@ fn described(manifest: &Manifest, report: &Report) -> Result<String, String> {
     }
 }
 
-/// Whether what was sealed leads to the checkpoint; and the entries, if they are something else.
-fn root(passed: &Passed, manifest: &Manifest, checkpoint: &Checkpoint, report: &mut Report) {
+/// Whether what was sealed leads to the checkpoint. If only the entries do, they are right and the hashes are wrong: this is answered.
+fn root(passed: &Passed, manifest: &Manifest, checkpoint: &Checkpoint, report: &mut Report) -> bool {
     let leads = |frontier: &Frontier| {
-        let root = if frontier.size() == manifest.to {
-            frontier.clone().complete(checkpoint.size(), &manifest.right).map_err(|error| error.to_string())?
-        } else {
+        if frontier.size() != manifest.to {
             return Err(format!("{LEAVES} ends before the range"));
-        };
+        }
+        let root = frontier.clone().complete(checkpoint.size(), &manifest.right).map_err(|error| error.to_string())?;
         if root == *checkpoint.root() {
-            Ok(())
+            Ok(format!("{} of {} entries lead to it", manifest.entry_count(), checkpoint.size()))
         } else {
-            Err(format!("they come to another root, {}", root.to_base64()))
+            Err(format!("the hashes in {LEAVES} lead to another one, {}", root.to_base64()))
         }
     };
-    let result = match (leads(&passed.sealed), passed.own.as_ref().map(leads)) {
-        (Ok(()), _) => Ok(format!("{} of {} entries lead to it", manifest.entry_count(), checkpoint.size())),
-        (Err(what), Some(Ok(()))) => {
-            // So the hashes are wrong, and the entries are those that were signed.
-            report.warnings.push(format!("the entries lead to the signed root, {LEAVES} does not"));
-            Err(format!("{LEAVES}: {what}"))
-        }
-        (Err(what), _) => Err(what),
-    };
-    if result.is_err() && report.first_wrong.is_some() {
-        report.warnings.push(format!("{LEAVES} was changed too, so the first wrong entry may be an earlier one"));
+    let result = leads(&passed.sealed);
+    let only_entries = result.is_err() && passed.own.as_ref().is_some_and(|own| leads(own).is_ok());
+    if only_entries {
+        report.warnings.push(format!("the entries lead to the signed root, {LEAVES} does not"));
+    } else if result.is_err() && passed.wrong.first.is_some() {
+        report.warnings.push(format!("{LEAVES} was changed too, so the first wrong entry may be another one"));
     }
     report.note(CheckName::Root, result);
+    only_entries
 }
 
 /// What an older checkpoint is compared with.
