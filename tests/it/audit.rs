@@ -5,7 +5,9 @@ mod tampering;
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -17,7 +19,7 @@ use hub_event_store::{
     upcast::Upcasters,
 };
 use hub_evidence::{
-    bundle::{CheckName, Outcome, Report, Trust, member_path, verify},
+    bundle::{CheckName, ENTRIES, Outcome, Report, Trust, member_path, verify},
     key::{SigningKey, VerifierKeys},
 };
 use hub_replay_tools::evidence::{
@@ -26,7 +28,8 @@ use hub_replay_tools::evidence::{
     prove::prove,
 };
 use hub_seal::{Sealer, Signer};
-use hub_tests::kit::{Database, TestClock, directory, eventually, run_hub};
+use hub_tests::kit::{Database, TestClock, directory, eventually, program, run_hub};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, value::RawValue};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -284,6 +287,38 @@ async fn one_event_is_proven_alone_if_it_is_the_one_that_was_sealed() {
     tampering::tamper(&office, "UPDATE events SET payload = '{}' WHERE tenant_position = 7").await;
     let refused = prove(&office.database.pool, TENANT, 7).await;
     assert!(matches!(refused, Err(EvidenceError::Fault(Fault::Differs { position: 7, .. }))));
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_an_export_that_goes_on() {
+    let mut office = Office::open().await;
+    office.sealer = None;
+    office.write(12..13, "Ada").await;
+    let tenant = TENANT.to_string();
+    let arguments = ["audit", "export", "--tenant", &tenant, "--output", "slow"];
+    // It waits for the seal of the last event.
+    let mut child = Command::new(program("hub_under_test"))
+        .args(arguments)
+        .current_dir(office.desk.path())
+        .env("DATABASE_URL", &office.database.url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually(LIMIT, async || office.place("slow").join(ENTRIES).exists().then_some(())).await;
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let status = eventually(LIMIT, async || child.try_wait().unwrap()).await;
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert_eq!(said, "interrupted: the same command goes on with what is in slow\n");
+    office.seal_with(1);
+    let done = run_hub(office.desk.path(), &arguments, &[("DATABASE_URL", &office.database.url)]).await;
+    assert_eq!(
+        (done.code, &*done.stdout),
+        (Some(0), "13 events, from 1 to 13 of 13 sealed, are in slow\n"),
+        "{done:?}"
+    );
 }
 
 #[tokio::test]

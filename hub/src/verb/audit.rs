@@ -132,11 +132,13 @@ async fn written(config: &Config, arguments: &Export) -> anyhow::Result<ExitCode
     let done = with_database(config, async |pool| {
         let work = export(&pool, &request, &arguments.output, |done, all| progress::show(&bar, done, all));
         tokio::select! {
-            done = work => Ok(Some(done?)),
+            // First, so that the signal is listened for before anything is written.
+            biased;
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot listen for signals")?;
                 Ok(None)
             }
+            done = work => Ok(Some(done?)),
         }
     });
     let done = done.await;
