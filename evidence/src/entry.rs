@@ -5,6 +5,7 @@
 //! JSON themselves, stand in it as strings: as values they would lose the white space around them, could contain newlines, and
 //! most JSON libraries could not give back their bytes.
 
+mod exact;
 mod timestamp;
 
 use std::{borrow::Cow, io};

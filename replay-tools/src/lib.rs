@@ -1,5 +1,7 @@
-//! Replaying the log: proving that it is whole, and writing it out; and bringing in the log of somebody else. The library behind the audit verbs of the program.
+//! Replaying the log: proving that it is whole, writing it out, as evidence too, and bringing in the log of somebody else. The library
+//! behind the audit verbs of the program.
 
+pub mod evidence;
 pub mod export;
 pub mod import;
 pub mod read_models;
@@ -7,6 +9,14 @@ pub mod verify;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
+    evidence::seals::CHECKPOINT_BEFORE,
+    evidence::seals::CHECKPOINT_FROM,
+    evidence::seals::CHECKPOINT_LAST,
+    evidence::seals::FIRST_AT,
+    evidence::seals::HEAD,
+    evidence::seals::KEYS,
+    evidence::seals::LAST_BEFORE,
+    evidence::seals::TILES,
     import::source::COLUMNS_OF,
     import::source::DATABASE,
     import::source::TABLE,

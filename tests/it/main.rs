@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod architecture;
+mod audit;
 mod commands;
 mod crash;
 mod demo;

@@ -1,8 +1,8 @@
-//! The README's tour and its section on access work as printed: their own shell blocks are run, in order, against a hub that was just started.
+//! The README's tour and its sections on access and audit work as printed: their own shell blocks are run, in order, against a hub that was just started.
 
 use std::process::Command;
 
-use hub_tests::kit::{HubProcess, directory, workspace};
+use hub_tests::kit::{HubProcess, directory, program, workspace};
 
 /// The shell blocks below the heading, up to the next one.
 fn blocks(readme: &str, heading: &str) -> Vec<String> {
@@ -54,6 +54,32 @@ async fn the_system_roles_do_what_the_section_on_access_says() {
         "\"results\":[{\"allowed\":true,\"reason\":\"permitted\"},{\"allowed\":false,\"reason\":\"no_role\"}]",
         "\"allowed\":false,\"reason\":\"denied\"",
         "\"status\":\"revoked\"",
+    ] {
+        assert!(said.contains(expected), "nothing says {expected}:\n{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_officers_tour_works_as_printed() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    let hub = HubProcess::start().await;
+    let script = [blocks(&readme, "A tour").remove(0), blocks(&readme, "Audit").concat()].concat();
+    let run = format!(
+        "hub() {{ '{}' \"$@\" --directory '{}'; }}",
+        program("hub_under_test").display(),
+        hub.directory().display()
+    );
+    let said = printed(&format!("{run}\n{}", script.replace("target/release/hub", "hub")), &hub).await;
+    assert_eq!(said.lines().filter(|line| *line == "valid").count(), 3, "{said}");
+    for expected in [
+        "are in monday\n",
+        "last        passed   it continues that of ",
+        "platform    passed ",
+        "event       1 of ",
+        "tenant.registered version ",
+        "files       FAILED   entries/000000.ndjson.zst: its ",
+        "entries     FAILED   the first wrong entry is ",
+        "not valid\nexit code 1\n",
     ] {
         assert!(said.contains(expected), "nothing says {expected}:\n{said}");
     }

@@ -1,5 +1,6 @@
 //! The verbs of the program, one file each.
 
+mod audit;
 mod demo;
 mod enrol;
 mod events;
@@ -41,6 +42,8 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Take evidence out of the platform, and verify it without one
+    Audit(audit::Arguments),
     /// Play a year of a provider with dozens of tenants on a platform that runs
     Demo(demo::Arguments),
     /// Make one more administrator, with a key in the administrator's key file
@@ -74,6 +77,11 @@ pub fn run() -> ExitCode {
 }
 
 fn start(program: Program) -> anyhow::Result<ExitCode> {
+    if let Verb::Audit(arguments) = &program.verb
+        && let Some(code) = audit::offline(arguments)
+    {
+        return Ok(code);
+    }
     let mut flags = program.flags;
     if let Verb::Serve(arguments) = &program.verb {
         flags.role.clone_from(&arguments.role);
@@ -83,6 +91,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the threads")?.block_on(
         async {
             match program.verb {
+                Verb::Audit(arguments) => audit::run(&config, arguments).await,
                 Verb::Demo(arguments) => demo::run(config, arguments).await,
                 Verb::Enrol => enrol::run(&config).await,
                 Verb::Events(arguments) => events::run(&config, arguments).await,

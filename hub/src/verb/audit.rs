@@ -1,0 +1,167 @@
+//! `hub audit`: evidence for whoever trusts neither the platform nor its database.
+//!
+//! `verify` and `verify-proof` need no database, no configuration and no network; the others need the database only.
+
+mod offline;
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, bail};
+use chrono::{DateTime, Utc};
+use hub_evidence::bundle::{SMALL_BYTES_MAX, read_bounded};
+use hub_replay_tools::evidence::{
+    export::{Bound, Exported, Request, export},
+    prove::prove,
+    seals,
+};
+use uuid::Uuid;
+
+pub(super) use self::offline::offline;
+use super::{INTERRUPTED, print, progress, with_database};
+use crate::{config::Config, evidence_key::rotate};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Write a part of a tenant's log into a directory from which it can be verified; run it again to go on where it was interrupted
+    Export(Export),
+    /// Verify such a directory, offline; exit code 1 if it is not valid, 2 if that could not be found out
+    Verify(offline::Verify),
+    /// Write one event with the proof that it is in the log
+    Prove {
+        /// Whose event
+        #[arg(long, value_name = "UUID")]
+        tenant: Uuid,
+        /// Its place in the tenant's log, from 1
+        #[arg(long, value_name = "NUMBER")]
+        position: u64,
+        /// Write into this new file
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Verify such a proof, offline; exit codes as those of verify
+    VerifyProof(offline::VerifyProof),
+    /// Print the keys that checkpoints are verified with
+    Keys,
+    /// Put a new key in the place of the one that signs checkpoints
+    RotateKey,
+}
+
+#[derive(Debug, clap::Args)]
+struct Export {
+    /// Whose log
+    #[arg(long, value_name = "UUID")]
+    tenant: Uuid,
+    /// Begin with this place in the tenant's log, or with the first event from this moment on (RFC 3339)
+    #[arg(long, value_name = "NUMBER|TIME", value_parser = bound)]
+    from: Option<Bound>,
+    /// End with this place, or with the last event before this moment
+    #[arg(long, value_name = "NUMBER|TIME", value_parser = bound)]
+    to: Option<Bound>,
+    /// An older checkpoint that was kept, from which it is to be proven that nothing was changed
+    #[arg(long, value_name = "NOTE")]
+    last: Option<PathBuf>,
+    /// Write the log down as it is, also when it is not what was sealed; exit code 1 then
+    #[arg(long)]
+    as_is: bool,
+    /// The directory, which is made
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+}
+
+fn bound(text: &str) -> Result<Bound, String> {
+    if let Ok(position) = text.parse() {
+        return Ok(Bound::Position(position));
+    }
+    let time: Result<DateTime<Utc>, _> = text.parse();
+    time.map(Bound::Time).map_err(|_| "neither a place in the log nor a moment such as 2026-01-31T00:00:00Z".to_owned())
+}
+
+pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.what {
+        What::Export(arguments) => written(config, &arguments).await,
+        What::Prove { tenant, position, output } => {
+            let proof = with_database(config, async |pool| Ok(prove(&pool, tenant, position).await?)).await?;
+            let mut file =
+                fs::File::create_new(&output).with_context(|| format!("cannot make {}", output.display()))?;
+            let written = std::io::Write::write_all(&mut file, proof.to_string().as_bytes());
+            written.with_context(|| format!("cannot write {}", output.display()))?;
+            print(&format!("the event {position} and its proof are in {}\n", output.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Keys => {
+            let keys = with_database(config, async |pool| Ok(seals::keys(&pool).await?)).await?;
+            let line = |key: &seals::PublishedKey| {
+                let added = key.added_at.format("%Y-%m-%d");
+                let until = key.retired_at.map_or_else(String::new, |at| format!(" until {}", at.format("%Y-%m-%d")));
+                format!("# signs since {added}{until}\n{}\n", key.verifier_key)
+            };
+            print(&keys.iter().map(line).collect::<String>())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::RotateKey => {
+            let file = &config.evidence_key_file;
+            let key = rotate(file)?;
+            let (new, old) = (file.display(), format!("{}.previous", file.display()));
+            print(&format!(
+                "{key}\nis the new key, in {new}; the one before it is in {old}\n\
+                 1. restart the process that seals: it signs with both and publishes the new one\n\
+                 2. give the new key to whoever verifies\n\
+                 3. when nobody needs the old one any more, remove {old} and restart again\n"
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Verify(_) | What::VerifyProof(_) => unreachable!("these were done offline"),
+    }
+}
+
+async fn written(config: &Config, arguments: &Export) -> anyhow::Result<ExitCode> {
+    let mut request = Request::of_tenant(arguments.tenant, concat!("hub ", env!("CARGO_PKG_VERSION")));
+    (request.from, request.to, request.as_is) = (arguments.from, arguments.to, arguments.as_is);
+    if let Some(last) = &arguments.last {
+        let note = read_bounded(last, SMALL_BYTES_MAX).with_context(|| format!("cannot read {}", last.display()))?;
+        request.last = Some(String::from_utf8(note).with_context(|| format!("{} is no checkpoint", last.display()))?);
+    }
+    let directory = arguments.output.display();
+    let bar = progress::events("export");
+    let done = with_database(config, async |pool| {
+        let work = export(&pool, &request, &arguments.output, |done, all| progress::show(&bar, done, all));
+        tokio::select! {
+            // First, so that the signal is listened for before anything is written.
+            biased;
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("cannot listen for signals")?;
+                Ok(None)
+            }
+            done = work => Ok(Some(done?)),
+        }
+    });
+    let done = done.await;
+    bar.finish_and_clear();
+    let Some(done) = done? else {
+        print(&format!("interrupted: the same command goes on with what is in {directory}\n"))?;
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    print(&text(&done, &directory.to_string()))?;
+    if done.faults.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!("the log is not what was sealed: {}", done.faults[0]);
+}
+
+fn text(done: &Exported, directory: &str) -> String {
+    let Exported { from, to, size, entry_count, kept_member_count, .. } = done;
+    let mut text = format!("{entry_count} events, from {from} to {to} of {size} sealed, are in {directory}\n");
+    if *kept_member_count > 0 {
+        text += &format!("{kept_member_count} files of entries were there already\n");
+    }
+    for fault in done.faults.iter().skip(1) {
+        text += &format!("  {fault}\n");
+    }
+    text
+}
