@@ -33,7 +33,7 @@ use crate::{
     permission_uses::PermissionUses,
     question::Question,
     refusals::{self, Refusals, recorded},
-    slice::{Grounds, Slice, Subject, Verdict},
+    slice::{Grounds, Slice, Subject, Verdict, held_for},
     uses::Uses,
 };
 
@@ -63,15 +63,20 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
 
-/// What a slice was made for, and of which versions of the facts.
+/// What a slice was made for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct SliceKey {
     principal: String,
     scope: Scope,
     tenant_id: Uuid,
     permission: Permission,
-    tenant_version: Version,
-    platform_version: Version,
+}
+
+/// A slice, and the versions of the tenant's and the platform's facts that it was last found to hold for.
+#[derive(Debug, Clone)]
+struct Made {
+    versions: (Version, Version),
+    slice: Arc<Slice>,
 }
 
 /// A tenant's facts, and how often the log had lost its end when they were loaded.
@@ -90,7 +95,7 @@ pub struct AccessGate {
     tenants: Cache<Uuid, Loaded>,
     /// The tenant of each key, which never changes.
     owners: Cache<String, Uuid>,
-    slices: Cache<SliceKey, Arc<Slice>>,
+    slices: Cache<SliceKey, Made>,
     verifier: Option<Verifier>,
     pub(crate) known_tokens: KnownTokens,
     uses: Uses,
@@ -221,10 +226,21 @@ impl AccessGate {
             scope: subject.scope,
             tenant_id: subject.tenant_id,
             permission,
-            tenant_version: facts.tenant.version,
-            platform_version: facts.platform.as_ref().map(|platform| platform.version).unwrap_or_default(),
         };
-        self.slices.get_with(key, || Arc::new(Slice::of(facts.grounds(), subject, permission)))
+        let platform = facts.platform.as_ref().map(|platform| platform.version).unwrap_or_default();
+        let versions = (facts.tenant.version, platform);
+        let known = self.slices.get(&key);
+        if let Some(known) = known.as_ref().filter(|known| known.versions == versions) {
+            return known.slice.clone();
+        }
+        // Most changes of a tenant's facts concern somebody else: policies are made anew only when what is held is another.
+        let held = held_for(facts.grounds(), subject, permission);
+        let slice = match known.filter(|known| known.slice.held() == held) {
+            Some(known) => known.slice,
+            None => Arc::new(Slice::of(facts.grounds(), subject, permission, held)),
+        };
+        self.slices.insert(key, Made { versions, slice: slice.clone() });
+        slice
     }
 
     /// The time.

@@ -1,7 +1,7 @@
 //! All that speaks for or against one principal doing one thing in one tenant, made into policies once.
 //!
-//! A slice holds only the permissions that name the action; Cedar would pass over all others, so leaving them out changes no answer. It is
-//! made for one version of the facts and thrown away with it.
+//! A slice holds only the permissions that name the action; Cedar would pass over all others, so leaving them out changes no answer. It
+//! stands for as long as the principal holds the same.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -27,7 +27,7 @@ use crate::{
 pub const POLICY_COUNT_MAX: usize = 5_000;
 
 /// One permission that reaches the principal, and the way it comes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Held {
     /// The tenant whose role it is; the platform's own roles reach into every tenant.
     pub tenant_id: Uuid,
@@ -111,14 +111,9 @@ struct Settled {
 }
 
 impl Slice {
-    /// All that names `permission`.
+    /// The policies of what the subject holds that names `permission`, which is what `held_for` answers.
     #[must_use]
-    pub fn of(grounds: Grounds<'_>, subject: Subject<'_>, permission: Permission) -> Self {
-        let owner = system_role_id(TenantId(subject.tenant_id), SystemRole::Owner);
-        let speaks = |held: &Held| {
-            names(&held.permission, permission) && (!rules::of_owner(permission) || held.role_id == owner)
-        };
-        let held: Vec<Held> = all_held(grounds, subject).into_iter().filter(speaks).collect();
+    pub fn of(grounds: Grounds<'_>, subject: Subject<'_>, permission: Permission, held: Vec<Held>) -> Self {
         let mut slice = Self {
             conditional: held.iter().any(|held| held.permission.condition.is_some()),
             policies: PolicySet::new(),
@@ -213,18 +208,35 @@ impl Settled {
 
 const PLATFORM: Uuid = hub_domain::id::PLATFORM_TENANT.0;
 
+/// Every permission that reaches the principal in the tenant and names what is asked for.
+#[must_use]
+pub fn held_for(grounds: Grounds<'_>, subject: Subject<'_>, permission: Permission) -> Vec<Held> {
+    let owner = system_role_id(TenantId(subject.tenant_id), SystemRole::Owner);
+    held_that(grounds, subject, |role_id, held| {
+        names(held, permission) && (!rules::of_owner(permission) || role_id == owner)
+    })
+}
+
 /// Every permission that reaches the principal in the tenant, whatever it names.
 #[must_use]
 pub fn all_held(grounds: Grounds<'_>, subject: Subject<'_>) -> Vec<Held> {
+    held_that(grounds, subject, |_, _| true)
+}
+
+/// Every permission that reaches the principal in the tenant and is wanted of the role that has it.
+fn held_that(
+    grounds: Grounds<'_>,
+    subject: Subject<'_>,
+    wanted: impl Fn(RoleId, &RolePermission) -> bool,
+) -> Vec<Held> {
     let mut all = Vec::new();
+    let mut collect = |facts, tenant_id, home| collect(facts, tenant_id, home, subject.principal, &wanted, &mut all);
     match (subject.scope, grounds.platform) {
-        (Scope::Tenant(own), _) if own == subject.tenant_id => {
-            collect(grounds.tenant, own, Home::Tenant, subject.principal, &mut all);
-        }
+        (Scope::Tenant(own), _) if own == subject.tenant_id => collect(grounds.tenant, own, Home::Tenant),
         (Scope::Platform, Some(platform)) => {
-            collect(platform, PLATFORM, Home::Tenant, subject.principal, &mut all);
+            collect(platform, PLATFORM, Home::Tenant);
             if subject.tenant_id != PLATFORM {
-                collect(grounds.tenant, subject.tenant_id, Home::Platform, subject.principal, &mut all);
+                collect(grounds.tenant, subject.tenant_id, Home::Platform);
             }
         }
         (Scope::Tenant(_), _) | (Scope::Platform, None) => {}
@@ -232,11 +244,19 @@ pub fn all_held(grounds: Grounds<'_>, subject: Subject<'_>) -> Vec<Held> {
     all
 }
 
-fn collect(facts: &TenantFacts, tenant_id: Uuid, home: Home, principal: &str, all: &mut Vec<Held>) {
+fn collect(
+    facts: &TenantFacts,
+    tenant_id: Uuid,
+    home: Home,
+    principal: &str,
+    wanted: &impl Fn(RoleId, &RolePermission) -> bool,
+    all: &mut Vec<Held>,
+) {
     for granted in facts.grants_of(home, principal) {
         let grant = &granted.grant;
         for (role_id, role) in facts.with_ancestors(grant.role_id) {
-            all.extend(role.permissions.iter().map(|permission| Held {
+            let permissions = role.permissions.iter().filter(|permission| wanted(role_id, permission));
+            all.extend(permissions.map(|permission| Held {
                 tenant_id,
                 granted_by: granted.aggregate_id,
                 source: grant.source,

@@ -15,7 +15,7 @@ use hub_access::{
     gate::Facts,
     judge::Wish,
     question::Question,
-    slice::{Slice, Subject},
+    slice::{Slice, Subject, held_for},
 };
 use hub_domain::{
     fact::{Fact, GrantFact, GrantSource, Home, RoleFact},
@@ -169,7 +169,8 @@ impl Client for Asker {
             judged.map_err(|problem| anyhow::anyhow!("{}", problem.code()))?.allowed
         } else {
             let subject = Subject { principal: &principal, scope, tenant_id };
-            let slice = Slice::of(self.facts.grounds(), subject, permission);
+            let held = held_for(self.facts.grounds(), subject, permission);
+            let slice = Slice::of(self.facts.grounds(), subject, permission, held);
             let attributes = Attributes::from([("plan", "basic".into()), ("stage", "active".into())]);
             let attributes = Some(&attributes);
             let question = Question {

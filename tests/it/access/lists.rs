@@ -10,7 +10,7 @@ use hub_access::{
     facts::TenantFacts,
     filter::{Visible, visible},
     question::Question,
-    slice::{Grounds, Slice, Subject},
+    slice::{Grounds, Slice, Subject, held_for},
 };
 use hub_domain::{
     attribute::{COMMON, OF_RESOURCES, of_resource},
@@ -174,7 +174,8 @@ async fn a_list_shows_what_may_be_read_one_by_one() {
         let things: Vec<Thing> = ids.iter().map(|id| thing(&mut random, resource, *id)).collect();
         let scope = Scope::Tenant(TENANT);
         let subject = Subject { principal: PRINCIPAL, scope, tenant_id: TENANT };
-        let slice = Slice::of(Grounds { tenant: &facts, platform: None }, subject, asked(resource));
+        let grounds = Grounds { tenant: &facts, platform: None };
+        let slice = Slice::of(grounds, subject, asked(resource), held_for(grounds, subject, asked(resource)));
         assert_eq!(slice.errors(), Vec::<String>::new(), "seed {seed}, case {case}");
         let question = |thing: Option<&Thing>| Question {
             principal: PRINCIPAL,
