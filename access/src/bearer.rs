@@ -23,7 +23,7 @@ use hub_domain::{
     role::Principal,
 };
 use hub_http::{Caller, Presented, Problem, Scope};
-use hub_token::{Provider, Refused, Verified, Verifier};
+use hub_token::{Provider, Refused, SKEW, Verified, Verifier};
 use moka::sync::Cache;
 use sha2::{Digest as _, Sha256};
 use url::Url;
@@ -191,11 +191,7 @@ fn caller_of(verified: &Verified) -> Option<Caller> {
     Some(Caller {
         principal: principal.as_str().to_owned(),
         scope: if tenant_id == PLATFORM_TENANT.0 { Scope::Platform } else { Scope::Tenant(tenant_id) },
-        expires_at_ms: Some(end_of(verified.expires_at)),
+        expires_at_ms: Some(verified.expires_at.timestamp_millis() + SKEW.num_milliseconds()),
         secret_id: None,
     })
-}
-
-fn end_of(expires_at: DateTime<Utc>) -> i64 {
-    expires_at.timestamp_millis()
 }
