@@ -10,6 +10,7 @@ pub mod effects;
 mod in_flight;
 mod moment;
 mod outcome;
+mod personal;
 pub mod process;
 mod resources;
 pub mod room;

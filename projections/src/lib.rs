@@ -14,6 +14,7 @@ pub mod memory;
 pub mod model;
 pub mod parked;
 pub mod partitions;
+pub mod personal;
 pub mod positions;
 pub mod projection;
 mod reached;
@@ -34,6 +35,7 @@ pub mod identity_provider;
 pub mod role;
 pub mod role_template;
 pub mod service_instance;
+pub mod subject_record;
 pub mod subscription;
 pub mod support_access;
 pub mod tenant;
@@ -65,6 +67,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<role::Roles>(),
         of::<role_template::RoleTemplates>(),
         of::<service_instance::ServiceInstances>(),
+        of::<subject_record::SubjectRecords>(),
         of::<subscription::Subscriptions>(),
         of::<support_access::SupportAccesses>(),
         of::<tenant::Tenants>(),

@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 26] = [
+const READABLE: [&str; 27] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -40,6 +40,7 @@ const READABLE: [&str; 26] = [
     "roles",
     "sealed_tiles",
     "service_instances",
+    "subject_records",
     "subscriptions",
     "support_accesses",
     "tenant_heads",
