@@ -15,7 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
     ("hub-projections", &["hub-domain", "hub-event-store"]),
     ("hub-read-api", &["hub-event-store", "hub-evidence", "hub-http", "hub-projections", "hub-vault"]),
-    ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections"]),
+    ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections", "hub-vault"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
     ("hub-token", &[]),
     ("hub-vault", &[]),

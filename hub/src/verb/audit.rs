@@ -3,6 +3,7 @@
 //! `verify` and `verify-proof` need no database, no configuration and no network; the others need the database only.
 
 mod offline;
+mod subject;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -46,6 +47,10 @@ enum What {
     },
     /// Verify such a proof, offline; exit codes as those of verify
     VerifyProof(offline::VerifyProof),
+    /// Write down what a tenant's log has about one person, signed
+    Subject(subject::Subject),
+    /// Verify such a document, offline; exit codes as those of verify
+    VerifySubject(offline::VerifySubject),
     /// Print the keys that checkpoints are verified with
     Keys,
     /// Put a new key in the place of the one that signs checkpoints
@@ -94,6 +99,7 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
             print(&format!("the event {position} and its proof are in {}\n", output.display()))?;
             Ok(ExitCode::SUCCESS)
         }
+        What::Subject(arguments) => subject::run(config, &arguments).await,
         What::Keys => {
             let keys = with_database(config, async |pool| Ok(seals::keys(&pool).await?)).await?;
             let line = |key: &seals::PublishedKey| {
@@ -116,7 +122,7 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
             ))?;
             Ok(ExitCode::SUCCESS)
         }
-        What::Verify(_) | What::VerifyProof(_) => unreachable!("these were done offline"),
+        What::Verify(_) | What::VerifyProof(_) | What::VerifySubject(_) => unreachable!("these were done offline"),
     }
 }
 

@@ -127,10 +127,19 @@ const VERB_POOL_SIZE: u32 = 4;
 
 /// Does something with the database that was given, that of the hub which runs in the directory, or that of the data in it.
 async fn with_database<T>(config: &Config, work: impl AsyncFnOnce(PgPool) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    with_database_and_vault(config, async |pool, _| work(pool).await).await
+}
+
+/// The same with the URL of the vault that `hub up` has, when the database is one of `hub up`.
+async fn with_database_and_vault<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(PgPool, Option<String>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let database = OpenDatabase::open(config).await?;
+    let vault_url = database.vault_url().map(str::to_owned);
     let outcome = match pool::open(database.url(), VERB_POOL_SIZE).await {
         Ok(pool) => {
-            let outcome = work(pool.clone()).await;
+            let outcome = work(pool.clone(), vault_url).await;
             pool.close().await;
             outcome
         }

@@ -50,6 +50,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             url: format!("{scheme}://{}", bound.listen),
             metrics_url: format!("http://{}/metrics", bound.metrics),
             database_url: database_url.clone(),
+            vault_url: vault_url.clone(),
             nats_url: nats_url.clone(),
         };
         if let Err(error) = running.write(directory.path()) {
