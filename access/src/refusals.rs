@@ -18,6 +18,7 @@ use hub_domain::{
     access_record::{Draft, Event, LoginFailure, OBSERVATION_COUNT_MAX, RESOURCE_COUNT_MAX, Reason, Seen},
     fact::Home,
     id::PLATFORM_TENANT,
+    personal::Pii,
     role::Principal,
 };
 use hub_http::{Caller, Permission, Scope};
@@ -244,9 +245,12 @@ impl Kind {
             What::Refused { principal, home, permission, reason } => {
                 Event::Refused { principal, home, permission: permission.to_string(), reason, resource_ids, seen }
             }
-            What::LoginFailed { reason, key_id, network } => {
-                Event::LoginFailed { reason, key_id, network: network.map(|network| network.to_string()), seen }
-            }
+            What::LoginFailed { reason, key_id, network } => Event::LoginFailed {
+                reason,
+                key_id,
+                network: network.map(|network| Pii::Clear(network.to_string())),
+                seen,
+            },
             What::Unlisted => Event::Unlisted { seen },
         }
     }

@@ -11,6 +11,7 @@ mod forgetting;
 mod in_flight;
 mod moment;
 mod outcome;
+mod personal;
 pub mod process;
 mod reapply;
 mod resources;

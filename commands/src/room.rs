@@ -12,6 +12,7 @@ use hub_domain::{
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
+use hub_vault::Vault;
 
 use crate::{
     access_request, api_key, break_glass, duty_set, effects::effects_of, erasure, identity_provider,
@@ -66,6 +67,8 @@ pub struct Commands {
     /// Whether an identity provider may be on the same machine, without TLS.
     pub(crate) loopback_providers: bool,
     pub(crate) sealing: Sealing,
+    /// The keys of personal data; without them nothing personal can be taken in.
+    pub(crate) vault: Option<Vault>,
     pub(crate) in_flight: InFlight,
     random: Random,
     access: Access,
@@ -133,6 +136,7 @@ impl Commands {
             permissions: crate::catalogue().into_iter().map(|entry| entry.permission).collect(),
             loopback_providers: false,
             sealing: Sealing::new(&secret_key),
+            vault: None,
             in_flight: InFlight::default(),
             random,
             access: Access::new(gate, Arc::new(resources)),
@@ -144,6 +148,12 @@ impl Commands {
     #[must_use]
     pub fn with_permissions(self, permissions: impl IntoIterator<Item = Permission>) -> Self {
         Self { permissions: permissions.into_iter().collect(), ..self }
+    }
+
+    /// The same with the keys of personal data.
+    #[must_use]
+    pub fn with_vault(self, vault: Vault) -> Self {
+        Self { vault: Some(vault), ..self }
     }
 
     /// The same, with identity providers on this machine allowed; for development.

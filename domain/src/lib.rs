@@ -9,6 +9,7 @@ pub mod effect;
 pub mod fact;
 pub mod id;
 pub mod money;
+pub mod personal;
 pub mod refusal;
 pub mod text;
 

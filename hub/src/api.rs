@@ -30,6 +30,7 @@ const TAGS: &[(&str, &str)] = &[
     ("access-requests", "Roles asked for, and granted for a time by somebody else."),
     ("break-glass", "Roles taken in an emergency, and reviewed afterwards."),
     ("support-access", "Roles that a tenant lets the platform's staff hold for a time."),
+    ("data-subjects", "People that personal data is about: found, and told what there is."),
     ("duty-sets", "Roles that nobody holds too many of at a time."),
     ("identity-providers", "Whose access tokens a tenant accepts."),
     ("api-keys", "Credentials of programs: roles, scopes, networks, rotation."),

@@ -19,6 +19,7 @@ pub mod problem_pages;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
+pub mod vault;
 pub mod verb;
 
 pub use verb::run;

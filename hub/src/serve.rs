@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
-use hub_commands::{Commands, access_record::AccessRecords, self_check::SelfChecks};
+use hub_commands::{Commands, access_record::AccessRecords, reapply_erasures, self_check::SelfChecks};
 use hub_domain::{id::TenantId, self_check};
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
@@ -15,6 +15,7 @@ use hub_token::{
     Keys, Settings, Verifier,
     outbound::{Outbound, Reach},
 };
+use hub_vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -64,6 +65,8 @@ pub struct ServeOptions {
     pub clock: Clock,
     /// What cursors are signed with and secrets are sealed with, each by a key derived from it.
     pub secret_key: SecretKey,
+    /// The keys of personal data, in a role that serves requests.
+    pub vault: Option<Vault>,
     /// Who signs checkpoints, in a role that executes commands.
     pub signer: Option<Signer>,
     /// Whether an identity provider may be on this machine, for development.
@@ -97,11 +100,24 @@ pub fn upcasters() -> Upcasters {
 /// # Errors
 /// When a listener or a part of the work fails.
 pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl FnOnce(Bound)) -> anyhow::Result<()> {
-    let ServeOptions { surroundings, role, nats_url, connections, edge, clock, secret_key, signer, loopback_providers } =
-        options;
+    let ServeOptions {
+        surroundings,
+        role,
+        nats_url,
+        connections,
+        edge,
+        clock,
+        secret_key,
+        vault,
+        signer,
+        loopback_providers,
+    } = options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
 
+    if let Some(vault) = &vault {
+        reapply_erasures(&pool, vault, clock()).await.context("what was erased is not known to be gone")?;
+    }
     let nats = match nats_url.filter(|_| role.needs_nats()) {
         Some(url) => Some(connect(&url).await?),
         None => None,
@@ -138,18 +154,22 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     }
     let serves = role.serves_commands() || role.serves_queries();
     let store = serves.then(|| EventStore::start(pool.clone(), tail.clone(), upcasters(), clock.clone()));
-    if let Some(store) = store.clone() {
+    if let (Some(store), Some(vault)) = (store.clone(), vault.clone()) {
         background.spawn("access records", {
-            let (refusals, records) = (access.refusals(), AccessRecords::new(store));
+            let (refusals, records) = (access.refusals(), AccessRecords::new(store, vault));
             async move |end| refusals.run(|draft| records.write(draft), end).await
         });
     }
     let commands = store.clone().filter(|_| role.serves_commands()).map(|store| {
         let secret_key = *secret_key.bytes();
         let random = Arc::new(key::random::<32>);
-        Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
+        let commands = Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
             .with_loopback_providers(loopback_providers)
-            .with_permissions(api::catalogue().into_iter().map(|entry| entry.permission))
+            .with_permissions(api::catalogue().into_iter().map(|entry| entry.permission));
+        match vault.clone() {
+            Some(vault) => commands.with_vault(vault),
+            None => commands,
+        }
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
@@ -178,7 +198,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         background.spawn("projections", async move |end| runner.run(end).await);
     }
     let queries = role.serves_queries().then(|| {
-        Queries::new(hub_read_api::Settings {
+        let queries = Queries::new(hub_read_api::Settings {
             pool: pool::for_queries(&pool),
             tail,
             positions: positions.clone(),
@@ -186,7 +206,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             cursor_key: cursor_key(&secret_key),
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: shutdown.clone(),
-        })
+        });
+        match vault {
+            Some(vault) => queries.with_vault(vault),
+            None => queries,
+        }
     });
 
     let authorization =

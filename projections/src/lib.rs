@@ -14,6 +14,7 @@ pub mod memory;
 pub mod model;
 pub mod parked;
 pub mod partitions;
+pub mod personal;
 pub mod positions;
 pub mod projection;
 mod reached;
@@ -37,6 +38,7 @@ pub mod retention_policy;
 pub mod role;
 pub mod role_template;
 pub mod service_instance;
+pub mod subject_record;
 pub mod subscription;
 pub mod support_access;
 pub mod tenant;
@@ -71,6 +73,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<role::Roles>(),
         of::<role_template::RoleTemplates>(),
         of::<service_instance::ServiceInstances>(),
+        of::<subject_record::SubjectRecords>(),
         of::<subscription::Subscriptions>(),
         of::<support_access::SupportAccesses>(),
         of::<tenant::Tenants>(),

@@ -13,6 +13,7 @@ mod billing;
 mod break_glass;
 mod changes;
 mod checkpoints;
+mod data_subject;
 mod duty_set;
 mod erasure;
 mod event_stream;
@@ -23,6 +24,7 @@ mod failure;
 mod heads;
 mod identity_provider;
 mod legal_hold;
+mod personal;
 mod reach;
 mod read;
 mod recorded;
@@ -44,6 +46,7 @@ use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
+    personal::{ERASED, SEALED},
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
 };
 
@@ -72,6 +75,7 @@ pub const QUERIES: &[&str] = &[
     break_glass::LIST.whole,
     changes::CHANGED,
     checkpoints::CHECKPOINTS,
+    data_subject::RECORDS.whole,
     duty_set::DETAIL,
     duty_set::LIST.whole,
     erasure::DETAIL,
@@ -118,6 +122,8 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(audit::routes()))
         .merge(kept(billing::routes()))
         .merge(kept(break_glass::routes()))
+        // Keys are destroyed without an event of the tenant's own beside it.
+        .merge(data_subject::routes())
         .merge(kept(duty_set::routes()))
         .merge(kept(erasure::routes()))
         .merge(erasure::certificate_routes())

@@ -1,12 +1,14 @@
 //! What lists and details of rows share: reading rows as JSON, and telling an empty list from an unknown tenant.
 
+use std::slice;
+
 use hub_http::{Detail, IfNoneMatch, Problem, ReadConsistency, ReadPosition, TenantScope};
 use hub_projections::model::ReadModel;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryScalar, types::Json};
 use uuid::Uuid;
 
-use crate::{failure::failed, heads::tenant_head, reach::Source, read::Moment, state::Queries};
+use crate::{failure::failed, heads::tenant_head, personal::Erased, reach::Source, read::Moment, state::Queries};
 
 /// Which row a detail is, and what the caller asks of it.
 #[derive(Debug)]
@@ -79,7 +81,12 @@ impl Queries {
     where
         M::Row: Unpin,
     {
-        self.detail_as::<M, M::Row>(text, wanted, sequence).await
+        let (mut row, position) = self.row::<M, M::Row>(text, &wanted).await?;
+        let Erased(erased) = self.open::<M>(slice::from_mut(&mut row)).await?;
+        let sequence = sequence(&row);
+        let detail = Detail::new(row, sequence, position);
+        // What the caller has from before an erasure must not be used again.
+        Ok(if erased { detail } else { detail.unless(wanted.known) })
     }
 
     /// The same, when the statement answers more than the row.
@@ -89,6 +96,17 @@ impl Queries {
         wanted: Wanted<'_>,
         sequence: impl FnOnce(&R) -> i64,
     ) -> Result<Detail<R>, Problem> {
+        let (row, position) = self.row::<M, R>(text, &wanted).await?;
+        let sequence = sequence(&row);
+        Ok(Detail::new(row, sequence, position).unless(wanted.known))
+    }
+
+    /// What the statement answers, 404 `not_found` when that is nothing, with the position that it is of.
+    async fn row<M: ReadModel, R: DeserializeOwned + Send + Unpin + 'static>(
+        &self,
+        text: &'static str,
+        wanted: &Wanted<'_>,
+    ) -> Result<(R, ReadPosition), Problem> {
         let wait = self.wait(Source::Projection(M::NAME), wanted.consistency).await;
         let (position, row) = loop {
             let told = wait.told();
@@ -104,8 +122,7 @@ impl Queries {
             wait.again(position).await?;
         };
         let Json(row) = row.ok_or_else(Problem::not_found)?;
-        let sequence = sequence(&row);
-        Ok(Detail::new(row, sequence, position).unless(wanted.known))
+        Ok((row, position))
     }
 }
 

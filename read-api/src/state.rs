@@ -6,6 +6,7 @@ use axum::extract::FromRef;
 use hub_event_store::tail::Tail;
 use hub_http::{Access, CursorKey, Gate, Resources};
 use hub_projections::positions::Positions;
+use hub_vault::Vault;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,8 @@ pub struct Queries {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) answers: Answers,
     pub(crate) shutdown: CancellationToken,
+    /// The keys of personal data; without them it is answered as sealed.
+    pub(crate) vault: Option<Vault>,
 }
 
 impl Queries {
@@ -77,11 +80,18 @@ impl Queries {
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
             shutdown,
+            vault: None,
         }
     }
 }
 
 impl Queries {
+    /// The same with the keys of personal data.
+    #[must_use]
+    pub fn with_vault(self, vault: Vault) -> Self {
+        Self { vault: Some(vault), ..self }
+    }
+
     /// What conditions of permissions may look at, read from the read models.
     #[must_use]
     pub fn resources(&self) -> Arc<dyn Resources> {

@@ -81,7 +81,8 @@ async fn list(
         .bind(name_of(tier.as_ref()))
         .bind(region.as_deref())
         .bind(slug.as_deref());
-    let rows = fetch(rows, &mut reading.connection).await?;
+    let mut rows = fetch(rows, &mut reading.connection).await?;
+    queries.open::<Tenants>(&mut rows).await?;
     Ok(query.page(&queries.cursor_key, &caller, None, rows, |row: &TenantRow| row.id).at(reading.position))
 }
 

@@ -8,6 +8,7 @@ mod facts;
 mod forgetting;
 mod keys;
 mod lists;
+mod personal;
 mod principals;
 mod queries;
 mod refusals;
@@ -43,7 +44,7 @@ use hub_projections::{
 };
 use hub_read_api::Queries;
 use hub_seal::{Sealer, Signer};
-use hub_tests::kit::{Database, TestClock, eventually};
+use hub_tests::kit::{Database, TestClock, eventually, vault_in};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
@@ -130,7 +131,8 @@ impl Platform {
         tokio::spawn(runner.run(end.clone()));
         let store = EventStore::start(pool.clone(), tail.clone(), upcasters(), clock.clock());
         tokio::spawn({
-            let (refusals, records, end) = (access.refusals(), AccessRecords::new(store.clone()), end.clone());
+            let (refusals, records, end) =
+                (access.refusals(), AccessRecords::new(store.clone(), vault_in(&pool)), end.clone());
             async move { refusals.run(|draft| records.write(draft), end).await }
         });
         let signer = Signer::new(vec![SigningKey::from_seed("hub.test", Zeroizing::new([9; 32])).unwrap()]).unwrap();
@@ -147,6 +149,7 @@ impl Platform {
             secret_key: [7; 32],
             random: Arc::new(random),
         })
+        .with_vault(vault_in(&pool))
         .with_permissions(hub::api::catalogue().into_iter().map(|entry| entry.permission));
         let queries = Queries::new(hub_read_api::Settings {
             pool: pool.clone(),
@@ -156,7 +159,8 @@ impl Platform {
             cursor_key: CursorKey::new([8; 32]),
             streams_max: 10,
             shutdown: end.clone(),
-        });
+        })
+        .with_vault(vault_in(&pool));
         let authorization = Authorization::new(access, queries.resources(), &hub::api::catalogue());
         let served =
             Served { commands: Some(commands.clone()), queries: Some(queries), authorization: Some(authorization) };

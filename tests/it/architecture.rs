@@ -12,12 +12,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
     ("hub-http", &[]),
-    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http"]),
+    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
     ("hub-projections", &["hub-domain", "hub-event-store"]),
-    ("hub-read-api", &["hub-event-store", "hub-evidence", "hub-http", "hub-projections"]),
+    ("hub-read-api", &["hub-event-store", "hub-evidence", "hub-http", "hub-projections", "hub-vault"]),
     ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
     ("hub-token", &[]),
+    ("hub-vault", &[]),
 ];
 
 /// The rooms, and what they depend on inside the workspace, in any way.

@@ -30,3 +30,4 @@ mod replay;
 mod running;
 mod scheduler;
 mod tokens;
+mod vault;

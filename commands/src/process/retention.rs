@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::Aggregate as _;
-use hub_domain::retention_policy::{CLASSES, Command, Error, RetentionPolicy, kept_from};
+use hub_domain::{
+    retention_policy::{CLASSES, Command, Error, RetentionPolicy, kept_from},
+    text::Key,
+};
 use hub_event_store::repository::{ExecuteError, Prepared};
 use hub_vault::Vault;
 use tokio::time::Instant;
@@ -101,7 +104,7 @@ async fn expire(
     (key_id, period): (Uuid, NaiveDate),
     now: DateTime<Utc>,
 ) -> Result<bool, ProcessError> {
-    let name = class.parse().map_err(|_| ProcessError::Read(format!("`{class}` is no class")))?;
+    let name: Key = class.parse().map_err(|_| ProcessError::Read(format!("`{class}` is no class")))?;
     let order = order_of(ACTOR, command_id(tenant_id, "expire", key_id), None);
     let (name, commands) = (&name, commands);
     let expired = commands.retention_policies.repository.execute(tenant_id, tenant_id, &order, |_| async move {

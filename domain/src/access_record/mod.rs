@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     aggregate,
     fact::Home,
+    personal::Pii,
     refusal::{Kind, Refusal},
     role::Principal,
 };
@@ -43,7 +44,7 @@ pub enum Event {
     },
     /// A credential was not accepted. `key_id` is the public part of a key that is or was the tenant's, `network` the /24 (IPv4) or /48
     /// (IPv6) that the requests came from.
-    LoginFailed { reason: LoginFailure, key_id: Option<String>, network: Option<String>, seen: Seen },
+    LoginFailed { reason: LoginFailure, key_id: Option<String>, network: Option<Pii<String>>, seen: Seen },
     /// More kinds of refusals and failures than are told apart; these were only counted.
     Unlisted { seen: Seen },
 }
@@ -184,6 +185,11 @@ impl DomainEvent for Event {
     }
 
     fn event_version(&self) -> String {
-        "1".to_owned()
+        match self {
+            // Version 1 has the network in clear text.
+            Self::LoginFailed { .. } => "2",
+            Self::Refused { .. } | Self::Unlisted { .. } => "1",
+        }
+        .to_owned()
     }
 }

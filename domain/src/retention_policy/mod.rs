@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     aggregate,
+    personal::ACCESS_CLASS,
     refusal::{Code, Kind, Refusal},
     role::Principal,
     text::Key,
@@ -39,7 +40,7 @@ pub struct Class {
 
 /// Every class.
 pub const CLASSES: &[Class] = &[Class {
-    name: "access",
+    name: ACCESS_CLASS,
     meaning: "The networks that failed logins came from.",
     days_default: 365,
     days_min: 90,

@@ -12,7 +12,7 @@ use crate::evidence_key::signing_keys;
 use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
-use crate::{enrol::enrol_from_file, key, migrate, pool, serve, telemetry};
+use crate::{enrol::enrol_from_file, key, migrate, pool, serve, telemetry, vault};
 
 /// What only this verb takes.
 #[derive(Debug, clap::Args)]
@@ -43,13 +43,17 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         pool = opened => pool?,
         () = shutdown.drain.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    for file in [&config.secret_key_file, &config.admin_key_file, &config.evidence_key_file] {
+    for file in [&config.secret_key_file, &config.admin_key_file, &config.evidence_key_file, &config.vault_key_file] {
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         }
     }
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
+    let vault = match config.role.serves_commands() || config.role.serves_queries() {
+        true => Some(vault::open(&config, &pool, None).await?),
+        false => None,
+    };
     let mut signer = None;
     if config.role.serves_commands() {
         let keys = signing_keys(&config.evidence_key_file, &config.evidence_name)?;
@@ -72,6 +76,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         clock,
         secret_key,
         signer,
+        vault,
         loopback_providers: false,
     };
     let announce = |bound: Bound| {

@@ -3,13 +3,15 @@
 use std::fs;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use hub::embedded::VAULT_DATABASE;
 use hub_commands::reapply_erasures;
 use hub_domain::{erasure::GRACE_DAYS_DEFAULT, id::PLATFORM_TENANT};
 use hub_evidence::key::SigningKey;
-use hub_tests::kit::{directory, eventually, run_hub, vault_in};
+use hub_tests::kit::{HubProcess, directory, eventually, run_hub, vault_in};
 use hub_vault::Vault;
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -342,4 +344,45 @@ async fn keys_of_a_class_are_destroyed_when_their_time_is_over_unless_the_tenant
     let told = platform.told(acme, "retention_policy").await;
     let expected = ["class_set", "key_expired", "key_destroyed"].map(|tag| format!("retention_policy.{tag}"));
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn a_program_that_starts_after_a_restore_destroys_again_before_it_serves() {
+    let mut hub = HubProcess::start().await;
+    let client = reqwest::Client::new();
+    let key = hub.admin_key();
+    let send = async |request: reqwest::RequestBuilder| -> Value {
+        let answer = request.bearer_auth(&key).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+        answer.json().await.unwrap()
+    };
+    let registration = json!({
+        "slug": "acme", "name": "Acme", "contact_email": EMAIL, "tier": "starter", "region": "eu-central", "currency": "EUR",
+    });
+    let acme = id_of(&send(client.post(format!("{}/v1/tenants", hub.url())).json(&registration)).await);
+    let keys = keys_of(&hub).await;
+    let query = "SELECT key_id, wrapped FROM vault.keys WHERE tenant_id = $1 AND class IS NULL";
+    let (contact, kept): (Uuid, Vec<u8>) = sqlx::query_as(query).bind(acme).fetch_one(&keys).await.unwrap();
+    send(client.post(format!("{}{}", hub.url(), path(acme, "erasures"))).json(&by_email(0))).await;
+    eventually(LIMIT, async || wrapped(&keys, contact).await.is_none().then_some(())).await;
+    eventually(LIMIT, async || {
+        let tenant = send(client.get(format!("{}/v1/tenants/{acme}", hub.url()))).await;
+        (tenant["contact_email"] == "[erased]").then_some(())
+    })
+    .await;
+
+    restore(&keys, contact, &kept).await;
+    keys.close().await;
+    assert_eq!(hub.stop(Signal::TERM).await.code(), Some(0));
+    // Without the list of destroyed keys the log alone knows.
+    fs::remove_file(hub.directory().join("vault.destroyed")).unwrap();
+    hub.start_again().await;
+    assert_eq!(wrapped(&keys_of(&hub).await, contact).await, None);
+    let tenant = send(client.get(format!("{}/v1/tenants/{acme}", hub.url()))).await;
+    assert_eq!(tenant["contact_email"], "[erased]");
+}
+
+async fn keys_of(hub: &HubProcess) -> PgPool {
+    let options: PgConnectOptions = hub.database_url().parse().unwrap();
+    PgPool::connect_with(options.database(VAULT_DATABASE)).await.unwrap()
 }

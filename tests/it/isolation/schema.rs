@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 29] = [
+const READABLE: [&str; 30] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -43,6 +43,7 @@ const READABLE: [&str; 29] = [
     "roles",
     "sealed_tiles",
     "service_instances",
+    "subject_records",
     "subscriptions",
     "support_accesses",
     "tenant_heads",
