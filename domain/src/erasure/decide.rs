@@ -33,6 +33,7 @@ impl Decide for Erasure {
                 if let Some(hold) = holds.into_iter().next() {
                     return Err(Error::Held(hold.matter));
                 }
+                let urgency = if grace_days == 0 { urgency } else { Remark::default() };
                 let due_at = due_after(now, grace_days);
                 Ok(vec![Event::Requested { scope, by, reason, grace_days, urgency, due_at }])
             }

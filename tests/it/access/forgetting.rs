@@ -37,7 +37,7 @@ fn release(matter: &str) -> Value {
 }
 
 impl Platform {
-    fn vault(&self) -> Vault {
+    fn key_store(&self) -> Vault {
         vault_in(&self.database.pool)
     }
 
@@ -56,7 +56,7 @@ impl Platform {
 
     /// The data subject that the tenant's mail address belongs to.
     async fn contact(&self, tenant_id: Uuid) -> Uuid {
-        self.vault().subject_by_email(tenant_id, EMAIL).await.unwrap().unwrap()
+        self.key_store().subject_by_email(tenant_id, EMAIL).await.unwrap().unwrap()
     }
 
     /// The erasure when it has this status.
@@ -279,7 +279,7 @@ async fn a_key_that_a_restored_backup_brings_back_is_destroyed_again() {
     platform.erasure(acme, contact, "executed").await;
     restore(platform.pool(), contact, &kept).await;
     assert_eq!(platform.mail_of(acme).await, EMAIL);
-    let again = async || reapply_erasures(platform.pool(), &platform.vault(), platform.clock.now()).await.unwrap();
+    let again = async || reapply_erasures(platform.pool(), &platform.key_store(), platform.clock.now()).await.unwrap();
     assert_eq!((again().await, again().await), (1, 0));
     assert_eq!(wrapped(platform.pool(), contact).await, None);
     assert_eq!(platform.mail_of(acme).await, "[erased]");
@@ -304,9 +304,9 @@ async fn a_key_that_a_restored_backup_brings_back_is_destroyed_again() {
 async fn keys_of_a_class_are_destroyed_when_their_time_is_over_unless_the_tenant_is_held() {
     let platform = Platform::start().await;
     let acme = platform.tenant("acme").await;
-    let vault = platform.vault();
+    let vault = platform.key_store();
     let (class, now) = ("access", platform.clock.now());
-    // Of the month that ends 31 days before the class is kept no longer, and of this month.
+    // Of a month that ended more than 120 days ago, and of this month.
     let old = vault.class_key(acme, class, now - TimeDelta::days(151)).await.unwrap().key_id();
     let young = vault.class_key(acme, class, now).await.unwrap().key_id();
     let set = path(acme, "retention-policy/set-class");
