@@ -72,6 +72,11 @@ impl Platform {
         self.get(&self.administrator, &format!("/v1/tenants/{tenant_id}")).await.ok()["contact_email"].clone()
     }
 
+    /// Answers are kept for a second while nothing happens in their tenant.
+    async fn reads_as_erased(&self, tenant_id: Uuid) {
+        eventually(LIMIT, async || (self.mail_of(tenant_id).await == "[erased]").then_some(())).await;
+    }
+
     async fn archive(&self, tenant_id: Uuid) {
         self.done(&path(tenant_id, "archive"), Value::Null).await;
     }
@@ -282,7 +287,7 @@ async fn a_key_that_a_restored_backup_brings_back_is_destroyed_again() {
     let again = async || reapply_erasures(platform.pool(), &platform.key_store(), platform.clock.now()).await.unwrap();
     assert_eq!((again().await, again().await), (1, 0));
     assert_eq!(wrapped(platform.pool(), contact).await, None);
-    assert_eq!(platform.mail_of(acme).await, "[erased]");
+    platform.reads_as_erased(acme).await;
 
     let other = platform.tenant("other").await;
     let query = "SELECT wrapped FROM vault.tenant_keys WHERE tenant_id = $1";
@@ -297,7 +302,7 @@ async fn a_key_that_a_restored_backup_brings_back_is_destroyed_again() {
         .await
         .unwrap();
     assert_eq!((again().await, again().await), (1, 0));
-    assert_eq!(platform.mail_of(other).await, "[erased]");
+    platform.reads_as_erased(other).await;
 }
 
 #[tokio::test]
