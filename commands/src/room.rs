@@ -5,18 +5,19 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, duty_set::DutySet, identity_provider::IdentityProvider, principal::Standing,
-    refusal::Code, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
-    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    checkpoint::Checkpoints, duty_set::DutySet, erasure::Erasure, identity_provider::IdentityProvider,
+    legal_hold::LegalHold, principal::Standing, refusal::Code, retention_policy::RetentionPolicy, role::Role,
+    role_template::RoleTemplate, service_instance::ServiceInstance, subscription::Subscription,
+    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
 use hub_vault::Vault;
 
 use crate::{
-    access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight,
-    principal, resources::OfAggregates, role, role_template, sealing::Sealing, service_instance, subscription,
-    support_access, tenant, webhook,
+    access_request, api_key, break_glass, duty_set, effects::effects_of, erasure, identity_provider,
+    in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role, role_template, sealing::Sealing,
+    service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -47,10 +48,13 @@ pub struct Commands {
     pub(crate) access_requests: Context<AccessRequest>,
     pub(crate) break_glasses: Context<BreakGlass>,
     pub(crate) duty_sets: Context<DutySet>,
+    pub(crate) erasures: Context<Erasure>,
     pub(crate) identity_providers: Context<IdentityProvider>,
+    pub(crate) legal_holds: Context<LegalHold>,
     pub(crate) api_keys: Context<ApiKey>,
     pub(crate) checkpoints: Repository<Checkpoints>,
     pub(crate) principals: Context<Standing>,
+    pub(crate) retention_policies: Context<RetentionPolicy>,
     pub(crate) role_templates: Context<RoleTemplate>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
@@ -111,6 +115,9 @@ impl Commands {
             access_requests: Context::new(&store, access_request::CONDITIONS, hub_domain::access_request::CODES),
             break_glasses: Context::new(&store, break_glass::CONDITIONS, hub_domain::break_glass::CODES),
             duty_sets: Context::new(&store, duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            erasures: Context::new(&store, erasure::CONDITIONS, hub_domain::erasure::CODES),
+            legal_holds: Context::new(&store, legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
+            retention_policies: Context::new(&store, &[], hub_domain::retention_policy::CODES),
             identity_providers: Context::new(
                 &store,
                 identity_provider::CONDITIONS,
@@ -178,8 +185,8 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, duty_set, identity_provider, principal, role, role_template,
-        service_instance, subscription, support_access, tenant, webhook,
+        access_request, api_key, break_glass, duty_set, erasure, identity_provider, legal_hold, principal, role,
+        role_template, service_instance, subscription, support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.
@@ -192,6 +199,8 @@ mod tests {
             (api_key::CONDITIONS, hub_domain::api_key::CODES),
             (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
             (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            (erasure::CONDITIONS, hub_domain::erasure::CODES),
+            (legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
             (principal::CONDITIONS, hub_domain::principal::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
-use hub_commands::{Commands, access_record::AccessRecords, self_check::SelfChecks};
+use hub_commands::{Commands, access_record::AccessRecords, reapply_erasures, self_check::SelfChecks};
 use hub_domain::{id::TenantId, self_check};
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
@@ -115,6 +115,9 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
 
+    if let Some(vault) = &vault {
+        reapply_erasures(&pool, vault, clock()).await.context("what was erased is not known to be gone")?;
+    }
     let nats = match nats_url.filter(|_| role.needs_nats()) {
         Some(url) => Some(connect(&url).await?),
         None => None,

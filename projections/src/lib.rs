@@ -31,7 +31,10 @@ pub mod audit;
 pub mod billing;
 pub mod break_glass;
 pub mod duty_set;
+pub mod erasure;
 pub mod identity_provider;
+pub mod legal_hold;
+pub mod retention_policy;
 pub mod role;
 pub mod role_template;
 pub mod service_instance;
@@ -63,7 +66,10 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<billing::Charges>(),
         of::<break_glass::BreakGlasses>(),
         of::<duty_set::DutySets>(),
+        of::<erasure::Erasures>(),
         of::<identity_provider::IdentityProviders>(),
+        of::<legal_hold::LegalHolds>(),
+        of::<retention_policy::RetentionClasses>(),
         of::<role::Roles>(),
         of::<role_template::RoleTemplates>(),
         of::<service_instance::ServiceInstances>(),

@@ -15,6 +15,7 @@ mod changes;
 mod checkpoints;
 mod data_subject;
 mod duty_set;
+mod erasure;
 mod event_stream;
 mod event_type;
 mod events;
@@ -22,10 +23,12 @@ mod evidence;
 mod failure;
 mod heads;
 mod identity_provider;
+mod legal_hold;
 mod personal;
 mod reach;
 mod read;
 mod recorded;
+mod retention_policy;
 mod role;
 mod role_template;
 mod rows;
@@ -75,6 +78,9 @@ pub const QUERIES: &[&str] = &[
     data_subject::RECORDS.whole,
     duty_set::DETAIL,
     duty_set::LIST.whole,
+    erasure::DETAIL,
+    erasure::EXECUTED,
+    erasure::LIST.whole,
     evidence::CHECKPOINT_FROM,
     evidence::CHECKPOINT_LAST,
     evidence::KEYS,
@@ -84,9 +90,12 @@ pub const QUERIES: &[&str] = &[
     heads::TENANT_HEADS,
     identity_provider::DETAIL,
     identity_provider::LIST.whole,
+    legal_hold::DETAIL,
+    legal_hold::LIST.whole,
     reach::CHECKPOINT,
     reach::LOG_HEAD,
     recorded::PAGE.whole,
+    retention_policy::OF_TENANT,
     role::DETAIL,
     role::LIST.whole,
     role_template::LIST.whole,
@@ -116,10 +125,14 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         // Keys are destroyed without an event of the tenant's own beside it.
         .merge(data_subject::routes())
         .merge(kept(duty_set::routes()))
+        .merge(kept(erasure::routes()))
+        .merge(erasure::certificate_routes())
         .merge(events::routes())
         // What was sealed moves without an event of the tenant.
         .merge(evidence::routes())
         .merge(kept(identity_provider::routes()))
+        .merge(kept(legal_hold::routes()))
+        .merge(kept(retention_policy::routes()))
         .merge(kept(role::routes()))
         // A tenant reads what is the platform's, so its own events do not tell when an answer is old.
         .merge(role_template::routes())
@@ -173,7 +186,10 @@ mod tests {
             access_request::TAG,
             break_glass::TAG,
             duty_set::TAG,
+            erasure::TAG,
             identity_provider::TAG,
+            legal_hold::TAG,
+            retention_policy::TAG,
             role_template::TAG,
             support_access::TAG,
         ];

@@ -5,6 +5,7 @@ mod bearer;
 mod document;
 mod evidence;
 mod facts;
+mod forgetting;
 mod keys;
 mod lists;
 mod personal;

@@ -278,6 +278,14 @@ impl Vault {
         Ok(Some(KeyState { kind, created_at, destroyed_at }))
     }
 
+    /// Whether there is a key of the tenant that is not destroyed.
+    ///
+    /// # Errors
+    /// When the vault does not answer.
+    pub async fn tenant_key_live(&self, tenant_id: Uuid) -> Result<bool, VaultError> {
+        Ok(self.known_tenant_key(tenant_id).await?.flatten().is_some())
+    }
+
     /// The keys of a class for the months before `period` that are not destroyed, the oldest first, at most `limit`.
     ///
     /// # Errors

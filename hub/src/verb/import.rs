@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
-    access_record, access_request, api_key, break_glass, checkpoint, duty_set, identity_provider, principal, role,
-    role_template, self_check, service_instance, subscription, support_access, tenant, webhook,
+    access_record, access_request, api_key, break_glass, checkpoint, duty_set, erasure, identity_provider, legal_hold,
+    principal, retention_policy, role, role_template, self_check, service_instance, subscription, support_access,
+    tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -125,8 +126,11 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "break_glass" => reads::<break_glass::Event>,
         "checkpoint" => reads::<checkpoint::Event>,
         "duty_set" => reads::<duty_set::Event>,
+        "erasure" => reads::<erasure::Event>,
         "identity_provider" => reads::<identity_provider::Event>,
+        "legal_hold" => reads::<legal_hold::Event>,
         "principal" => reads::<principal::Event>,
+        "retention_policy" => reads::<retention_policy::Event>,
         "role" => reads::<role::Event>,
         "role_template" => reads::<role_template::Event>,
         "self_check" => reads::<self_check::Event>,

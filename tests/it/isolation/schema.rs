@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 27] = [
+const READABLE: [&str; 30] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -27,15 +27,18 @@ const READABLE: [&str; 27] = [
     "charges",
     "checkpoints",
     "duty_sets",
+    "erasures",
     "event_counts",
     "events",
     "evidence_keys",
     "identity_providers",
+    "legal_holds",
     "log_head",
     "mrr_movements",
     "permission_uses",
     "permission_uses_begin",
     "projection_checkpoints",
+    "retention_classes",
     "role_templates",
     "roles",
     "sealed_tiles",

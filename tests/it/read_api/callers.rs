@@ -20,7 +20,9 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
             "api_key_id",
             "break_glass_id",
             "duty_set_id",
+            "erasure_id",
             "identity_provider_id",
+            "legal_hold_id",
             "role_id",
             "service_instance_id",
             "subject_id",
@@ -48,7 +50,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
 async fn nobody_is_answered_without_a_key_that_is_known() {
     let api = Api::without_projections(10).await;
     let uris = uris(&api.document, ACME);
-    assert_eq!(uris.len(), 43, "{uris:?}");
+    assert_eq!(uris.len(), 49, "{uris:?}");
     for (_, uri) in uris {
         api.ask(Who::Unknown, &uri, &[]).await.refused(401, "unauthenticated");
     }
