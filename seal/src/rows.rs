@@ -33,7 +33,7 @@ JOIN sealed_tiles t USING (tenant_id, level, tile_index)";
 
 /// The leaf hashes of ranges of logs: after one place up to and with another.
 pub(crate) const LEAVES: &str = "
-SELECT e.tenant_id, e.tenant_position, e.leaf_hash, e.occurred_at
+SELECT e.tenant_id, e.tenant_position, e.leaf_hash
 FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS wanted (tenant_id, after, until)
 JOIN events e ON e.tenant_id = wanted.tenant_id AND e.tenant_position > wanted.after AND e.tenant_position <= wanted.until
 ORDER BY e.tenant_id, e.tenant_position";
@@ -75,7 +75,6 @@ pub(crate) struct Leaf {
     pub(crate) log: Uuid,
     pub(crate) tenant_position: i64,
     pub(crate) leaf_hash: Vec<u8>,
-    pub(crate) occurred_at: DateTime<Utc>,
 }
 
 /// What a turn has made of one log.
