@@ -37,7 +37,9 @@ pub enum Contradiction {
     #[error("the database does not continue the last checkpoint that was signed here: {0}")]
     Past(#[from] OrderError),
     /// The hashes that would show it are not there.
-    #[error("the database cannot show that it continues the last checkpoint that was signed here, of {size} leaves: {what}")]
+    #[error(
+        "the database cannot show that it continues the last checkpoint that was signed here, of {size} leaves: {what}"
+    )]
     Unproven {
         /// How many leaves the platform's log had.
         size: u64,
@@ -226,7 +228,8 @@ mod tests {
         let kept = file.give_up(7).unwrap();
         assert_eq!(file.read().unwrap(), None);
         assert_eq!(std::fs::read(&kept).unwrap(), b"two\n");
-        let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["evidence.witness.7.given-up"], "nothing else is left behind");
     }
 

@@ -69,9 +69,9 @@ impl SelfCheck {
         W: Fn(Report) -> F,
         F: Future<Output = ()>,
     {
-        let Some(mut lock) = elect(&self.pool, ELECT).await? else { return Ok(()) };
-        tracing::debug!("checks by the clock");
+        // Before, so that whoever sees the lock knows from when on the hours count.
         let mut last = (self.clock)();
+        let Some(mut lock) = elect(&self.pool, ELECT).await? else { return Ok(()) };
         loop {
             sleep(REST).await;
             // Also proves that the connection, and with it the lock, still lives.

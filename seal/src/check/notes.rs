@@ -55,11 +55,7 @@ impl Published {
                 if log == PLATFORM_LOG { Origin::platform(key.name()) } else { Origin::tenant(key.name(), log) };
             origin.is_ok_and(|origin| origin == *opened.checkpoint.origin())
         };
-        if opened.signers.iter().any(of_log) {
-            Ok(opened.checkpoint)
-        } else {
-            Err("the checkpoint is of another log")
-        }
+        if opened.signers.iter().any(of_log) { Ok(opened.checkpoint) } else { Err("the checkpoint is of another log") }
     }
 }
 
