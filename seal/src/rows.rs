@@ -10,13 +10,14 @@ use hub_evidence::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// The logs with events that are not sealed, the longest sealed first: size and root of what is sealed, and the end of the log.
+/// The logs with events that are not sealed, the longest sealed first, and those that are shorter than what is sealed: size and root of what
+/// is sealed, and the end of the log.
 pub(crate) const UNSEALED: &str = "
 SELECT h.tenant_id, coalesce(s.size, 0), s.root, h.position
 FROM tenant_heads h
 LEFT JOIN sealed_trees s ON s.tenant_id = h.tenant_id
-WHERE h.position > coalesce(s.size, 0)
-ORDER BY s.sealed_at NULLS FIRST, h.tenant_id
+WHERE h.position <> coalesce(s.size, 0)
+ORDER BY coalesce(h.position < s.size, false), s.sealed_at NULLS FIRST, h.tenant_id
 LIMIT $1";
 
 /// One turn at a time, whatever is believed of elections.

@@ -57,6 +57,14 @@ pub(crate) enum LogError {
     /// An event is not there.
     #[error("the event at {0} is missing")]
     Missing(i64),
+    /// Events at the end are gone.
+    #[error("{sealed} events are sealed and {present} are there")]
+    Shorter {
+        /// How many are sealed.
+        sealed: i64,
+        /// How many there are.
+        present: i64,
+    },
     /// What should be a hash is none.
     #[error("the hash of {0} has another length")]
     Hash(String),
@@ -89,11 +97,13 @@ pub(crate) async fn turn(
     sqlx::query(rows::ALONE).execute(&mut *transaction).await?;
     let unsealed: Vec<Unsealed> =
         sqlx::query_as(rows::UNSEALED).bind(LOG_COUNT_MAX).fetch_all(&mut *transaction).await?;
-    if unsealed.is_empty() {
-        return Ok(Turn::default());
-    }
+    let (shorter, unsealed): (Vec<_>, Vec<_>) = unsealed.into_iter().partition(|one| one.head < one.size);
+    let shorter = shorter.into_iter().map(|one| (one.log, LogError::Shorter { sealed: one.size, present: one.head }));
     let (ranges, all) = ranges_of(&unsealed);
-    let mut turn = Turn { more: !all, ..Turn::default() };
+    let mut turn = Turn { more: !all, refused: shorter.collect(), ..Turn::default() };
+    if unsealed.is_empty() {
+        return Ok(turn);
+    }
     let mut trees = trees_of(&mut transaction, &unsealed).await?;
     let mut leaves = leaves_of(&mut transaction, &ranges).await?;
     let mut platform = platform_log(&mut transaction).await?;

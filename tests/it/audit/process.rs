@@ -19,19 +19,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LIMIT, tampering::disable_triggers};
 
-/// Does something while the whole program runs on this database.
-async fn while_it_runs(pool: &PgPool, clock: &TestClock, files: &Path, work: impl Future<Output = ()>) {
+/// Does something while the whole program runs on this database; it is given what shows the metrics.
+async fn while_it_runs(pool: &PgPool, clock: &TestClock, files: &Path, work: impl AsyncFnOnce(&dyn Fn() -> String)) {
     let nats = Nats::start().await;
     let edge = Config::from_sources(&Flags::default(), &|_| None, None).unwrap().edge;
     let secret_key = key::secret(&files.join("secret.key")).unwrap();
     enrol_from_file(pool, &clock.clock(), &secret_key, &files.join("admin.key"), false).await.unwrap();
     let evidence_key = files.join("evidence.key");
     let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let metrics = telemetry::start_metrics().unwrap();
+    let shown = metrics.clone();
     let options = ServeOptions {
         surroundings: Surroundings {
             listener: listen().await,
             metrics_listener: listen().await,
-            metrics: telemetry::start_metrics().unwrap(),
+            metrics,
             pool: pool.clone(),
         },
         role: Role::All,
@@ -49,10 +51,19 @@ async fn while_it_runs(pool: &PgPool, clock: &TestClock, files: &Path, work: imp
     tokio::pin!(running);
     tokio::select! {
         ended = &mut running => panic!("it ended: {ended:?}"),
-        () = work => {}
+        () = work(&|| shown.render()) => {}
     }
     shutdown.cancel();
     running.await.unwrap();
+}
+
+async fn all_sealed(pool: &PgPool) {
+    let query = "SELECT count(*) FROM tenant_heads h LEFT JOIN sealed_trees s USING (tenant_id) WHERE h.position > coalesce(s.size, 0)";
+    eventually(LIMIT, async || {
+        let open: i64 = sqlx::query_scalar(query).fetch_one(pool).await.unwrap();
+        (open == 0).then_some(())
+    })
+    .await;
 }
 
 /// The results of self-checks that were written so far.
@@ -70,15 +81,7 @@ async fn a_running_process_checks_itself_each_hour_and_each_night_and_writes_dow
         clock.set(time.parse().unwrap());
         eventually(LIMIT, async || checks(pool).await.get(count - 1).cloned()).await
     };
-    let sealed = async || {
-        eventually(LIMIT, async || {
-            let query = "SELECT count(*) FROM tenant_heads h LEFT JOIN sealed_trees s USING (tenant_id) WHERE h.position > coalesce(s.size, 0)";
-            let open: i64 = sqlx::query_scalar(query).fetch_one(pool).await.unwrap();
-            (open == 0).then_some(())
-        })
-        .await;
-    };
-    while_it_runs(pool, &clock, files.path(), async {
+    while_it_runs(pool, &clock, files.path(), async |_| {
         // Whoever holds the lock has looked at the clock.
         eventually(LIMIT, async || {
             let query = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
@@ -88,15 +91,15 @@ async fn a_running_process_checks_itself_each_hour_and_each_night_and_writes_dow
             (held == 1).then_some(())
         })
         .await;
-        sealed().await;
+        all_sealed(pool).await;
         assert_eq!(checks(pool).await.len(), 0);
         let hourly = next(1, "2026-01-01T13:00:00Z").await;
         assert_eq!((&hourly["scope"], &hourly["finding_count"]), (&"sample".into(), &0.into()), "{hourly}");
         assert!(hourly["event_count"].as_u64() > Some(0) && hourly["actor"] == "process:sealer", "{hourly}");
-        sealed().await;
+        all_sealed(pool).await;
         let nightly = next(2, "2026-01-02T02:00:00Z").await;
         assert_eq!((&nightly["scope"], &nightly["finding_count"]), (&"full".into(), &0.into()), "{nightly}");
-        sealed().await;
+        all_sealed(pool).await;
         disable_triggers(pool).await;
         sqlx::query("UPDATE events SET payload = '{}' WHERE position = 1").execute(pool).await.unwrap();
         let found = next(3, "2026-01-02T03:00:00Z").await;
@@ -134,9 +137,28 @@ async fn a_running_process_appends_seals_and_projects_each_under_its_own_role() 
         .zip(["hub_project", "hub_seal", "hub_append", "hub_seal", "hub_project", "hub_seal", "hub_append"])
         .map(|(place, role)| (place.to_owned(), role.to_owned()))
         .collect();
-    while_it_runs(pool, &clock, files.path(), async {
+    while_it_runs(pool, &clock, files.path(), async |_| {
         eventually(LIMIT, async || (seen().await.len() >= places.len()).then_some(())).await;
     })
     .await;
     assert_eq!(seen().await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_tail_is_refused_by_the_sealer_before_anybody_looks() {
+    let (database, files, clock) = (Database::new().await, directory(), TestClock::default());
+    let pool = &database.pool;
+    while_it_runs(pool, &clock, files.path(), async |metrics| {
+        all_sealed(pool).await;
+        assert!(!metrics().contains("hub_seal_refused 1"));
+        disable_triggers(pool).await;
+        for statement in [
+            "DELETE FROM events e USING tenant_heads h WHERE h.tenant_id = e.tenant_id AND e.tenant_position = h.position",
+            "UPDATE tenant_heads SET position = position - 1",
+        ] {
+            sqlx::query(statement).execute(pool).await.unwrap();
+        }
+        eventually(LIMIT, async || metrics().contains("hub_seal_refused 1").then_some(())).await;
+    })
+    .await;
 }

@@ -125,7 +125,7 @@ async fn a_backup_that_is_played_back_while_the_sealer_works_is_refused_before_t
 async fn another_history_is_told_from_a_later_one_whatever_its_size() {
     let mut office = Office::open().await;
     let old = office.note_of_platform().await;
-    let mut found = office.seal_with_witness();
+    let _followed = office.seal_with_witness();
     for turn in 12..15 {
         office.write(turn..turn + 1, "Ada").await;
         office.sealed(turn + 1).await;
@@ -162,7 +162,7 @@ async fn another_history_is_told_from_a_later_one_whatever_its_size() {
     let gone = office.compared(&kept).await.unwrap();
     assert!(matches!(gone, Contradiction::Unproven { .. }), "{gone}");
     fs::write(office.witness().path(), "half a note").unwrap();
-    found = office.seal_with_witness();
+    let mut found = office.seal_with_witness();
     let gone = refused(&mut found).await;
     assert!(matches!(gone, Contradiction::Unreadable(_)), "{gone}");
 }
