@@ -42,7 +42,8 @@ BEGIN
                 END IF;
             EXCEPTION WHEN insufficient_privilege OR unique_violation OR internal_error THEN
                 IF NOT pg_has_role(member, granted, 'MEMBER') THEN
-                    RAISE;
+                    RAISE EXCEPTION 'the role % is not a member of % and % may not make it one', member, granted, current_user
+                        USING ERRCODE = 'insufficient_privilege', HINT = format('as a superuser: GRANT %I TO %I', granted, member);
                 END IF;
             END;
         END LOOP;

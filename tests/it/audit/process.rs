@@ -29,6 +29,7 @@ async fn while_it_runs(pool: &PgPool, clock: &TestClock, files: &Path, work: imp
     let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
     let metrics = telemetry::start_metrics().unwrap();
     let shown = metrics.clone();
+    let show = move || shown.render();
     let options = ServeOptions {
         surroundings: Surroundings {
             listener: listen().await,
@@ -51,7 +52,7 @@ async fn while_it_runs(pool: &PgPool, clock: &TestClock, files: &Path, work: imp
     tokio::pin!(running);
     tokio::select! {
         ended = &mut running => panic!("it ended: {ended:?}"),
-        () = work(&|| shown.render()) => {}
+        () = work(&show) => {}
     }
     shutdown.cancel();
     running.await.unwrap();
