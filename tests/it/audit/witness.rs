@@ -1,6 +1,6 @@
 //! The witness beside the key: a database that was played back, or rewritten, is refused until somebody decides otherwise.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use hub_event_store::tail::Tail;
 use hub_evidence::checkpoint::OrderError;
@@ -177,16 +177,26 @@ impl Office {
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    own(from, to);
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let place = to.join(entry.file_name());
         match entry.file_type().unwrap() {
             kind if kind.is_dir() => copy(&entry.path(), &place),
-            kind if kind.is_file() => drop(fs::copy(entry.path(), place).unwrap()),
+            kind if kind.is_file() => {
+                fs::copy(entry.path(), &place).unwrap();
+                own(&entry.path(), &place);
+            }
             _ => {}
         }
     }
+}
+
+/// The servers run as a user of their own where the tests do not.
+fn own(from: &Path, to: &Path) {
+    let metadata = fs::metadata(from).unwrap();
+    fs::set_permissions(to, metadata.permissions()).unwrap();
+    std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid())).unwrap();
 }
 
 /// Sizes of what is sealed of the platform's tenant and of its log.
@@ -200,6 +210,18 @@ async fn all_sealed(hub: &HubProcess) {
     eventually(LIMIT, async || {
         let (sealed, head) = sizes(hub).await;
         (sealed == head).then_some(())
+    })
+    .await;
+}
+
+/// Waits until the witness is the last checkpoint of the platform's log.
+async fn witnessed(hub: &HubProcess) {
+    let mut connection = PgConnection::connect(hub.database_url()).await.unwrap();
+    let query = "SELECT note FROM checkpoints WHERE tenant_id = $1 ORDER BY size DESC LIMIT 1";
+    eventually(LIMIT, async || {
+        let last: String = sqlx::query_scalar(query).bind(PLATFORM_LOG).fetch_one(&mut connection).await.unwrap();
+        let kept = fs::read(hub.directory().join("evidence.witness")).ok();
+        (kept.as_deref() == Some(last.as_bytes())).then_some(())
     })
     .await;
 }
@@ -224,6 +246,7 @@ async fn a_hub_on_a_restored_backup_says_so_serves_on_and_seals_when_the_operato
     hub.start_again().await;
     self_check(&hub).await;
     all_sealed(&hub).await;
+    witnessed(&hub).await;
     hub.stop(Signal::TERM).await;
     // The backup set is everything but the key and the witness beside it.
     let kept: Vec<_> =
@@ -243,10 +266,10 @@ async fn a_hub_on_a_restored_backup_says_so_serves_on_and_seals_when_the_operato
     assert!(metrics.contains("hub_seal_witness_contradicted 1"), "{metrics}");
     let mut connection = PgConnection::connect(hub.database_url()).await.unwrap();
     let written =
-        "SELECT payload::jsonb FROM events WHERE event_type LIKE 'self_check.%' ORDER BY position DESC LIMIT 1";
-    let finding = eventually(LIMIT, async || {
-        let event: Option<Value> = sqlx::query_scalar(written).fetch_optional(&mut connection).await.unwrap();
-        event.filter(|event| event["scope"] == "witness")
+        "SELECT payload::jsonb FROM events WHERE event_type = $1 AND payload->>'scope' IS NOT DISTINCT FROM $2";
+    let finding: Value = eventually(LIMIT, async || {
+        let query = sqlx::query_scalar(written).bind("self_check.completed").bind(Some("witness"));
+        query.fetch_optional(&mut connection).await.unwrap()
     })
     .await;
     assert_eq!(finding["findings"][0]["what"], "the platform's log is shorter than what was signed");
@@ -266,7 +289,8 @@ async fn a_hub_on_a_restored_backup_says_so_serves_on_and_seals_when_the_operato
     let done = run(&["--reason", "the disk was lost", "--yes"]).await;
     assert_eq!(done.code, Some(0), "{done:?}");
     all_sealed(&hub).await;
-    let event: Value = sqlx::query_scalar(written).fetch_one(&mut connection).await.unwrap();
+    let query = sqlx::query_scalar(written).bind("self_check.rollback_accepted").bind(None::<&str>);
+    let event: Value = query.fetch_one(&mut connection).await.unwrap();
     assert_eq!(event["reason"], json!("the disk was lost"));
     assert!(event["kept_size"].as_u64() > event["found_size"].as_u64(), "{event}");
     assert_eq!(event["kept_note"], json!(String::from_utf8(kept[1].1.clone()).unwrap()));
