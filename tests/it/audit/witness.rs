@@ -274,6 +274,14 @@ async fn a_hub_on_a_restored_backup_says_so_serves_on_and_seals_when_the_operato
     .await;
     assert_eq!(finding["findings"][0]["what"], "the platform's log is shorter than what was signed");
 
+    // What is measured goes on when the sealer stands still.
+    eventually(LIMIT, async || {
+        let metrics = reqwest::get(hub.metrics_url()).await.unwrap().text().await.unwrap();
+        let mut lines = metrics.lines().filter_map(|line| line.strip_prefix("hub_seal_lag_seconds "));
+        lines.any(|value| value.parse::<f64>().unwrap() > 0.0).then_some(())
+    })
+    .await;
+
     let directory = hub.directory();
     let run = async |more: &[&str]| {
         let arguments = [&["audit", "accept-rollback", "--directory", directory.to_str().unwrap()], more].concat();
