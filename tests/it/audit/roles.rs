@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hub_event_store::upcast::Upcasters;
+use hub_projections::rebuild::rebuild;
 use hub_tests::kit::Database;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
@@ -55,6 +57,10 @@ async fn each_role_has_the_rights_that_its_work_needs_and_no_other() {
     for (role, expected) in ROLES.into_iter().zip([append, seal, project]) {
         assert_eq!(rights(&database.pool, role).await, expected, "{role}");
     }
+    // A read model that is built anew is another table.
+    rebuild(&database.pool, &Upcasters::default(), &hub_projections::all(), "tenants", &|_, _| {}).await.unwrap();
+    assert_eq!(rights(&database.pool, "hub_project").await["tenants"], "siud");
+    assert!(!rights(&database.pool, "hub_append").await.contains_key("tenants"));
     // Of what an event says, whoever appends reads nothing.
     let columns: Vec<String> = sqlx::query_scalar(
         "SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = 'events'::regclass AND a.attnum > 0 \
