@@ -151,7 +151,7 @@ async fn a_deleted_tail_is_refused_by_the_sealer_before_anybody_looks() {
     let pool = &database.pool;
     while_it_runs(pool, &clock, files.path(), async |metrics| {
         all_sealed(pool).await;
-        assert!(!metrics().contains("hub_seal_refused 1"));
+        assert!(!metrics().contains("\nhub_seal_refused 1"));
         disable_triggers(pool).await;
         for statement in [
             "DELETE FROM events e USING tenant_heads h WHERE h.tenant_id = e.tenant_id AND e.tenant_position = h.position",
@@ -159,7 +159,7 @@ async fn a_deleted_tail_is_refused_by_the_sealer_before_anybody_looks() {
         ] {
             sqlx::query(statement).execute(pool).await.unwrap();
         }
-        eventually(LIMIT, async || metrics().contains("hub_seal_refused 1").then_some(())).await;
+        eventually(LIMIT, async || metrics().contains("\nhub_seal_refused 1").then_some(())).await;
     })
     .await;
 }

@@ -263,7 +263,7 @@ async fn a_hub_on_a_restored_backup_says_so_serves_on_and_seals_when_the_operato
     assert_eq!(seals["detail"], "the platform's log is shorter than what was signed");
     assert!(hub.output().contains("nothing is sealed any more"), "{}", hub.output());
     let metrics = reqwest::get(hub.metrics_url()).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("hub_seal_witness_contradicted 1"), "{metrics}");
+    assert!(metrics.contains("\nhub_seal_witness_contradicted 1"), "{metrics}");
     let mut connection = PgConnection::connect(hub.database_url()).await.unwrap();
     let written =
         "SELECT payload::jsonb FROM events WHERE event_type = $1 AND payload->>'scope' IS NOT DISTINCT FROM $2";
