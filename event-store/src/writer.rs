@@ -43,6 +43,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// One statement, its wait for the writer lock included, may take so long.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Who appends: said once when the connection is opened, so that no batch is slower for it.
+const ROLE: &str = "hub_append";
+
 /// Connecting may take so long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -348,7 +351,8 @@ fn gauge(count: usize) -> f64 {
 /// The connection that the writer uses: its statements end by themselves.
 pub(crate) fn writer_options(options: &PgConnectOptions) -> PgConnectOptions {
     let timeout = format!("{}ms", STATEMENT_TIMEOUT.as_millis());
-    options.clone().application_name("hub-writer").options([("statement_timeout", timeout.as_str())])
+    let settings = [("statement_timeout", timeout.as_str()), ("role", ROLE)];
+    options.clone().application_name("hub-writer").options(settings)
 }
 
 enum Failure {

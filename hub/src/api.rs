@@ -13,7 +13,9 @@ use hub_http::{
     routes::Entry,
 };
 use hub_read_api::Queries;
+use hub_seal::witness::Contradiction;
 use sqlx::PgPool;
+use tokio::sync::watch;
 
 use crate::{config, problem_pages};
 
@@ -125,6 +127,16 @@ pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router,
 /// What makes a process ready: PostgreSQL must answer; NATS may be away.
 #[must_use]
 pub fn health(pool: &PgPool, nats: Option<&async_nats::Client>) -> Health {
+    health_with(pool, nats, None)
+}
+
+/// The same for a process that seals: it goes on, and says so, when it may not seal this database.
+#[must_use]
+pub fn health_with(
+    pool: &PgPool,
+    nats: Option<&async_nats::Client>,
+    contradiction: Option<watch::Receiver<Option<Contradiction>>>,
+) -> Health {
     let pool = pool.clone();
     let mut checks = vec![Check::required("postgresql", move || {
         let pool = pool.clone();
@@ -140,6 +152,12 @@ pub fn health(pool: &PgPool, nats: Option<&async_nats::Client>) -> Health {
                     other => Err(format!("{other:?}").to_lowercase()),
                 }
             }
+        }));
+    }
+    if let Some(contradiction) = contradiction {
+        checks.push(Check::optional("seals", move || {
+            let found = contradiction.borrow().as_ref().map(Contradiction::what);
+            async move { found.map_or(Ok(()), |what| Err(what.to_owned())) }
         }));
     }
     Health::new(checks, CHECK_LIMIT)

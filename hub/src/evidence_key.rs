@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use hub_evidence::key::{SigningKey, VerifierKey};
+use hub_seal::WitnessFile;
 
 /// The keys that sign: that of the file, which is made if it is not there, and the one that it takes the place of, if that is still there.
 ///
@@ -31,6 +32,17 @@ pub fn signing_keys(file: &Path, name: &str) -> anyhow::Result<Vec<SigningKey>> 
     Ok(keys)
 }
 
+/// The keys that sign on this machine; none is made.
+///
+/// # Errors
+/// When there is none, or it cannot be read.
+pub fn existing_keys(file: &Path) -> anyhow::Result<Vec<SigningKey>> {
+    if !exists(file)? {
+        bail!("there is no {}: this is for the machine that seals", file.display());
+    }
+    signing_keys(file, "")
+}
+
 /// Puts a new key in the place of the one in the file, which signs beside it from now on; answers the new one's public half.
 ///
 /// # Errors
@@ -46,6 +58,12 @@ pub fn rotate(file: &Path) -> anyhow::Result<VerifierKey> {
     fs::rename(file, &previous).with_context(|| format!("cannot move {}", file.display()))?;
     fs::rename(&next, file).with_context(|| format!("cannot move {}", next.display()))?;
     Ok(key.verifier_key().clone())
+}
+
+/// The file beside the key in which the process keeps what it has signed last.
+#[must_use]
+pub fn witness(file: &Path) -> WitnessFile {
+    WitnessFile::new(file.with_extension("witness"))
 }
 
 /// Where the key is that another takes the place of.

@@ -16,6 +16,7 @@ pub mod listener;
 pub mod migrate;
 pub mod pool;
 pub mod problem_pages;
+pub mod self_check;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
@@ -29,4 +30,4 @@ pub use verb::run;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
-pub const QUERIES: &[&str] = &[gauges::PROJECTIONS, gauges::RELAY, key::CLAIM, key::CLAIMED];
+pub const QUERIES: &[&str] = &[gauges::PROJECTIONS, gauges::RELAY, gauges::SEALS, key::CLAIM, key::CLAIMED];

@@ -38,6 +38,42 @@ pub fn for_queries(pool: &PgPool) -> PgPool {
     bounded(pool.options().get_max_connections()).test_before_acquire(false).connect_lazy_with(options)
 }
 
+/// A part of the program that has a role of its own in PostgreSQL; what that may do is in the migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Reads the log, and writes seals.
+    Seal,
+    /// Reads the log, and writes read models.
+    Project,
+}
+
+impl Part {
+    const fn role(self) -> &'static str {
+        match self {
+            Self::Seal => "hub_seal",
+            Self::Project => "hub_project",
+        }
+    }
+
+    const fn application(self) -> &'static str {
+        match self {
+            Self::Seal => "hub-seal",
+            Self::Project => "hub-project",
+        }
+    }
+}
+
+/// Connections to the same database that have given up all rights but those of this part; opened when they are needed.
+///
+/// The role is among the settings with which a connection is opened, so it costs nothing afterwards and is there before the first statement.
+#[must_use]
+pub fn for_part(pool: &PgPool, part: Part) -> PgPool {
+    let options = PgConnectOptions::clone(&pool.connect_options())
+        .application_name(part.application())
+        .options([("role", part.role())]);
+    bounded(pool.options().get_max_connections()).connect_lazy_with(options)
+}
+
 /// Each connection is looked at before it is used, within the limit: one that hangs would hold its request up otherwise.
 fn bounded(size: u32) -> PgPoolOptions {
     PgPoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_LIMIT).idle_timeout(IDLE_LIMIT)

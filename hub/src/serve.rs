@@ -4,13 +4,17 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
-use hub_commands::{Commands, access_record::AccessRecords, reapply_erasures, self_check::SelfChecks};
-use hub_domain::{id::TenantId, self_check};
+use hub_commands::{
+    Commands,
+    access_record::AccessRecords,
+    reapply_erasures,
+    self_check::{BY_ITSELF, SelfChecks},
+};
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
 use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
-use hub_seal::{Sealer, SelfCheck, Signer, check};
+use hub_seal::{Sealer, SelfCheck, Signer, WitnessFile};
 use hub_token::{
     Keys, Settings, Verifier,
     outbound::{Outbound, Reach},
@@ -24,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api, api::Served, clock::Clock, config, config::Role, gauges, key, key::SecretKey, listener::Connections, pool,
-    telemetry,
+    pool::Part, self_check, telemetry,
 };
 
 /// The program begins without NATS when it is not there after so long.
@@ -69,6 +73,8 @@ pub struct ServeOptions {
     pub vault: Option<Vault>,
     /// Who signs checkpoints, in a role that executes commands.
     pub signer: Option<Signer>,
+    /// Where the last checkpoint is kept that was signed on this machine.
+    pub witness: Option<WitnessFile>,
     /// Whether an identity provider may be on this machine, for development.
     pub loopback_providers: bool,
 }
@@ -110,6 +116,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         secret_key,
         vault,
         signer,
+        witness,
         loopback_providers,
     } = options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
@@ -148,7 +155,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let (uses, clock) = (access.permission_uses(), clock.clone());
         async move |end| uses.run(clock, end).await
     });
-    if role.relays() || role.projects() {
+    if role.relays() || role.projects() || signer.is_some() {
         let pool = pool.clone();
         background.spawn("gauges", async move |end| gauges::run(pool, end).await);
     }
@@ -174,17 +181,25 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
     }
+    let mut contradiction = None;
     if let Some(signer) = signer {
+        let pool = pool::for_part(&pool, Part::Seal);
         signer.publish(&pool, clock()).await?;
+        let mut sealer = Sealer::new(pool.clone(), tail.clone(), signer, clock.clone());
+        if let Some(file) = witness {
+            sealer = sealer.with_witness(file);
+        }
+        contradiction = Some(sealer.contradiction());
         if let Some(store) = store.clone() {
-            let (check, checks) = (SelfCheck::new(pool.clone(), clock.clone()), SelfChecks::new(store));
+            let checks = SelfChecks::new(store, BY_ITSELF);
+            let (check, written, contradiction) = (SelfCheck::new(pool, clock), checks.clone(), sealer.contradiction());
             let write = move |report| {
-                let checks = checks.clone();
-                async move { checks.write(completed(report)).await }
+                let checks = written.clone();
+                async move { checks.write(self_check::completed(report)).await }
             };
             background.spawn("self-check", async move |end| check.run(write, end).await);
+            background.spawn("witness", async move |end| self_check::tell(checks, contradiction, end).await);
         }
-        let sealer = Sealer::new(pool.clone(), tail.clone(), signer, clock);
         background.spawn("sealer", async move |end| sealer.run(end).await);
     }
     if role.relays() {
@@ -193,7 +208,9 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         background.spawn("relay", async move |end| relay.run(end).await);
     }
     if role.projects() {
-        let runner = Runner::new(pool.clone(), nats.clone(), tail.clone(), upcasters(), hub_projections::all())
+        let project = pool::for_part(&pool, Part::Project);
+        let runner = Runner::new(project, nats.clone(), tail.clone(), upcasters(), hub_projections::all())
+            .with_builders(pool.clone())
             .with_positions(positions.clone());
         background.spawn("projections", async move |end| runner.run(end).await);
     }
@@ -216,7 +233,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     let authorization =
         queries.as_ref().map(|queries| Authorization::new(access, queries.resources(), &api::catalogue()));
     let served = Served { commands, queries, authorization };
-    let (router, _) = api::router_within(api::layers(&edge), served, api::health(&pool, nats.as_ref()));
+    let health = api::health_with(&pool, nats.as_ref(), contradiction);
+    let (router, _) = api::router_within(api::layers(&edge), served, health);
     let serving = connections.serve(listener, router, shutdown.clone());
     let telemetry = telemetry::serve_metrics(metrics_listener, metrics, shutdown.clone());
     ready(bound);
@@ -231,21 +249,6 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     };
     background.end().await;
     outcome
-}
-
-/// What a self-check came to, as the platform writes it down.
-fn completed(report: check::Report) -> self_check::Command {
-    let check::Report { kind, log_count, event_count, finding_count, findings } = report;
-    let scope = match kind {
-        check::Kind::Sample => self_check::Scope::Sample,
-        check::Kind::Full => self_check::Scope::Full,
-    };
-    let findings = findings.into_iter().map(|check::Finding { tenant_id, position, what }| self_check::Finding {
-        tenant_id: TenantId(tenant_id),
-        position: u64::try_from(position).unwrap_or_default(),
-        what: what.to_owned(),
-    });
-    self_check::Command::Complete { scope, log_count, event_count, finding_count, findings: findings.collect() }
 }
 
 /// Connects to NATS, now or when it is there: the log does not wait for it.

@@ -3,25 +3,32 @@
 //! One process is the sealer, elected by a lock. Each `turn` takes the events that were appended since the last one, adds their leaf hashes
 //! to the tree of their tenant, signs the new root, adds that checkpoint to the platform's own log, and signs that. All of it is one
 //! transaction: a checkpoint is there together with the hashes that prove it. The private key is in a file and never in PostgreSQL.
-//! Beside it, `check` hashes what is sealed anew from time to time.
+//! Beside it, `check` hashes what is sealed anew from time to time, and the `witness` is a file that remembers what was signed last.
 
 pub mod check;
 mod rows;
 pub mod sealer;
 pub mod signer;
 mod turn;
+pub mod witness;
 
 pub use check::SelfCheck;
 pub use sealer::Sealer;
 pub use signer::Signer;
 pub use turn::PLATFORM_LOG;
+pub use witness::WitnessFile;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
-    check::ELECT,
     check::LOGS,
     check::SOME,
-    check::TILES,
+    check::TOTAL,
+    check::clock::ELECT,
+    check::notes::KEYS,
+    check::notes::NOTES,
+    check::parts::LEAVES_OF_PLATFORM,
+    check::parts::TILES,
+    check::tree::UPPER,
     sealer::ELECT,
     signer::ALONE,
     signer::KNOWN_KEYS,
@@ -39,11 +46,10 @@ pub const QUERIES: &[&str] = &[
 
 /// Tells the metrics recorder what the metrics of this room are.
 pub fn describe_metrics() {
-    metrics::describe_gauge!(check::FINDINGS, "Events that the last self-check found not to be as they were sealed.");
+    metrics::describe_gauge!(check::clock::FINDINGS, "What the last self-check found not to be as it was sealed.");
     metrics::describe_gauge!(
-        sealer::LAG,
-        metrics::Unit::Seconds,
-        "For how long an event has been waiting for its seal."
+        witness::CONTRADICTED,
+        "1 when nothing is sealed because the database is not the one that this machine has sealed."
     );
     metrics::describe_gauge!(
         sealer::REFUSED,

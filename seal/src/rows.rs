@@ -10,13 +10,14 @@ use hub_evidence::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// The logs with events that are not sealed, the longest sealed first: size and root of what is sealed, and the end of the log.
+/// The logs with events that are not sealed, the longest sealed first, and those that are shorter than what is sealed: size and root of what
+/// is sealed, and the end of the log.
 pub(crate) const UNSEALED: &str = "
 SELECT h.tenant_id, coalesce(s.size, 0), s.root, h.position
 FROM tenant_heads h
 LEFT JOIN sealed_trees s ON s.tenant_id = h.tenant_id
-WHERE h.position > coalesce(s.size, 0)
-ORDER BY s.sealed_at NULLS FIRST, h.tenant_id
+WHERE h.position <> coalesce(s.size, 0)
+ORDER BY coalesce(h.position < s.size, false), s.sealed_at NULLS FIRST, h.tenant_id
 LIMIT $1";
 
 /// One turn at a time, whatever is believed of elections.
@@ -33,7 +34,7 @@ JOIN sealed_tiles t USING (tenant_id, level, tile_index)";
 
 /// The leaf hashes of ranges of logs: after one place up to and with another.
 pub(crate) const LEAVES: &str = "
-SELECT e.tenant_id, e.tenant_position, e.leaf_hash, e.occurred_at
+SELECT e.tenant_id, e.tenant_position, e.leaf_hash
 FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS wanted (tenant_id, after, until)
 JOIN events e ON e.tenant_id = wanted.tenant_id AND e.tenant_position > wanted.after AND e.tenant_position <= wanted.until
 ORDER BY e.tenant_id, e.tenant_position";
@@ -75,7 +76,6 @@ pub(crate) struct Leaf {
     pub(crate) log: Uuid,
     pub(crate) tenant_position: i64,
     pub(crate) leaf_hash: Vec<u8>,
-    pub(crate) occurred_at: DateTime<Utc>,
 }
 
 /// What a turn has made of one log.

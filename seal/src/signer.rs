@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use chrono::{DateTime, Utc};
 use hub_evidence::{
     checkpoint::{Checkpoint, CheckpointError, Origin},
-    key::SigningKey,
+    key::{SigningKey, VerifierKeys},
     note::Note,
     tree::Hash,
 };
@@ -95,6 +95,13 @@ impl Signer {
     pub(crate) fn origin(&self, log: Uuid) -> Origin {
         let origin = if log == PLATFORM_LOG { Origin::platform(&self.host) } else { Origin::tenant(&self.host, log) };
         origin.expect("`new` has tried the host")
+    }
+
+    /// A checkpoint of a log that one of these keys has signed.
+    pub(crate) fn open(&self, log: Uuid, note: &[u8]) -> Result<Checkpoint, CheckpointError> {
+        let keys = VerifierKeys::new(self.keys.iter().map(|key| key.verifier_key().clone()));
+        let keys = keys.expect("two keys of one name are told apart by their ids");
+        Ok(Checkpoint::open(note, &self.origin(log), &keys)?.checkpoint)
     }
 
     /// A checkpoint of a log, and the note of it that is signed with every key.

@@ -34,6 +34,18 @@ pub(crate) enum SealError {
     /// The platform's own log is not what was sealed.
     #[error("the platform's log of checkpoints: {0}")]
     Platform(LogError),
+    /// Between two turns of one sealer the platform's own log has become another one.
+    #[error("the platform's log of checkpoints is not as the last turn has left it")]
+    Moved,
+}
+
+/// The platform's own log as a turn has left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlatformHead {
+    size: u64,
+    root: Hash,
+    /// The checkpoint of it that was signed.
+    pub(crate) note: String,
 }
 
 /// Why one log cannot be sealed. Each means that somebody has changed what was sealed, or taken something away.
@@ -45,6 +57,14 @@ pub(crate) enum LogError {
     /// An event is not there.
     #[error("the event at {0} is missing")]
     Missing(i64),
+    /// Events at the end are gone.
+    #[error("{sealed} events are sealed and {present} are there")]
+    Shorter {
+        /// How many are sealed.
+        sealed: i64,
+        /// How many there are.
+        present: i64,
+    },
     /// What should be a hash is none.
     #[error("the hash of {0} has another length")]
     Hash(String),
@@ -62,29 +82,34 @@ pub(crate) struct Turn {
     pub(crate) more: bool,
     /// Logs that cannot be sealed, and why.
     pub(crate) refused: Vec<(Uuid, LogError)>,
-    /// When the first of the events that are sealed now had happened.
-    pub(crate) oldest: Option<DateTime<Utc>>,
+    /// What was signed of the platform's own log, if anything was.
+    pub(crate) head: Option<PlatformHead>,
 }
 
-/// Seals what is not sealed, in one transaction.
+/// Seals what is not sealed, in one transaction; `before` is what the turn before this one has left, if it was the same sealer's.
 pub(crate) async fn turn(
     connection: &mut PgConnection,
     signer: &Signer,
+    before: Option<&PlatformHead>,
     now: DateTime<Utc>,
 ) -> Result<Turn, SealError> {
     let mut transaction = connection.begin().await?;
     sqlx::query(rows::ALONE).execute(&mut *transaction).await?;
     let unsealed: Vec<Unsealed> =
         sqlx::query_as(rows::UNSEALED).bind(LOG_COUNT_MAX).fetch_all(&mut *transaction).await?;
-    if unsealed.is_empty() {
-        return Ok(Turn::default());
-    }
+    let (shorter, unsealed): (Vec<_>, Vec<_>) = unsealed.into_iter().partition(|one| one.head < one.size);
+    let shorter = shorter.into_iter().map(|one| (one.log, LogError::Shorter { sealed: one.size, present: one.head }));
     let (ranges, all) = ranges_of(&unsealed);
-    let mut turn = Turn { more: !all, ..Turn::default() };
+    let mut turn = Turn { more: !all, refused: shorter.collect(), ..Turn::default() };
+    if unsealed.is_empty() {
+        return Ok(turn);
+    }
     let mut trees = trees_of(&mut transaction, &unsealed).await?;
     let mut leaves = leaves_of(&mut transaction, &ranges).await?;
-    turn.oldest = leaves.values().flatten().map(|leaf| leaf.occurred_at).min();
     let mut platform = platform_log(&mut transaction).await?;
+    if before.is_some_and(|before| (before.size, before.root) != (platform.size(), platform.root())) {
+        return Err(SealError::Moved);
+    }
     let mut sealed = Vec::with_capacity(ranges.len() + 1);
     for (log, after, until) in ranges {
         let tree = trees.remove(&log).unwrap_or(Ok(Writer::new()));
@@ -98,7 +123,10 @@ pub(crate) async fn turn(
     if turn.log_count == 0 {
         return Ok(turn);
     }
-    sealed.push(signed_tree(signer, PLATFORM_LOG, platform).map_err(SealError::Platform)?.0);
+    let size = platform.size();
+    let head = signed_tree(signer, PLATFORM_LOG, platform).map_err(SealError::Platform)?.0;
+    turn.head = Some(PlatformHead { size, root: head.root, note: head.note.clone() });
+    sealed.push(head);
     rows::keep(&mut transaction, &sealed, now).await?;
     transaction.commit().await?;
     Ok(turn)

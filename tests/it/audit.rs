@@ -1,7 +1,13 @@
 //! What an officer does: takes a part of the log away, verifies it with his key and his last checkpoint, and goes on where it was interrupted.
 
+mod alerts;
 mod million;
+mod pace;
+mod process;
+mod roles;
+mod self_check;
 mod tampering;
+mod witness;
 
 use std::{
     fs,

@@ -1,6 +1,8 @@
-//! Self-checks: what it came to when events were hashed anew and compared with what was sealed.
+//! Self-checks: what it came to when events were hashed anew and compared with what was sealed, or when the database was held to what the
+//! sealing process had kept.
 //!
-//! Each check is a stream of one event, of the platform itself, so that it is sealed like everything else.
+//! Each check is a stream of one event, of the platform itself, so that it is sealed like everything else. So is the decision to go on
+//! with a database that is not the one that was sealed.
 
 pub mod decide;
 #[cfg(test)]
@@ -23,8 +25,18 @@ use crate::{
 #[strum(serialize_all = "snake_case")]
 pub enum Event {
     /// `event_count` events of `log_count` logs were hashed anew; `finding_count` of them are not as they were sealed, of which the first are
-    /// named.
-    Completed { scope: Scope, log_count: u64, event_count: u64, finding_count: u64, findings: Vec<Finding> },
+    /// named. With a `tenant_id` only that tenant's log was looked at.
+    Completed {
+        scope: Scope,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant_id: Option<TenantId>,
+        log_count: u64,
+        event_count: u64,
+        finding_count: u64,
+        findings: Vec<Finding>,
+    },
+    /// Sealing goes on with a database that does not continue the checkpoint which a sealing process had kept.
+    RollbackAccepted(Rollback),
 }
 
 /// What was checked.
@@ -35,9 +47,11 @@ pub enum Scope {
     Sample,
     /// Everything that was sealed.
     Full,
+    /// The platform's log of checkpoints, by the last one that a sealing process kept in its file.
+    Witness,
 }
 
-/// An event that is not as it was sealed.
+/// An event that is not as it was sealed; or a checkpoint in the platform's log, under the nil id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     pub tenant_id: TenantId,
@@ -46,11 +60,33 @@ pub struct Finding {
     pub what: String,
 }
 
+/// A past that was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rollback {
+    /// How many checkpoints the platform's log had when a process kept the last one.
+    pub kept_size: u64,
+    /// That one, as it was signed.
+    pub kept_note: String,
+    /// How many it has in the database.
+    pub found_size: u64,
+    /// Why nobody gets the others back.
+    pub reason: String,
+}
+
 /// What can be ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Writes down what a check came to.
-    Complete { scope: Scope, log_count: u64, event_count: u64, finding_count: u64, findings: Vec<Finding> },
+    Complete {
+        scope: Scope,
+        tenant_id: Option<TenantId>,
+        log_count: u64,
+        event_count: u64,
+        finding_count: u64,
+        findings: Vec<Finding>,
+    },
+    /// Writes down that a past was given up.
+    AcceptRollback(Rollback),
 }
 
 /// Why a command is refused; only the platform itself sends one, so no client meets these.
@@ -80,7 +116,7 @@ pub enum SelfCheck {
     /// Not completed.
     #[default]
     Absent,
-    /// Completed.
+    /// Completed, or decided.
     Completed,
 }
 
@@ -97,7 +133,7 @@ impl Aggregate for SelfCheck {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Completed { .. } => *self = Self::Completed,
+            Event::Completed { .. } | Event::RollbackAccepted(_) => *self = Self::Completed,
         }
     }
 }

@@ -5,7 +5,7 @@ use cqrs_es::{
 use strum::VariantNames;
 use uuid::Uuid;
 
-use super::{Command, Error, Event, Finding, Scope, SelfCheck};
+use super::{Command, Error, Event, Finding, Rollback, Scope, SelfCheck};
 use crate::{golden, id::TenantId};
 
 fn given(events: Vec<Event>) -> AggregateTestExecutor<SelfCheck> {
@@ -18,11 +18,25 @@ fn findings() -> Vec<Finding> {
 }
 
 fn completed() -> Event {
-    Event::Completed { scope: Scope::Full, log_count: 2, event_count: 9, finding_count: 1, findings: findings() }
+    Event::Completed {
+        scope: Scope::Full,
+        tenant_id: None,
+        log_count: 2,
+        event_count: 9,
+        finding_count: 1,
+        findings: findings(),
+    }
 }
 
 fn complete() -> Command {
-    Command::Complete { scope: Scope::Full, log_count: 2, event_count: 9, finding_count: 1, findings: findings() }
+    Command::Complete {
+        scope: Scope::Full,
+        tenant_id: None,
+        log_count: 2,
+        event_count: 9,
+        finding_count: 1,
+        findings: findings(),
+    }
 }
 
 #[test]
@@ -41,4 +55,17 @@ fn the_state_is_kept_in_the_shape_of_its_version() {
 fn a_check_is_completed_once() {
     given(vec![]).when(complete()).then_expect_events(vec![completed()]);
     given(vec![completed()]).when(complete()).then_expect_error(Error::Completed);
+}
+
+#[test]
+fn giving_up_a_past_is_written_down_once() {
+    let rollback = Rollback {
+        kept_size: 40,
+        kept_note: "hub.example.com/platform\n40\n".to_owned(),
+        found_size: 31,
+        reason: "the disk was lost".to_owned(),
+    };
+    let accepted = Event::RollbackAccepted(rollback.clone());
+    given(vec![]).when(Command::AcceptRollback(rollback.clone())).then_expect_events(vec![accepted.clone()]);
+    given(vec![accepted]).when(Command::AcceptRollback(rollback)).then_expect_error(Error::Completed);
 }

@@ -3,6 +3,8 @@
 //! `verify` and `verify-proof` need no database, no configuration and no network; the others need the database only.
 
 mod offline;
+mod rollback;
+mod self_check;
 mod subject;
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -51,6 +53,11 @@ enum What {
     Subject(subject::Subject),
     /// Verify such a document, offline; exit codes as those of verify
     VerifySubject(offline::VerifySubject),
+    /// Hash what is sealed anew, and write down what that came to; exit code 1 if something is not as it was sealed, 2 if that could not
+    /// be found out
+    SelfCheck(self_check::Arguments),
+    /// Let this machine seal a database that does not continue what was signed here, such as a backup that was played back
+    AcceptRollback(rollback::Arguments),
     /// Print the keys that checkpoints are verified with
     Keys,
     /// Put a new key in the place of the one that signs checkpoints
@@ -85,6 +92,14 @@ fn bound(text: &str) -> Result<Bound, String> {
     }
     let time: Result<DateTime<Utc>, _> = text.parse();
     time.map(Bound::Time).map_err(|_| "neither a place in the log nor a moment such as 2026-01-31T00:00:00Z".to_owned())
+}
+
+/// The exit code of what could not be done at all.
+pub(super) fn failure(arguments: &Arguments) -> ExitCode {
+    match arguments.what {
+        What::SelfCheck(_) => ExitCode::from(offline::UNKNOWN),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -122,6 +137,8 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
             ))?;
             Ok(ExitCode::SUCCESS)
         }
+        What::SelfCheck(arguments) => self_check::run(config, &arguments).await,
+        What::AcceptRollback(arguments) => rollback::run(config, arguments).await,
         What::Verify(_) | What::VerifyProof(_) | What::VerifySubject(_) => unreachable!("these were done offline"),
     }
 }

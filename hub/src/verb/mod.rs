@@ -62,16 +62,21 @@ enum Verb {
     Up,
 }
 
-/// Reads the command line and does what it says. An error is one line on standard error and exit code 1.
+/// Reads the command line and does what it says. An error is one line on standard error and exit code 1, or 2 where 1 says something else.
 #[must_use]
 pub fn run() -> ExitCode {
-    match start(Program::parse()) {
+    let program = Program::parse();
+    let failure = match &program.verb {
+        Verb::Audit(arguments) => audit::failure(arguments),
+        _ => ExitCode::FAILURE,
+    };
+    match start(program) {
         Ok(code) => code,
         Err(error) => {
             let line = format!("{error:#}").replace('\n', " ");
             // Nothing can be done when nobody listens to the error.
             writeln!(std::io::stderr(), "hub: {line}").ok();
-            ExitCode::FAILURE
+            failure
         }
     }
 }

@@ -8,7 +8,7 @@ use hub_seal::Signer;
 use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::Config;
-use crate::evidence_key::signing_keys;
+use crate::evidence_key::{self, signing_keys};
 use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
@@ -54,10 +54,11 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         true => Some(vault::open(&config, &pool, None).await?),
         false => None,
     };
-    let mut signer = None;
+    let (mut signer, mut witness) = (None, None);
     if config.role.serves_commands() {
         let keys = signing_keys(&config.evidence_key_file, &config.evidence_name)?;
         signer = Some(Signer::new(keys)?);
+        witness = Some(evidence_key::witness(&config.evidence_key_file));
         let file = &config.admin_key_file;
         match enrol_from_file(&pool, &clock, &secret_key, file, false).await? {
             Some(administrator) if administrator.made() => {
@@ -77,6 +78,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         secret_key,
         signer,
         vault,
+        witness,
         loopback_providers: false,
     };
     let announce = |bound: Bound| {

@@ -15,7 +15,7 @@ use crate::clock::system_clock;
 use crate::config::{Config, Role};
 use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, VAULT_DATABASE, stop_leftovers};
 use crate::enrol::enrol_from_file;
-use crate::evidence_key::signing_keys;
+use crate::evidence_key::{self, signing_keys};
 use crate::key::AdministratorKey;
 use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
@@ -180,6 +180,7 @@ async fn roles_on(
         secret_key,
         vault: Some(vault),
         signer: Some(Signer::new(signing_keys(&config.evidence_key_file, &config.evidence_name)?)?),
+        witness: Some(evidence_key::witness(&config.evidence_key_file)),
         // Somebody tries it out on his own machine.
         loopback_providers: true,
     };

@@ -63,6 +63,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Runner {
     pool: PgPool,
+    builders: Option<PgPool>,
     nats: Option<async_nats::Client>,
     tail: Tail,
     upcasters: Upcasters,
@@ -83,7 +84,14 @@ impl Runner {
         projections: Vec<Arc<dyn Projection>>,
     ) -> Self {
         let (positions, settings) = (Positions::default(), Settings::default());
-        Self { pool, nats, tail, upcasters, projections, positions, settings }
+        Self { pool, builders: None, nats, tail, upcasters, projections, positions, settings }
+    }
+
+    /// Builds tables of newer versions on these connections instead, when those of the runner may write tables but not make them.
+    #[must_use]
+    pub fn with_builders(mut self, builders: PgPool) -> Self {
+        self.builders = Some(builders);
+        self
     }
 
     /// With another pace.

@@ -32,6 +32,8 @@ const COMMITS: [(&str, &str); 1] = [("synchronous_commit", "off")];
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
     pub(super) pool: PgPool,
+    /// Connections of the owner of the tables.
+    builders: PgPool,
     pub(super) log: Log,
     pub(super) tail: Tail,
     pub(super) upcasters: Upcasters,
@@ -66,6 +68,7 @@ impl Worker {
         let lease = runner.settings.lease;
         Self {
             pool: runner.pool.clone(),
+            builders: runner.builders.clone().unwrap_or_else(|| runner.pool.clone()),
             log: Log::new(runner.pool.clone()),
             tail: runner.tail.clone(),
             upcasters: runner.upcasters.clone(),
@@ -159,7 +162,7 @@ impl Worker {
     /// Builds the table of a newer version; the old one answers until it is done, and whoever knows the old one works on it.
     async fn rebuild(&self, from: i32, shutdown: &CancellationToken) -> Result<(), Interruption> {
         tracing::info!(projection = self.name(), from, to = self.projection.version(), "a new version is built");
-        let rebuilder = Rebuilder::new(self.pool.clone(), self.upcasters.clone(), self.projection.clone());
+        let rebuilder = Rebuilder::new(self.builders.clone(), self.upcasters.clone(), self.projection.clone());
         tokio::select! {
             // Given up at any moment it leaves the live table as it is.
             () = shutdown.cancelled() => Ok(()),

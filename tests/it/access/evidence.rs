@@ -8,9 +8,14 @@ use hub_evidence::{
     proof::{EntryProof, ProofTextError, UpdateProof},
     tree::{Hash, ProofError, verify_inclusion},
 };
-use hub_seal::{Signer, check, signer::SignerError};
+use hub_seal::{
+    Signer,
+    check::{Kind, Report, Scope, check},
+    signer::SignerError,
+};
 use hub_tests::kit::eventually;
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -247,9 +252,12 @@ async fn a_self_check_names_every_event_that_is_not_as_it_was_sealed() {
         sealed += platform.checkpoint(tenant_id, end).await["size"].as_u64().unwrap();
     }
     let pool = &platform.database.pool;
-    let whole = check::full(pool, |_| {}).await.unwrap();
-    assert_eq!((whole.log_count, whole.event_count, whole.finding_count), (3, sealed, 0));
-    assert_eq!(check::sample(pool).await.unwrap().finding_count, 0);
+    Signer::new(vec![key(9)]).unwrap().publish(pool, platform.clock.now()).await.unwrap();
+    let full = async || checked(pool, Scope::of_all(Kind::Full)).await;
+    let sample = async || checked(pool, Scope::of_all(Kind::Sample)).await;
+    let whole = full().await;
+    assert_eq!((whole.log_count, whole.event_count, whole.finding_count), (3, sealed, 0), "{whole:?}");
+    assert_eq!(sample().await.finding_count, 0);
     for statement in [
         "ALTER TABLE events DISABLE TRIGGER events_are_kept",
         "UPDATE events SET occurred_at = occurred_at + interval '1 microsecond' WHERE tenant_id = $1 AND tenant_position = 2",
@@ -260,11 +268,14 @@ async fn a_self_check_names_every_event_that_is_not_as_it_was_sealed() {
         query.execute(pool).await.unwrap();
     }
     let expected = [(2, "the event is not the one that was sealed"), (4, "the event is missing")];
-    for report in [check::full(pool, |_| {}).await.unwrap(), check::sample(pool).await.unwrap()] {
+    for report in [full().await, sample().await, checked(pool, Scope { kind: Kind::Full, tenant_id: Some(acme) }).await]
+    {
         let found: Vec<_> = report.findings.iter().map(|one| (one.position, one.what)).collect();
         assert_eq!(found, expected, "{report:?}");
         assert!(report.findings.iter().all(|one| one.tenant_id == acme));
     }
+    let other = checked(pool, Scope { kind: Kind::Full, tenant_id: Some(globex) }).await;
+    assert_eq!((other.log_count, other.finding_count), (1, 0), "{other:?}");
     // Somebody who changes the hashes as well, but cannot sign, is found by the root.
     let other = "UPDATE sealed_tiles SET hashes = overlay(hashes PLACING (SELECT leaf_hash FROM events WHERE tenant_id = $1 AND \
                  tenant_position = 1) FROM 1) WHERE tenant_id = $1 AND level = 0";
@@ -273,6 +284,10 @@ async fn a_self_check_names_every_event_that_is_not_as_it_was_sealed() {
     for statement in [changed, other] {
         sqlx::query(statement).bind(globex).execute(pool).await.unwrap();
     }
-    let report = check::full(pool, |_| {}).await.unwrap();
+    let report = full().await;
     assert!(report.findings.iter().any(|one| one.tenant_id == globex && one.position == 1), "{report:?}");
+}
+
+async fn checked(pool: &PgPool, scope: Scope) -> Report {
+    check(pool, scope, |_, _| {}).await.unwrap()
 }

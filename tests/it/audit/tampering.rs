@@ -3,11 +3,12 @@
 use hub_event_store::log::Log;
 use hub_evidence::bundle::{CheckName, Outcome, Report};
 use hub_replay_tools::evidence::Fault;
+use sqlx::PgPool;
 
 use super::{Office, TENANT, failed, request, verified};
 
 /// Every table that a tenant's log and its seals are in.
-const TABLES: [&str; 8] = [
+pub(super) const TABLES: [&str; 8] = [
     "events",
     "streams",
     "tenant_heads",
@@ -28,6 +29,13 @@ pub(super) async fn tamper(office: &Office, statements: &str) {
         sqlx::query(&statement).execute(&mut *transaction).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
     transaction.commit().await.unwrap();
+}
+
+/// Lets events and checkpoints be changed from now on.
+pub(super) async fn disable_triggers(pool: &PgPool) {
+    for table in ["events", "checkpoints"] {
+        sqlx::query(&format!("ALTER TABLE {table} DISABLE TRIGGER USER")).execute(pool).await.unwrap();
+    }
 }
 
 fn first_wrong(report: &Report) -> (u64, &str) {

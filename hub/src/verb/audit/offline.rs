@@ -21,7 +21,7 @@ use super::{Arguments, What};
 use crate::verb::{print, progress};
 
 /// Nothing can be said.
-const UNKNOWN: u8 = 2;
+pub(super) const UNKNOWN: u8 = 2;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
@@ -64,7 +64,7 @@ struct Trusted {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Text,
     Json,
 }
@@ -75,7 +75,13 @@ pub(in crate::verb) fn offline(arguments: &Arguments) -> Option<ExitCode> {
         What::Verify(arguments) => verified(arguments),
         What::VerifyProof(arguments) => proven(arguments),
         What::VerifySubject(arguments) => told(arguments),
-        What::Export(_) | What::Prove { .. } | What::Subject(_) | What::Keys | What::RotateKey => return None,
+        What::Export(_)
+        | What::Prove { .. }
+        | What::Subject(_)
+        | What::SelfCheck(_)
+        | What::AcceptRollback(_)
+        | What::Keys
+        | What::RotateKey => return None,
     };
     Some(done.unwrap_or_else(|error| {
         let line = format!("{error:#}").replace('\n', " ");
