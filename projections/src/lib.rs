@@ -7,6 +7,7 @@
 pub mod checkpoint;
 mod copy;
 mod delivery;
+pub mod history;
 mod incoming;
 pub mod keyed;
 pub mod live;
@@ -85,6 +86,9 @@ pub const QUERIES: &[&str] = &[
     checkpoint::REPLACE,
     checkpoint::DROP_OTHERS,
     checkpoint::POSITION,
+    history::ALLOWED,
+    history::KEPT,
+    history::NAME,
     keyed::COPY,
     keyed::INDEX,
     keyed::SWITCH,
