@@ -187,6 +187,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: shutdown.clone(),
         })
+        .with_upcasters(upcasters())
     });
 
     let authorization =

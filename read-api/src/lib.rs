@@ -21,6 +21,7 @@ mod evidence;
 mod failure;
 mod heads;
 mod identity_provider;
+mod past;
 mod reach;
 mod read;
 mod recorded;
@@ -80,6 +81,10 @@ pub const QUERIES: &[&str] = &[
     heads::TENANT_HEADS,
     identity_provider::DETAIL,
     identity_provider::LIST.whole,
+    past::AT_POSITION,
+    past::AT_TIME,
+    past::EVENTS,
+    past::FUTURE,
     reach::CHECKPOINT,
     reach::LOG_HEAD,
     recorded::PAGE.whole,

@@ -1,7 +1,7 @@
 //! What lists and details of rows share: reading rows as JSON, and telling an empty list from an unknown tenant.
 
-use hub_http::{Detail, IfNoneMatch, Problem, ReadConsistency, ReadPosition, TenantScope};
-use hub_projections::model::ReadModel;
+use hub_http::{Detail, IfNoneMatch, Past, Problem, ReadConsistency, ReadPosition, TenantScope};
+use hub_projections::model::{AggregateKey, ReadModel};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryScalar, types::Json};
 use uuid::Uuid;
@@ -15,6 +15,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) id: Uuid,
     pub(crate) consistency: ReadConsistency,
     pub(crate) known: &'a IfNoneMatch,
+    /// The moment that is asked about; `None` is now.
+    pub(crate) past: Option<Past>,
+    /// The type of the stream that the row is folded from.
+    pub(crate) aggregate_type: &'static str,
 }
 
 /// A statement that answers `to_jsonb` of a row, with its values bound.
@@ -70,7 +74,7 @@ pub(crate) fn name_of(value: Option<&impl Serialize>) -> Option<String> {
 
 impl Queries {
     /// One row of a read model by tenant and id, with the sequence of its stream as `ETag`.
-    pub(crate) async fn detail<M: ReadModel>(
+    pub(crate) async fn detail<M: ReadModel<Key = AggregateKey>>(
         &self,
         text: &'static str,
         wanted: Wanted<'_>,
@@ -82,13 +86,21 @@ impl Queries {
         self.detail_as::<M, M::Row>(text, wanted, sequence).await
     }
 
-    /// The same, when the statement answers more than the row.
-    pub(crate) async fn detail_as<M: ReadModel, R: DeserializeOwned + Send + Unpin + 'static>(
+    /// The same, when the statement answers more than the row; what does not come from events is missing of a row of the past.
+    pub(crate) async fn detail_as<M: ReadModel<Key = AggregateKey>, R: DeserializeOwned + Send + Unpin + 'static>(
         &self,
         text: &'static str,
         wanted: Wanted<'_>,
         sequence: impl FnOnce(&R) -> i64,
     ) -> Result<Detail<R>, Problem> {
+        if let Some(moment) = wanted.past {
+            let (position, row) = self.past::<M>(&wanted, moment).await?;
+            // The same JSON that the table would have held.
+            let row = serde_json::to_value(row).and_then(serde_json::from_value::<R>);
+            let row = row.map_err(|error| failed(sqlx::Error::Decode(error.into())))?;
+            let sequence = sequence(&row);
+            return Ok(Detail::new(row, sequence, position).unless(wanted.known));
+        }
         let wait = self.wait(Source::Projection(M::NAME), wanted.consistency).await;
         let (position, row) = loop {
             let told = wait.told();

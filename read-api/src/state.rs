@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
-use hub_event_store::tail::Tail;
+use hub_event_store::{tail::Tail, upcast::Upcasters};
 use hub_http::{Access, CursorKey, Gate, Resources};
 use hub_projections::positions::Positions;
 use sqlx::PgPool;
@@ -57,6 +57,8 @@ pub struct Queries {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) answers: Answers,
     pub(crate) shutdown: CancellationToken,
+    /// How old events are read.
+    pub(crate) upcasters: Upcasters,
 }
 
 impl Queries {
@@ -77,7 +79,14 @@ impl Queries {
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
             shutdown,
+            upcasters: Upcasters::default(),
         }
+    }
+
+    /// Reads old events with these, for answers about the past.
+    #[must_use]
+    pub fn with_upcasters(self, upcasters: Upcasters) -> Self {
+        Self { upcasters, ..self }
     }
 }
 

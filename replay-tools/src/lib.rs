@@ -5,6 +5,7 @@ pub mod evidence;
 pub mod export;
 pub mod import;
 pub mod read_models;
+pub mod replay;
 pub mod verify;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
@@ -22,6 +23,9 @@ pub const QUERIES: &[&str] = &[
     import::source::TABLE,
     import::target::EVENTS,
     import::target::HEADS,
+    replay::FUTURE,
+    replay::PLATFORM_FIRST_AT,
+    replay::PLATFORM_LAST_BEFORE,
     verify::HEADS_OF_STREAMS,
     verify::HEADS_OF_TENANTS,
     verify::MISPLACED,

@@ -3,6 +3,7 @@
 //! `verify` and `verify-proof` need no database, no configuration and no network; the others need the database only.
 
 mod offline;
+mod replay;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -46,6 +47,8 @@ enum What {
     },
     /// Verify such a proof, offline; exit codes as those of verify
     VerifyProof(offline::VerifyProof),
+    /// Rebuild any moment beside the live tables, compare two, or hold the live tables to the log; exit code 1 if those differ
+    Replay(replay::Arguments),
     /// Print the keys that checkpoints are verified with
     Keys,
     /// Put a new key in the place of the one that signs checkpoints
@@ -85,6 +88,7 @@ fn bound(text: &str) -> Result<Bound, String> {
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.what {
         What::Export(arguments) => written(config, &arguments).await,
+        What::Replay(arguments) => replay::run(config, arguments).await,
         What::Prove { tenant, position, output } => {
             let proof = with_database(config, async |pool| Ok(prove(&pool, tenant, position).await?)).await?;
             let mut file =

@@ -49,9 +49,7 @@ struct Followed {
 }
 
 impl Explainer {
-    /// Follows rows of `model`, each given by its key and as it was found somewhere; at most so many steps of each are kept.
-    #[must_use]
-    pub fn new(model: &Model, upcasters: &Upcasters, rows: Vec<(Value, Option<Value>)>, step_count_max: usize) -> Self {
+    fn new(model: &Model, upcasters: &Upcasters, rows: Vec<(Value, Option<Value>)>, step_count_max: usize) -> Self {
         let projection = &model.projection;
         let followed = rows.into_iter().map(|(key, found)| {
             let found = found.map(|found| projection.row_of(&found).unwrap_or(found));
@@ -134,11 +132,10 @@ impl Explainer {
 }
 
 impl History {
-    /// Follows rows of one of the read models.
+    /// Follows rows of one of these read models, each given by its key and as it was found somewhere; at most so many steps of each are kept.
     #[must_use]
-    pub fn explainer(&self, projection: &str, rows: Vec<(Value, Option<Value>)>, max: usize) -> Option<Explainer> {
-        let model = self.models.iter().find(|model| model.projection.name() == projection)?;
-        Some(Explainer::new(model, &self.upcasters, rows, max))
+    pub fn explainer(&self, model: &Model, rows: Vec<(Value, Option<Value>)>, step_count_max: usize) -> Explainer {
+        Explainer::new(model, &self.upcasters, rows, step_count_max)
     }
 }
 

@@ -7,6 +7,7 @@
 mod explain;
 mod row;
 mod scratch;
+mod state;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,16 +18,17 @@ use hub_event_store::{event::Recorded, upcast::Upcasters};
 use serde_json::Value;
 use sqlx::PgConnection;
 
+pub(crate) use self::scratch::{ALLOWED, KEPT, NAME};
 pub use self::{
     explain::{Explainer, Step, Steps, changed},
     row::{RowError, fold},
     scratch::{Compared, KeptSchema, SCHEMA_COUNT_MAX, Scratch, Written, compare, drop_schema, kept_schemas},
+    state::{AGGREGATE_TYPES, AggregateState, AggregateType},
 };
-pub(crate) use self::scratch::{ALLOWED, KEPT, NAME};
 
 use crate::{
     parked,
-    projection::{ApplyError, Projection},
+    projection::{ApplyError, Difference, Projection},
     reached::Reached,
     rebuild::{self, fold::Folding},
     verify::Omitted,
@@ -185,6 +187,13 @@ impl Model {
     #[must_use]
     pub fn row(&self, key: &Value) -> Option<Value> {
         self.folding.table.row(key)
+    }
+
+    /// A difference with its rows as [`Model::row`] writes them; what is no row of this program stays as it was stored.
+    #[must_use]
+    pub fn written(&self, row: &Difference) -> Difference {
+        let written = |row: &Option<Value>| row.as_ref().map(|row| self.projection.row_of(row).unwrap_or(row.clone()));
+        Difference { key: row.key.clone(), found: written(&row.found), expected: written(&row.expected) }
     }
 
     /// How many events could not be taken in, or came after such a one in their stream.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{FromRow, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Connection as _, FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{History, HistoryError, MEMORY_MAX, Model};
@@ -21,6 +21,10 @@ pub const SCHEMA_COUNT_MAX: i64 = 100;
 
 /// Everything that a replay reads of live tables is of one moment.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+
+/// What ends the transaction.
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
 
 /// A name that nobody has.
 pub(crate) const NAME: &str = "SELECT 'replay_' || left(replace(gen_random_uuid()::text, '-', ''), 12)";
@@ -44,7 +48,8 @@ pub struct KeptSchema {
 /// A schema of a replay's own.
 #[derive(Debug)]
 pub struct Scratch {
-    transaction: Transaction<'static, Postgres>,
+    /// Of its own, so that the transaction ends with it however this ends, without waiting for a statement that is under way.
+    connection: PgConnection,
     name: String,
     /// Whether the schema is there; it is made late, because its tables keep the live ones from being switched.
     made: bool,
@@ -78,12 +83,13 @@ impl Scratch {
     /// # Errors
     /// When the login may not make schemas, or PostgreSQL does not answer.
     pub async fn begin(pool: &PgPool) -> Result<Self, HistoryError> {
-        let mut transaction = pool.begin_with(BEGIN).await?;
-        if !sqlx::query_scalar::<_, bool>(ALLOWED).fetch_one(&mut *transaction).await? {
+        let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+        sqlx::query(BEGIN).execute(&mut connection).await?;
+        if !sqlx::query_scalar::<_, bool>(ALLOWED).fetch_one(&mut connection).await? {
             return Err(HistoryError::NotAllowed);
         }
-        let name: String = sqlx::query_scalar(NAME).fetch_one(&mut *transaction).await?;
-        Ok(Self { transaction, name, made: false, tables: Vec::new() })
+        let name: String = sqlx::query_scalar(NAME).fetch_one(&mut connection).await?;
+        Ok(Self { connection, name, made: false, tables: Vec::new() })
     }
 
     /// The name of the schema.
@@ -94,7 +100,7 @@ impl Scratch {
 
     /// For reading what the transaction sees.
     pub fn connection(&mut self) -> &mut PgConnection {
-        &mut self.transaction
+        &mut self.connection
     }
 
     /// Writes rows that no later event changes, when the memory is full.
@@ -116,14 +122,14 @@ impl Scratch {
     /// # Errors
     /// When PostgreSQL refuses a row, or does not answer.
     pub async fn write(&mut self, history: &mut History, suffix: &str) -> Result<Vec<Written>, HistoryError> {
-        sqlx::query(WORK_MEMORY).execute(&mut *self.transaction).await?;
+        sqlx::query(WORK_MEMORY).execute(&mut self.connection).await?;
         let mut written = Vec::with_capacity(history.models.len());
         for model in &mut history.models {
             let table = self.pour(model, suffix).await?;
             let key = model.projection.key().join("\", \"");
             let index = format!("ALTER TABLE {} ADD PRIMARY KEY (\"{key}\")", table.table);
-            sqlx::query(&index).execute(&mut *self.transaction).await?;
-            sqlx::query(&format!("ANALYZE {}", table.table)).execute(&mut *self.transaction).await?;
+            sqlx::query(&index).execute(&mut self.connection).await?;
+            sqlx::query(&format!("ANALYZE {}", table.table)).execute(&mut self.connection).await?;
             written.push(table);
         }
         Ok(written)
@@ -133,7 +139,7 @@ impl Scratch {
         let projection = model.projection.clone();
         let place = self.table(&projection, suffix).await?;
         let table = self.tables[place].table.clone();
-        let written = model.folding.table.write(&mut self.transaction, &table).await;
+        let written = model.folding.table.write(&mut self.connection, &table).await;
         self.tables[place].row_count +=
             written.map_err(|source| HistoryError::Refused { projection: projection.name(), source })?;
         Ok(self.tables[place].clone())
@@ -147,11 +153,11 @@ impl Scratch {
             return Ok(place);
         }
         if !self.made {
-            sqlx::query(&format!("CREATE SCHEMA {}", self.name)).execute(&mut *self.transaction).await?;
+            sqlx::query(&format!("CREATE SCHEMA {}", self.name)).execute(&mut self.connection).await?;
             self.made = true;
         }
         let create = format!("CREATE TABLE {table} (LIKE {} INCLUDING ALL EXCLUDING INDEXES)", projection.table());
-        sqlx::query(&create).execute(&mut *self.transaction).await?;
+        sqlx::query(&create).execute(&mut self.connection).await?;
         self.tables.push(Written { projection: projection.name(), table, row_count: 0 });
         Ok(self.tables.len() - 1)
     }
@@ -163,8 +169,9 @@ impl Scratch {
     pub async fn keep(mut self, about: &str) -> Result<String, sqlx::Error> {
         let about = about.replace('\'', "''");
         let comment = format!("COMMENT ON SCHEMA {} IS '{about}'", self.name);
-        sqlx::query(&comment).execute(&mut *self.transaction).await?;
-        self.transaction.commit().await?;
+        sqlx::query(&comment).execute(&mut self.connection).await?;
+        sqlx::query(COMMIT).execute(&mut self.connection).await?;
+        self.connection.close().await?;
         Ok(self.name)
     }
 
@@ -172,8 +179,9 @@ impl Scratch {
     ///
     /// # Errors
     /// When PostgreSQL does not answer, in which case it undoes everything by itself.
-    pub async fn end(self) -> Result<(), sqlx::Error> {
-        self.transaction.rollback().await
+    pub async fn end(mut self) -> Result<(), sqlx::Error> {
+        sqlx::query(ROLLBACK).execute(&mut self.connection).await?;
+        self.connection.close().await
     }
 }
 
