@@ -3,7 +3,11 @@
 //! The moment is a place in the tenant's log, as its events bear it, or a time. Only routes that were made for it answer such a question; every
 //! other one refuses the parameter, because an answer about today would be a wrong one.
 
-use aide::{OperationInput, generate::GenContext, openapi::Operation};
+use aide::{
+    OperationInput,
+    generate::GenContext,
+    openapi::{self, Operation},
+};
 use axum::{
     extract::FromRequestParts,
     http::{Uri, request::Parts},
@@ -14,7 +18,7 @@ use crate::{
     access::Permission,
     openapi::{add_parameter_once, query_parameter},
     params::query_of,
-    problem::Problem,
+    problem::{self, Problem},
 };
 
 /// The parameter.
@@ -92,6 +96,13 @@ impl OperationInput for AsOf {
             when too many events lead there.";
         let schema = schemars::json_schema!({ "type": "string", "examples": ["2026-01-31T00:00:00Z", "57"] });
         add_parameter_once(operation, query_parameter(PARAMETER, description, schema));
+    }
+
+    fn inferred_early_responses(
+        ctx: &mut GenContext,
+        _operation: &mut Operation,
+    ) -> Vec<(Option<openapi::StatusCode>, openapi::Response)> {
+        problem::documented_statuses(ctx, &[400, 422])
     }
 }
 

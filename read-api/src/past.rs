@@ -10,7 +10,7 @@ use hub_projections::{
     history::fold,
     model::{AggregateKey, ReadModel},
 };
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::{FromRow as _, PgConnection, postgres::PgRow};
 
 use crate::{failure::failed, reach::Source, rows::Wanted, state::Queries};
 
@@ -124,5 +124,5 @@ async fn page(
         .bind(place.tenant_position)
         .bind(PAGE_SIZE);
     let rows: Vec<PgRow> = query.fetch_all(connection).await.map_err(failed)?;
-    rows.iter().map(sqlx::FromRow::from_row).collect::<Result<_, _>>().map_err(failed)
+    rows.iter().map(Recorded::from_row).collect::<Result<_, _>>().map_err(failed)
 }

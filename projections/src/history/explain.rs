@@ -154,3 +154,57 @@ pub fn changed(before: Option<&Value>, after: Option<&Value>) -> BTreeSet<String
 fn name_of(projection: &Arc<dyn Projection>, key: &Value) -> String {
     projection.key().iter().map(|column| key[*column].to_string()).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hub_event_store::{event::Recorded, upcast::Upcasters};
+    use serde_json::{Value, json};
+
+    use super::{Explainer, changed};
+    use crate::{
+        history::Model,
+        keyed::KeyedProjection,
+        projection::Projection,
+        subscription::Subscriptions,
+        testing::{
+            AGGREGATE, History, TENANT, rows,
+            subscription::{activated, created, seats_changed},
+        },
+    };
+
+    #[test]
+    fn a_row_is_explained_by_the_events_that_changed_it_and_found_where_it_stood() {
+        let mut history = History::default();
+        history.subscription(created(0));
+        history.subscription(activated(3_000));
+        let found = serde_json::to_value(rows::<Subscriptions>(&history).unwrap().remove(0)).unwrap();
+        history.subscription(seats_changed(5, 3_000, 5_000));
+        let events: Vec<Recorded> = history.events.iter().map(|event| (**event).clone()).collect();
+        let projection: Arc<dyn Projection> = Arc::new(KeyedProjection::<Subscriptions>::new());
+        let model = Model::new(&projection, &Upcasters::default(), Arc::default(), None);
+        let key = json!({"id": AGGREGATE, "tenant_id": TENANT});
+        let follow = |found: Value| {
+            let mut explainer = Explainer::new(&model, &Upcasters::default(), vec![(key.clone(), Some(found))], 1);
+            explainer.take_in(&events, |event| event.position > 1).unwrap();
+            explainer.steps(&key)
+        };
+        let steps = follow(found.clone());
+        assert_eq!((steps.count, steps.last.len(), steps.last[0].event.position), (2, 1, 3));
+        assert!(steps.last[0].columns.contains("seats") && !steps.last[0].columns.contains("plan"));
+        assert_eq!(steps.as_found.unwrap().position, 2);
+        let mut edited = found;
+        edited["seats"] = json!(7);
+        assert!(follow(edited).as_found.is_none(), "no event led to that");
+    }
+
+    #[test]
+    fn all_columns_of_a_row_that_comes_or_goes_have_changed() {
+        let (one, other) = (json!({"a": 1, "b": null}), json!({"a": 2, "b": null}));
+        assert_eq!(changed(Some(&one), Some(&other)), ["a".to_owned()].into());
+        assert_eq!(changed(None, Some(&one)).len(), 2);
+        assert_eq!(changed(Some(&one), None).len(), 2);
+        assert!(changed(None, None).is_empty());
+    }
+}

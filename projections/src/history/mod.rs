@@ -6,7 +6,7 @@
 
 mod explain;
 mod row;
-mod scratch;
+pub(crate) mod scratch;
 mod state;
 
 use std::{
@@ -18,7 +18,6 @@ use hub_event_store::{event::Recorded, upcast::Upcasters};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-pub(crate) use self::scratch::{ALLOWED, KEPT, NAME};
 pub use self::{
     explain::{Explainer, Step, Steps, changed},
     row::{RowError, fold},

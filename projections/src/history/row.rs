@@ -36,3 +36,35 @@ pub fn fold<M: ReadModel>(
     }
     Ok(row)
 }
+
+#[cfg(test)]
+mod tests {
+    use hub_event_store::{event::Recorded, upcast::Upcasters};
+
+    use super::fold;
+    use crate::{
+        model::AggregateKey,
+        subscription::{SubscriptionRow, Subscriptions},
+        testing::{
+            AGGREGATE, History, TENANT, rows,
+            subscription::{activated, created},
+        },
+    };
+
+    #[test]
+    fn one_stream_leads_to_the_row_that_the_table_has() {
+        let mut history = History::default();
+        history.subscription(created(0));
+        history.subscription(activated(3_000));
+        let key = AggregateKey { tenant_id: TENANT, id: AGGREGATE };
+        let one = |row: Option<SubscriptionRow>, events: &[Recorded]| {
+            fold::<Subscriptions>(&Upcasters::default(), &key, row, events.iter().cloned())
+        };
+        let events: Vec<Recorded> = history.events.iter().map(|event| (**event).clone()).collect();
+        let row = one(None, &events).unwrap();
+        assert_eq!(row, Some(rows::<Subscriptions>(&history).unwrap().remove(0)));
+        let begun = one(None, &events[..1]).unwrap();
+        assert_eq!(one(begun, &events[1..]).unwrap(), row, "a page at a time");
+        assert!(one(None, &events[1..]).is_err(), "a stream without its beginning is not guessed at");
+    }
+}

@@ -8,7 +8,7 @@
 pub mod aggregates;
 mod between;
 mod live;
-mod moment;
+pub(crate) mod moment;
 
 use std::{fmt, sync::Arc};
 
@@ -27,7 +27,6 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use self::aggregates::{AggregateReport, Aggregates, Selector};
-pub(crate) use self::moment::{FUTURE, PLATFORM_FIRST_AT, PLATFORM_LAST_BEFORE};
 pub use self::{
     between::{Change, ChangedModel, Changes, ExplainingEvent, Kind, Values, between},
     live::{Comparison, Deviation, LiveModel, LiveValues, Wrong, compare_live},
