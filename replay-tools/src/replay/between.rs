@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hub_projections::{
-    history::{Compared, Explainer, History, Scratch, changed, compare},
+    history::{Compared, Explainer, Scratch, changed, compare},
     projection::Difference,
 };
 use serde::Serialize;
@@ -121,7 +121,7 @@ pub async fn between(
     }
     let about = format!("Service Hub: replay of the {} as of {to}, and as of {from} ({EARLIER})", replay.scope);
     let schema = replay.ended(scratch, &about).await?;
-    let explainers = explained(replay, &history, &found, &from, &to, progress).await?;
+    let explainers = replay.explained(&history, &found, from.place..to.place, EVENT_COUNT_MAX, progress).await?;
     let models = history.models().iter().zip(found).zip(explainers).enumerate();
     let read_models = models.map(|(place, ((model, compared), explainer))| ChangedModel {
         name: after[place].name,
@@ -133,37 +133,6 @@ pub async fn between(
     });
     let read_models = read_models.collect();
     Ok(Changes { tenant_id: replay.scope.tenant_id(), from, to, schema, read_models })
-}
-
-/// Leads the log through the read models that have something to explain.
-async fn explained(
-    replay: &Replay,
-    history: &History,
-    found: &[Compared],
-    from: &Place,
-    to: &Place,
-    progress: Progress<'_>,
-) -> Result<Vec<Option<Explainer>>, ReplayError> {
-    let mut explainers: Vec<_> = history
-        .models()
-        .iter()
-        .zip(found)
-        .map(|(model, compared)| {
-            let rows = compared.differences.iter().map(|row| (row.key.clone(), row.found.clone()));
-            (!compared.differences.is_empty()).then(|| history.explainer(model, rows.collect(), EVENT_COUNT_MAX))
-        })
-        .collect();
-    if explainers.iter().all(Option::is_none) {
-        return Ok(explainers);
-    }
-    let mut pages = replay.pages(to.place);
-    while let Some(page) = pages.next().await? {
-        for explainer in explainers.iter_mut().flatten() {
-            explainer.take_in(&page, |event| replay.scope.place_of(event) > from.place)?;
-        }
-        progress(pages.after, to.place);
-    }
-    Ok(explainers)
 }
 
 fn change(row: Difference, explainer: Option<&Explainer>) -> Change {

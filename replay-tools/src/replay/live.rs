@@ -125,7 +125,7 @@ pub async fn compare_live(replay: &Replay, progress: Progress<'_>) -> Result<Com
     }
     let about = format!("Service Hub: replay of the {} up to its live checkpoints", replay.scope);
     let schema = replay.ended(scratch, &about).await?;
-    let explainers = explained(replay, &history, &found, head, progress).await?;
+    let explainers = replay.explained(&history, &found, 0..head, 1, progress).await?;
     let models = history.models().iter().zip(written).zip(found).zip(explainers);
     let read_models = models.map(|(((model, written), compared), explainer)| LiveModel {
         name: written.name,
@@ -140,35 +140,6 @@ pub async fn compare_live(replay: &Replay, progress: Progress<'_>) -> Result<Com
     let read_models: Vec<_> = read_models.collect();
     let same = read_models.iter().all(LiveModel::passed);
     Ok(Comparison { tenant_id: replay.scope.tenant_id(), head, same, schema, read_models })
-}
-
-async fn explained(
-    replay: &Replay,
-    history: &History,
-    found: &[Compared],
-    head: i64,
-    progress: Progress<'_>,
-) -> Result<Vec<Option<Explainer>>, ReplayError> {
-    let mut explainers: Vec<_> = history
-        .models()
-        .iter()
-        .zip(found)
-        .map(|(model, compared)| {
-            let rows = compared.differences.iter().map(|row| (row.key.clone(), row.found.clone()));
-            (!compared.differences.is_empty()).then(|| history.explainer(model, rows.collect(), 1))
-        })
-        .collect();
-    if explainers.iter().all(Option::is_none) {
-        return Ok(explainers);
-    }
-    let mut pages = replay.pages(head);
-    while let Some(page) = pages.next().await? {
-        for explainer in explainers.iter_mut().flatten() {
-            explainer.take_in(&page, |_| true)?;
-        }
-        progress(pages.after, head);
-    }
-    Ok(explainers)
 }
 
 fn deviation(row: Difference, explainer: Option<&Explainer>) -> Deviation {

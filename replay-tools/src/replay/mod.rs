@@ -10,7 +10,7 @@ mod between;
 mod live;
 pub(crate) mod moment;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use hub_event_store::{
@@ -19,7 +19,7 @@ use hub_event_store::{
     upcast::Upcasters,
 };
 use hub_projections::{
-    history::{History, HistoryError, Scratch},
+    history::{Compared, Explainer, History, HistoryError, Model, Scratch},
     projection::Projection,
 };
 use serde::Serialize;
@@ -178,6 +178,34 @@ impl Replay {
             progress(pages.after, until);
         }
         Ok(history)
+    }
+
+    /// Leads the log up to the end of `steps` through those read models that have rows to explain, and keeps the last events behind its
+    /// begin that changed each of these rows.
+    async fn explained(
+        &self,
+        history: &History,
+        found: &[Compared],
+        steps: Range<i64>,
+        step_count_max: usize,
+        progress: Progress<'_>,
+    ) -> Result<Vec<Option<Explainer>>, ReplayError> {
+        let explainer = |(model, compared): (&Model, &Compared)| {
+            let rows = compared.differences.iter().map(|row| (row.key.clone(), row.found.clone()));
+            (compared.count > 0).then(|| history.explainer(model, rows.collect(), step_count_max))
+        };
+        let mut explainers: Vec<_> = history.models().iter().zip(found).map(explainer).collect();
+        if explainers.iter().all(Option::is_none) {
+            return Ok(explainers);
+        }
+        let mut pages = self.pages(steps.end);
+        while let Some(page) = pages.next().await? {
+            for explainer in explainers.iter_mut().flatten() {
+                explainer.take_in(&page, |event| self.scope.place_of(event) > steps.start)?;
+            }
+            progress(pages.after, steps.end);
+        }
+        Ok(explainers)
     }
 
     /// Undoes the schema, or keeps it and answers its name.

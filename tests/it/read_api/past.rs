@@ -58,7 +58,11 @@ async fn every_single_thing_is_answered_as_of_now_as_it_is_answered_live() {
         assert_eq!(past.ok(), live.ok(), "{aggregate_type}");
         assert_eq!((&past.headers["etag"], position(&past)), (&live.headers["etag"], 11), "{aggregate_type}");
         let before = api.get(Who::Acme, &format!("{}?as_of=1", uri(plural))).await;
-        if aggregate_type == "tenant" { drop(before.ok()) } else { before.refused(404, "not_found") }
+        if aggregate_type == "tenant" {
+            assert_eq!(before.ok(), past.ok());
+        } else {
+            before.refused(404, "not_found");
+        }
     }
     // Whatever has the parameter in the document is in the list above.
     let paths = api.document["paths"].as_object().unwrap().iter();
@@ -189,12 +193,12 @@ async fn the_past_of_another_tenant_is_as_unknown_as_its_present() {
 async fn a_history_that_is_too_long_is_not_told() {
     let api = Api::without_projections(10).await;
     api.register(ACME, "acme").await;
-    let renamed: Vec<_> = (0..2_500).map(|turn| ("renamed", json!({"name": format!("Acme {turn}")}))).collect();
-    for _ in 0..4 {
+    let renamed: Vec<_> = (0..2_000).map(|turn| ("renamed", json!({"name": format!("Acme {turn}")}))).collect();
+    for _ in 0..5 {
         api.append(tenant(ACME), &renamed).await;
     }
     let answer = api.get(Who::Acme, &format!("/v1/tenants/{ACME}?as_of=10000")).await;
-    assert_eq!((&answer.ok()["name"], &answer.body["sequence"]), (&json!("Acme 2498"), &json!(10_000)));
+    assert_eq!((&answer.ok()["name"], &answer.body["sequence"]), (&json!("Acme 1998"), &json!(10_000)));
     let answer = api.get(Who::Acme, &format!("/v1/tenants/{ACME}?as_of=10001")).await;
     answer.refused(422, "history_too_long");
     assert_eq!(answer.body["event_count_max"], 10_000);
