@@ -5,6 +5,7 @@
 //! asks, and whether he may, is decided before anything else of the request is looked at.
 
 pub mod access;
+pub mod as_of;
 pub mod body;
 pub mod caller;
 pub mod command;
@@ -33,6 +34,7 @@ mod testing;
 pub mod traceparent;
 
 pub use access::{Access, Allowed, Asked, Attributes, Beyond, Gate, Granting, Pass, Permission, Presented, Resources};
+pub use as_of::{AsOf, Past};
 pub use body::{Body, NoBody};
 pub use caller::{Caller, PlatformCaller, PlatformScope, Scope, TenantCaller, TenantScope};
 pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};

@@ -223,7 +223,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             cursor_key: cursor_key(&secret_key),
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: shutdown.clone(),
-        });
+        })
+        .with_upcasters(upcasters());
         match vault {
             Some(vault) => queries.with_vault(vault),
             None => queries,

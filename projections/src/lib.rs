@@ -7,6 +7,7 @@
 pub mod checkpoint;
 mod copy;
 mod delivery;
+pub mod history;
 mod incoming;
 pub mod keyed;
 pub mod live;
@@ -94,6 +95,9 @@ pub const QUERIES: &[&str] = &[
     checkpoint::REPLACE,
     checkpoint::DROP_OTHERS,
     checkpoint::POSITION,
+    history::scratch::ALLOWED,
+    history::scratch::KEPT,
+    history::scratch::NAME,
     keyed::COPY,
     keyed::INDEX,
     keyed::SWITCH,

@@ -4,7 +4,8 @@ use aide::transform::TransformOperation;
 use axum::{Json, extract::State};
 use hub_evidence::entry::{Entry, Timestamp};
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     erasure::{ErasureRow, ErasureStatus, Erasures, Executed},
@@ -48,7 +49,7 @@ LIMIT 1";
 
 pub(crate) fn routes() -> Routes<Queries> {
     let all = "/v1/tenants/{tenant_id}/erasures";
-    Routes::new().list(all, "erasure:read", list, describe_list).get(
+    Routes::new().list(all, "erasure:read", list, describe_list).get_as_of(
         &format!("{all}/{{erasure_id}}"),
         "erasure:read",
         detail,
@@ -116,9 +117,11 @@ async fn detail(
     Path(path): Path<ErasurePath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<ErasureRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.erasure_id, consistency, known: &known };
+    let wanted =
+        Wanted { tenant, id: path.erasure_id, consistency, known: &known, past: as_of.0, aggregate_type: "erasure" };
     queries.detail::<Erasures>(DETAIL, wanted, |row| row.sequence).await
 }
 

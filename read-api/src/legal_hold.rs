@@ -4,7 +4,8 @@ use aide::transform::TransformOperation;
 use axum::extract::State;
 
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     legal_hold::{LegalHoldRow, LegalHoldStatus, LegalHolds},
@@ -36,7 +37,7 @@ pub(crate) const DETAIL: &str = detail!("legal_holds");
 
 pub(crate) fn routes() -> Routes<Queries> {
     let all = "/v1/tenants/{tenant_id}/legal-holds";
-    Routes::new().list(all, "legal_hold:read", list, describe_list).get(
+    Routes::new().list(all, "legal_hold:read", list, describe_list).get_as_of(
         &format!("{all}/{{legal_hold_id}}"),
         "legal_hold:read",
         detail,
@@ -83,9 +84,17 @@ async fn detail(
     Path(path): Path<LegalHoldPath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<LegalHoldRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.legal_hold_id, consistency, known: &known };
+    let wanted = Wanted {
+        tenant,
+        id: path.legal_hold_id,
+        consistency,
+        known: &known,
+        past: as_of.0,
+        aggregate_type: "legal_hold",
+    };
     queries.detail::<LegalHolds>(DETAIL, wanted, |row| row.sequence).await
 }
 

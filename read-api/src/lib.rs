@@ -24,6 +24,7 @@ mod failure;
 mod heads;
 mod identity_provider;
 mod legal_hold;
+mod past;
 mod personal;
 mod reach;
 mod read;
@@ -92,6 +93,10 @@ pub const QUERIES: &[&str] = &[
     identity_provider::LIST.whole,
     legal_hold::DETAIL,
     legal_hold::LIST.whole,
+    past::AT_POSITION,
+    past::AT_TIME,
+    past::EVENTS,
+    past::FUTURE,
     reach::CHECKPOINT,
     reach::LOG_HEAD,
     recorded::PAGE.whole,

@@ -2,8 +2,8 @@
 
 use std::slice;
 
-use hub_http::{Detail, IfNoneMatch, Problem, ReadConsistency, ReadPosition, TenantScope};
-use hub_projections::model::ReadModel;
+use hub_http::{Detail, IfNoneMatch, Past, Problem, ReadConsistency, ReadPosition, TenantScope};
+use hub_projections::model::{AggregateKey, ReadModel};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryScalar, types::Json};
 use uuid::Uuid;
@@ -17,6 +17,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) id: Uuid,
     pub(crate) consistency: ReadConsistency,
     pub(crate) known: &'a IfNoneMatch,
+    /// The moment that is asked about; `None` is now.
+    pub(crate) past: Option<Past>,
+    /// The type of the stream that the row is folded from.
+    pub(crate) aggregate_type: &'static str,
 }
 
 /// A statement that answers `to_jsonb` of a row, with its values bound.
@@ -72,7 +76,7 @@ pub(crate) fn name_of(value: Option<&impl Serialize>) -> Option<String> {
 
 impl Queries {
     /// One row of a read model by tenant and id, with the sequence of its stream as `ETag`.
-    pub(crate) async fn detail<M: ReadModel>(
+    pub(crate) async fn detail<M: ReadModel<Key = AggregateKey>>(
         &self,
         text: &'static str,
         wanted: Wanted<'_>,
@@ -89,8 +93,8 @@ impl Queries {
         Ok(if erased { detail } else { detail.unless(wanted.known) })
     }
 
-    /// The same, when the statement answers more than the row.
-    pub(crate) async fn detail_as<M: ReadModel, R: DeserializeOwned + Send + Unpin + 'static>(
+    /// The same, when the statement answers more than the row; what does not come from events is missing of a row of the past.
+    pub(crate) async fn detail_as<M: ReadModel<Key = AggregateKey>, R: DeserializeOwned + Send + Unpin + 'static>(
         &self,
         text: &'static str,
         wanted: Wanted<'_>,
@@ -101,12 +105,19 @@ impl Queries {
         Ok(Detail::new(row, sequence, position).unless(wanted.known))
     }
 
-    /// What the statement answers, 404 `not_found` when that is nothing, with the position that it is of.
-    async fn row<M: ReadModel, R: DeserializeOwned + Send + Unpin + 'static>(
+    /// What the statement answers, or what it would have answered in the past, 404 `not_found` when that is nothing; with the position that it
+    /// is of.
+    async fn row<M: ReadModel<Key = AggregateKey>, R: DeserializeOwned + Send + Unpin + 'static>(
         &self,
         text: &'static str,
         wanted: &Wanted<'_>,
     ) -> Result<(R, ReadPosition), Problem> {
+        if let Some(moment) = wanted.past {
+            let (position, row) = self.past::<M>(wanted, moment).await?;
+            // The same JSON that the table would have held.
+            let row = serde_json::to_value(row).and_then(serde_json::from_value::<R>);
+            return Ok((row.map_err(|error| failed(sqlx::Error::Decode(error.into())))?, position));
+        }
         let wait = self.wait(Source::Projection(M::NAME), wanted.consistency).await;
         let (position, row) = loop {
             let told = wait.told();

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
-use hub_event_store::tail::Tail;
+use hub_event_store::{tail::Tail, upcast::Upcasters};
 use hub_http::{Access, CursorKey, Gate, Resources};
 use hub_projections::positions::Positions;
 use hub_vault::Vault;
@@ -60,6 +60,8 @@ pub struct Queries {
     pub(crate) shutdown: CancellationToken,
     /// The keys of personal data; without them it is answered as sealed.
     pub(crate) vault: Option<Vault>,
+    /// How old events are read.
+    pub(crate) upcasters: Upcasters,
 }
 
 impl Queries {
@@ -81,7 +83,14 @@ impl Queries {
             streams: Arc::new(Semaphore::new(streams_max)),
             shutdown,
             vault: None,
+            upcasters: Upcasters::default(),
         }
+    }
+
+    /// Reads old events with these, for answers about the past.
+    #[must_use]
+    pub fn with_upcasters(self, upcasters: Upcasters) -> Self {
+        Self { upcasters, ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, Routes, TenantCaller,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, Routes, TenantCaller,
     openapi::described,
 };
 use hub_projections::{
@@ -34,7 +34,7 @@ pub(crate) const LIST: Statement = statement!(
 pub(crate) const DETAIL: &str = detail!("tenants");
 
 pub(crate) fn routes() -> Routes<Queries> {
-    Routes::new().get("/v1/tenants", "tenant:read", list, describe_list).get(
+    Routes::new().get("/v1/tenants", "tenant:read", list, describe_list).get_as_of(
         "/v1/tenants/{tenant_id}",
         "tenant:read",
         detail,
@@ -90,9 +90,11 @@ async fn detail(
     TenantCaller { tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<TenantRow>, Problem> {
-    let wanted = Wanted { tenant, id: tenant.id(), consistency, known: &known };
+    let wanted =
+        Wanted { tenant, id: tenant.id(), consistency, known: &known, past: as_of.0, aggregate_type: "tenant" };
     queries.detail::<Tenants>(DETAIL, wanted, |row| row.sequence).await
 }
 

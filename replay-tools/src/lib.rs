@@ -5,6 +5,7 @@ pub mod evidence;
 pub mod export;
 pub mod import;
 pub mod read_models;
+pub mod replay;
 pub mod subject;
 pub mod verify;
 
@@ -23,6 +24,9 @@ pub const QUERIES: &[&str] = &[
     import::source::TABLE,
     import::target::EVENTS,
     import::target::HEADS,
+    replay::moment::FUTURE,
+    replay::moment::PLATFORM_FIRST_AT,
+    replay::moment::PLATFORM_LAST_BEFORE,
     subject::POSITION,
     subject::RECORDS,
     verify::HEADS_OF_STREAMS,

@@ -27,6 +27,7 @@ mod readme;
 mod rebuild;
 mod relay;
 mod replay;
+mod replayed;
 mod running;
 mod scheduler;
 mod tokens;

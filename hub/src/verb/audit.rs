@@ -3,6 +3,7 @@
 //! `verify` and `verify-proof` need no database, no configuration and no network; the others need the database only.
 
 mod offline;
+mod replay;
 mod rollback;
 mod self_check;
 mod subject;
@@ -58,6 +59,8 @@ enum What {
     SelfCheck(self_check::Arguments),
     /// Let this machine seal a database that does not continue what was signed here, such as a backup that was played back
     AcceptRollback(rollback::Arguments),
+    /// Rebuild any moment beside the live tables, compare two, or hold the live tables to the log; exit code 1 if those differ
+    Replay(replay::Arguments),
     /// Print the keys that checkpoints are verified with
     Keys,
     /// Put a new key in the place of the one that signs checkpoints
@@ -105,6 +108,7 @@ pub(super) fn failure(arguments: &Arguments) -> ExitCode {
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.what {
         What::Export(arguments) => written(config, &arguments).await,
+        What::Replay(arguments) => replay::run(config, arguments).await,
         What::Prove { tenant, position, output } => {
             let proof = with_database(config, async |pool| Ok(prove(&pool, tenant, position).await?)).await?;
             let mut file =

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use hub_http::{health, routes::PERMISSION_EXTENSION};
+use hub_http::{as_of::CATALOGUE_SUFFIX, health, routes::PERMISSION_EXTENSION};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -36,6 +36,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA.U.P", "erasure", "read"),
     ("OA.U.P", "event", "read"),
     ("OA.U.P", "evidence", "read"),
+    ("OA.U.P", "history", "read"),
     ("OA...P", "identity_provider", "change-keys-address disable enable register remove"),
     ("OA.U.P", "identity_provider", "read"),
     ("OA...P", "legal_hold", "place release"),
@@ -95,13 +96,17 @@ struct Operation {
 impl Operation {
     /// The path with the tenant's id in it, and a random id wherever it wants another one.
     fn path_in(&self, tenant_id: Uuid) -> String {
-        let segments = self.path.split('/').map(|segment| match segment {
+        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let segments = path.split('/').map(|segment| match segment {
             "{tenant_id}" => tenant_id.to_string(),
             "{principal}" => "user:ada".to_owned(),
             segment if segment.starts_with('{') => Uuid::from_u128(0x1d).to_string(),
             segment => segment.to_owned(),
         });
         let path = segments.collect::<Vec<_>>().join("/");
+        if !query.is_empty() {
+            return format!("{path}?{query}");
+        }
         if path.ends_with("/who-can") { format!("{path}?permission=tenant:read") } else { path }
     }
 
@@ -150,6 +155,10 @@ fn operations(document: &Value) -> Vec<Operation> {
             let permission = permission.unwrap_or_else(|| panic!("{id} names no permission")).to_owned();
             operations.push(Operation { method: method.to_uppercase(), path: path.clone(), permission });
         }
+    }
+    for entry in hub::api::catalogue().iter().filter(|entry| entry.path.ends_with(CATALOGUE_SUFFIX)) {
+        let (method, path) = (entry.method.to_string(), format!("{}1", entry.path));
+        operations.push(Operation { method, path, permission: entry.permission.to_string() });
     }
     operations
 }

@@ -77,6 +77,7 @@ pub(in crate::verb) fn offline(arguments: &Arguments) -> Option<ExitCode> {
         What::VerifySubject(arguments) => told(arguments),
         What::Export(_)
         | What::Prove { .. }
+        | What::Replay(_)
         | What::Subject(_)
         | What::SelfCheck(_)
         | What::AcceptRollback(_)
