@@ -20,7 +20,10 @@ pub mod access_record;
 pub mod access_request;
 pub mod api_key;
 pub mod break_glass;
+pub mod control_check;
+pub mod control_run;
 pub mod duty_set;
+pub mod finding;
 pub mod identity_provider;
 pub mod principal;
 pub mod role;
@@ -43,7 +46,9 @@ fn all() -> Routes<Commands> {
         .merge(access_request::routes())
         .merge(api_key::routes())
         .merge(break_glass::routes())
+        .merge(control_run::routes())
         .merge(duty_set::routes())
+        .merge(finding::routes())
         .merge(identity_provider::routes())
         .merge(principal::routes())
         .merge(role::routes())

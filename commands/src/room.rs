@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, duty_set::DutySet, identity_provider::IdentityProvider, principal::Standing,
+    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, finding::Finding, identity_provider::IdentityProvider, principal::Standing,
     refusal::Code, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
     subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
@@ -13,7 +13,7 @@ use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
 
 use crate::{
-    access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight,
+    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, finding, identity_provider, in_flight::InFlight,
     principal, resources::OfAggregates, role, role_template, sealing::Sealing, service_instance, subscription,
     support_access, tenant, webhook,
 };
@@ -45,7 +45,9 @@ pub struct Commands {
     pub(crate) store: EventStore,
     pub(crate) access_requests: Context<AccessRequest>,
     pub(crate) break_glasses: Context<BreakGlass>,
+    pub(crate) control_runs: Context<ControlRun>,
     pub(crate) duty_sets: Context<DutySet>,
+    pub(crate) findings: Context<Finding>,
     pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) api_keys: Context<ApiKey>,
     pub(crate) checkpoints: Repository<Checkpoints>,
@@ -107,7 +109,9 @@ impl Commands {
         Self {
             access_requests: Context::new(&store, access_request::CONDITIONS, hub_domain::access_request::CODES),
             break_glasses: Context::new(&store, break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            control_runs: Context::new(&store, control_run::CONDITIONS, hub_domain::control_run::CODES),
             duty_sets: Context::new(&store, duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            findings: Context::new(&store, finding::CONDITIONS, hub_domain::finding::CODES),
             identity_providers: Context::new(
                 &store,
                 identity_provider::CONDITIONS,
@@ -168,7 +172,7 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, duty_set, identity_provider, principal, role, role_template,
+        access_request, api_key, break_glass, control_run, duty_set, finding, identity_provider, principal, role, role_template,
         service_instance, subscription, support_access, tenant, webhook,
     };
 
@@ -181,7 +185,9 @@ mod tests {
             (access_request::CONDITIONS, hub_domain::access_request::CODES),
             (api_key::CONDITIONS, hub_domain::api_key::CODES),
             (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            (control_run::CONDITIONS, hub_domain::control_run::CODES),
             (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            (finding::CONDITIONS, hub_domain::finding::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
             (principal::CONDITIONS, hub_domain::principal::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),

@@ -29,7 +29,9 @@ pub mod api_key;
 pub mod audit;
 pub mod billing;
 pub mod break_glass;
+pub mod control_check;
 pub mod duty_set;
+pub mod finding;
 pub mod identity_provider;
 pub mod role;
 pub mod role_template;
@@ -60,7 +62,9 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<audit::AuditEntries>(),
         of::<billing::Charges>(),
         of::<break_glass::BreakGlasses>(),
+        of::<control_check::ControlChecks>(),
         of::<duty_set::DutySets>(),
+        of::<finding::Findings>(),
         of::<identity_provider::IdentityProviders>(),
         of::<role::Roles>(),
         of::<role_template::RoleTemplates>(),
