@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use hub_domain::control_check::{ControlCheck, Evaluation, Event, Listed, Outcome};
+use hub_domain::control_check::{ControlCheck, Evaluation, Event, Listed};
+pub use hub_domain::control_check::Outcome;
 use hub_event_store::event::Recorded;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

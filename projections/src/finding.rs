@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
+pub use hub_domain::finding::Severity;
 use hub_domain::{
-    finding::{Event, Finding, ReopenCause, Severity},
+    finding::{Event, Finding, ReopenCause},
     role::Principal,
     text::Remark,
 };

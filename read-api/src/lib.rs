@@ -13,6 +13,7 @@ mod billing;
 mod break_glass;
 mod changes;
 mod checkpoints;
+mod compliance;
 mod duty_set;
 mod event_stream;
 mod event_type;
@@ -69,6 +70,11 @@ pub const QUERIES: &[&str] = &[
     break_glass::LIST.whole,
     changes::CHANGED,
     checkpoints::CHECKPOINTS,
+    compliance::dashboard::OPEN,
+    compliance::findings::DETAIL,
+    compliance::findings::LIST.whole,
+    compliance::runs::LAST_OF_RUN,
+    compliance::standing::LAST,
     duty_set::DETAIL,
     duty_set::LIST.whole,
     evidence::CHECKPOINT_FROM,
@@ -109,6 +115,8 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(audit::routes()))
         .merge(kept(billing::routes()))
         .merge(kept(break_glass::routes()))
+        // The platform's own, which no event of a tenant tells the age of.
+        .merge(compliance::routes())
         .merge(kept(duty_set::routes()))
         .merge(events::routes())
         // What was sealed moves without an event of the tenant.
@@ -176,6 +184,7 @@ mod tests {
             api_key::TAG,
             audit::TAG,
             billing::TAG,
+            compliance::TAG,
             events::TAG,
             evidence::TAG,
             role::TAG,

@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 26] = [
+const READABLE: [&str; 28] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -26,10 +26,12 @@ const READABLE: [&str; 26] = [
     "break_glasses",
     "charges",
     "checkpoints",
+    "control_checks",
     "duty_sets",
     "event_counts",
     "events",
     "evidence_keys",
+    "findings",
     "identity_providers",
     "log_head",
     "mrr_movements",

@@ -16,7 +16,9 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
             "access_request_id",
             "api_key_id",
             "break_glass_id",
+            "control_run_id",
             "duty_set_id",
+            "finding_id",
             "identity_provider_id",
             "role_id",
             "service_instance_id",
@@ -44,7 +46,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
 async fn nobody_is_answered_without_a_key_that_is_known() {
     let api = Api::without_projections(10).await;
     let uris = uris(&api.document, ACME);
-    assert_eq!(uris.len(), 41, "{uris:?}");
+    assert_eq!(uris.len(), 48, "{uris:?}");
     for (_, uri) in uris {
         api.ask(Who::Unknown, &uri, &[]).await.refused(401, "unauthenticated");
     }
