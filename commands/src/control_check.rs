@@ -10,6 +10,7 @@ use hub_domain::{
     control_run::{self, ControlRun},
     finding::{self, Finding, Severity},
     id::PLATFORM_TENANT,
+    text::Remark,
 };
 use hub_event_store::{
     event::Metadata,
@@ -58,19 +59,32 @@ impl ControlChecks {
         }
     }
 
-    /// Writes one evaluation: the findings first, so that no evaluation stands whose findings were not followed.
+    /// Writes one evaluation, and then opens and ends findings by what stands in the log. What an interrupted run has left is done first.
     ///
     /// # Errors
     /// When the log does not take everything; the same again then goes on with what is missing.
     pub async fn evaluated(&self, evaluation: Evaluation, severity: Severity) -> Result<(), Unwritten> {
         let (run_id, id) = (evaluation.run_id, id_of(&evaluation.control_id));
+        let before = self.state(id).await?;
+        if before.last.as_ref().is_none_or(|last| last.run_id != run_id) {
+            self.follow_up(&before, severity).await?;
+            self.execute(&self.checks, (run_id, "evaluate"), id, Command::Evaluate(evaluation)).await?;
+        }
+        self.follow_up(&self.state(id).await?, severity).await
+    }
+
+    async fn state(&self, id: Uuid) -> Result<ControlCheck, Unwritten> {
         let loaded = self.checks.load_latest(PLATFORM_TENANT.0, id).await;
-        let state = loaded.map_err(|error| unwritten("a control", &error))?.state.clone();
-        let (followed, now) = (state.follows(&evaluation), self.store.now());
-        let found = evaluation.findings.iter().filter(|listed| followed.contains(&listed.finding_id));
-        let found = found.map(|listed| {
+        loaded.map(|loaded| loaded.state.clone()).map_err(|error| unwritten("a control", &error))
+    }
+
+    /// Does what the last evaluation says about findings, each once.
+    async fn follow_up(&self, state: &ControlCheck, severity: Severity) -> Result<(), Unwritten> {
+        let Some(Evaluation { run_id, control_id, .. }) = &state.last else { return Ok(()) };
+        let (run_id, now) = (*run_id, self.store.now());
+        let found = state.found().map(|listed| {
             let command = finding::Command::Find {
-                control_id: evaluation.control_id.clone(),
+                control_id: control_id.clone(),
                 severity,
                 tenant_id: listed.tenant_id,
                 about: listed.about.clone(),
@@ -80,12 +94,13 @@ impl ControlChecks {
             };
             ("find", listed.finding_id, command)
         });
-        let over = state.over(&evaluation).into_iter().map(|id| ("miss", id, finding::Command::Miss { run_id }));
+        let over = state.over.iter().map(|id| ("miss", *id, finding::Command::Miss { run_id }));
         let commands: Vec<_> = found.chain(over).collect();
-        let written = commands.into_iter().map(|(step, id, command)| self.execute(&self.findings, (run_id, step), id, command));
+        let written =
+            commands.into_iter().map(|(step, id, command)| self.execute(&self.findings, (run_id, step), id, command));
         let written: Vec<_> = written.collect();
         stream::iter(written).buffer_unordered(CONCURRENCY).try_collect::<Vec<()>>().await?;
-        self.execute(&self.checks, (run_id, "evaluate"), id, Command::Evaluate(evaluation)).await
+        Ok(())
     }
 
     /// Writes the end of a run.
@@ -100,9 +115,9 @@ impl ControlChecks {
     ///
     /// # Errors
     /// When the log does not take it.
-    pub async fn request(&self) -> Result<Uuid, Unwritten> {
+    pub async fn request(&self, reason: Remark) -> Result<Uuid, Unwritten> {
         let run_id = Uuid::now_v7();
-        self.execute(&self.runs, (run_id, "request"), run_id, control_run::Command::Request).await?;
+        self.execute(&self.runs, (run_id, "request"), run_id, control_run::Command::Request { reason }).await?;
         Ok(run_id)
     }
 

@@ -4,9 +4,12 @@ use axum::extract::State;
 use hub_domain::{
     control_run::{CODES, Command, LIMIT_REACHED, WAITING_COUNT_MAX, decide},
     id::PLATFORM_TENANT,
+    text::{Remark, parsed},
 };
 use hub_event_store::repository::Prepared;
-use hub_http::{CommandHeaders, Created, NoBody, PlatformCaller, Problem, Routes};
+use hub_http::{Body, CommandHeaders, Created, PlatformCaller, Problem, Routes};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
@@ -34,16 +37,27 @@ pub(crate) fn routes() -> Routes<Commands> {
     })
 }
 
+/// Why the controls are run beside the run of the day.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RequestControlRun")]
+struct Request {
+    #[serde(deserialize_with = "parsed")]
+    reason: Remark,
+}
+
 async fn request(
     caller: PlatformCaller,
     headers: CommandHeaders,
     State(commands): State<Commands>,
-    body: NoBody,
+    body: Body<Request>,
 ) -> Result<Created<Changed>, Problem> {
     let dispatch = Dispatch::begin(&commands, &caller.caller, PLATFORM_TENANT.0, headers, body.fingerprint)?;
+    let Request { reason } = body.value;
     let done = dispatch
-        .execute_prepared(&commands.control_runs, Uuid::now_v7(), |_| async {
-            Ok(Prepared { maxima: MAXIMA.to_vec(), ..Prepared::new(Command::Request) })
+        .execute_prepared(&commands.control_runs, Uuid::now_v7(), |_| {
+            let command = Command::Request { reason: reason.clone() };
+            async { Ok(Prepared { maxima: MAXIMA.to_vec(), ..Prepared::new(command) }) }
         })
         .await?;
     let location = format!("/v1/compliance/runs/{}", done.accepted.aggregate_id);

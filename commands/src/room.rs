@@ -5,17 +5,18 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, finding::Finding, identity_provider::IdentityProvider, principal::Standing,
-    refusal::Code, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
-    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, finding::Finding,
+    identity_provider::IdentityProvider, principal::Standing, refusal::Code, role::Role, role_template::RoleTemplate,
+    service_instance::ServiceInstance, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
+    webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
 
 use crate::{
-    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, finding, identity_provider, in_flight::InFlight,
-    principal, resources::OfAggregates, role, role_template, sealing::Sealing, service_instance, subscription,
-    support_access, tenant, webhook,
+    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, finding, identity_provider,
+    in_flight::InFlight, principal, resources::OfAggregates, role, role_template, sealing::Sealing, service_instance,
+    subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -172,8 +173,8 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, control_run, duty_set, finding, identity_provider, principal, role, role_template,
-        service_instance, subscription, support_access, tenant, webhook,
+        access_request, api_key, break_glass, control_run, duty_set, finding, identity_provider, principal, role,
+        role_template, service_instance, subscription, support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.

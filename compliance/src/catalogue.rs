@@ -97,8 +97,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     let mut controls: Vec<Control> =
         CONTROLS.iter().flat_map(|text| toml::from_str::<ControlFile>(text).expect(readable).control).collect();
     controls.sort_by(|one, other| one.id.cmp(&other.id));
-    let mut frameworks: Vec<Framework> =
-        FRAMEWORKS.iter().map(|text| toml::from_str(text).expect(readable)).collect();
+    let mut frameworks: Vec<Framework> = FRAMEWORKS.iter().map(|text| toml::from_str(text).expect(readable)).collect();
     frameworks.sort_by(|one, other| one.id.cmp(&other.id));
     Catalogue { version: version(), controls, frameworks }
 });
@@ -158,7 +157,8 @@ mod tests {
             is_unique(framework.requirements.iter().map(|requirement| &*requirement.id));
             framework.requirements.iter().for_each(|one| is_unique(one.controls.iter().map(String::as_str)));
         }
-        let shaped = |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        let shaped =
+            |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         let ids = controls.iter().map(|control| &control.id).chain(frameworks.iter().map(|framework| &framework.id));
         ids.for_each(|id| assert!(shaped(id), "{id}"));
     }

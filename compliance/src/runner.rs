@@ -41,7 +41,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x4c1d_72a9_0f36_4e58_b0d2_95ea_6b7c_138
 const REST: Duration = Duration::from_secs(2);
 
 /// After a run that failed.
-const REST_FAILED: Duration = Duration::from_secs(30);
+const REST_FAILED: Duration = Duration::from_secs(60);
 
 /// A process that has just begun to lead leaves the run of the day for so long: what has just been started is still behind with everything.
 const GRACE: Duration = Duration::from_secs(600);
@@ -76,6 +76,7 @@ pub enum RunError {
 pub struct Runner {
     pool: PgPool,
     clock: Clock,
+    grace: Duration,
 }
 
 impl fmt::Debug for Runner {
@@ -88,7 +89,13 @@ impl Runner {
     /// One on this clock.
     #[must_use]
     pub fn new(pool: PgPool, clock: Clock) -> Self {
-        Self { pool, clock }
+        Self { pool, clock, grace: GRACE }
+    }
+
+    /// The same, which leaves the run of the day for another time after it has begun to lead.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// Runs what is due when no other process does, until `end`. `write` takes what each control came to, and says when it could not.
@@ -123,7 +130,7 @@ impl Runner {
             for run_id in self.waiting().await? {
                 self.all(run_id, write).await?;
             }
-            if since.elapsed() > GRACE {
+            if since.elapsed() >= self.grace {
                 let run_id = run_of((self.clock)());
                 let query = sqlx::query_scalar(IS_COMPLETED).bind(PLATFORM_TENANT.0).bind(run_id);
                 if !query.fetch_one(&self.pool).await? {
@@ -145,22 +152,33 @@ impl Runner {
             .await
     }
 
-    /// Checks every control, and writes down each before the next.
+    /// Checks every control, and writes down each before the next. A control that cannot be checked keeps none of the others from it.
     async fn all<W, F>(&self, run_id: Uuid, write: &W) -> Result<(), RunError>
     where
         W: Fn(Written) -> F,
         F: Future<Output = Result<(), String>>,
     {
         let catalogue = catalogue();
-        let (mut pass_count, mut fail_count, mut not_applicable_count) = (0, 0, 0);
+        let (mut pass_count, mut fail_count, mut not_applicable_count, mut failed) = (0, 0, 0, None);
         for control in &catalogue.controls {
-            let evaluation = evaluate(&self.pool, control, run_id, (self.clock)()).await?;
+            let evaluation = match evaluate(&self.pool, control, run_id, (self.clock)()).await {
+                Ok(evaluation) => evaluation,
+                Err(error) => {
+                    tracing::warn!(%error, control = control.id, "a control could not be checked");
+                    failed = Some(error);
+                    continue;
+                }
+            };
             match evaluation.outcome {
                 Outcome::Pass => pass_count += 1,
                 Outcome::Fail => fail_count += 1,
                 Outcome::NotApplicable => not_applicable_count += 1,
             }
             write(Written::Evaluated(evaluation, control.severity)).await.map_err(RunError::Unwritten)?;
+        }
+        // The others stand; the run is taken up again for this one.
+        if let Some(error) = failed {
+            return Err(error.into());
         }
         let version = catalogue.version.clone();
         let command = control_run::Command::Complete { version, pass_count, fail_count, not_applicable_count };

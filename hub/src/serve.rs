@@ -1,6 +1,6 @@
 //! One process of the platform: its role, on listeners and servers that it is given, until it is told to stop.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
@@ -22,8 +22,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api, api::Served, clock::Clock, config, config::Role, gauges, key, key::SecretKey, listener::Connections, pool,
-    telemetry,
+    api, api::Served, clock::Clock, config, config::Role, controls, gauges, key, key::SecretKey, listener::Connections,
+    pool, telemetry,
 };
 
 /// The program begins without NATS when it is not there after so long.
@@ -68,6 +68,8 @@ pub struct ServeOptions {
     pub signer: Option<Signer>,
     /// Whether an identity provider may be on this machine, for development.
     pub loopback_providers: bool,
+    /// Files with keys, by the names of their settings, whose modes are checked.
+    pub key_files: Vec<(&'static str, PathBuf)>,
 }
 
 impl fmt::Debug for ServeOptions {
@@ -97,8 +99,18 @@ pub fn upcasters() -> Upcasters {
 /// # Errors
 /// When a listener or a part of the work fails.
 pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl FnOnce(Bound)) -> anyhow::Result<()> {
-    let ServeOptions { surroundings, role, nats_url, connections, edge, clock, secret_key, signer, loopback_providers } =
-        options;
+    let ServeOptions {
+        surroundings,
+        role,
+        nats_url,
+        connections,
+        edge,
+        clock,
+        secret_key,
+        signer,
+        loopback_providers,
+        key_files,
+    } = options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
 
@@ -123,6 +135,12 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     background.spawn("board of facts", {
         let pool = pool.clone();
         async move |end| board.run(pool, end).await
+    });
+    background.spawn("configuration", {
+        let (listen, metrics_listen, tls) = (bound.listen, bound.metrics, edge.tls.is_some());
+        let told = hub_compliance::Configuration { listen, tls, metrics_listen, key_files };
+        let (pool, clock) = (pool.clone(), clock.clone());
+        async move |end| told.run(pool, clock, end).await
     });
     background.spawn("uses of keys", {
         let (uses, pool) = (access.uses(), pool.clone());
@@ -153,6 +171,10 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
+    }
+    if let Some(store) = store.clone().filter(|_| role.serves_commands()) {
+        let (pool, clock) = (pool.clone(), clock.clone());
+        background.spawn("controls", async move |end| controls::run(store, pool, clock, end).await);
     }
     if let Some(signer) = signer {
         signer.publish(&pool, clock()).await?;

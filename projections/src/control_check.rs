@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use hub_domain::control_check::{ControlCheck, Evaluation, Event, Listed};
 pub use hub_domain::control_check::Outcome;
+use hub_domain::control_check::{ControlCheck, Evaluation, Event, Listed};
 use hub_event_store::event::Recorded;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,8 @@ impl ReadModel for ControlChecks {
         event: &Recorded,
     ) -> Result<Option<ControlCheckRow>, FoldError> {
         let Event::Evaluated(evaluation) = event.decode()?;
-        let Evaluation { run_id, control_id, version, outcome, checked_count, finding_count, findings, sealed } = evaluation;
+        let Evaluation { run_id, control_id, version, outcome, checked_count, finding_count, findings, sealed } =
+            evaluation;
         let (sealed_size, sealed_root) = sealed.map(|sealed| (sealed.size, sealed.root)).unzip();
         Ok(Some(ControlCheckRow {
             tenant_id: key.tenant_id,

@@ -18,7 +18,7 @@ use hub_domain::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, types::Json};
-use strum::{IntoStaticStr, VariantArray};
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::catalogue::{Control, catalogue};
@@ -28,10 +28,9 @@ const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 
 /// What tells whether a control holds.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema, IntoStaticStr, VariantArray,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema, VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
 pub enum Check {
     /// How long events wait for their seal, in seconds.
     SealLag,
@@ -248,12 +247,8 @@ async fn query(text: &'static str, Asked { pool, now, limit }: Asked<'_>) -> Res
     let mut transaction = pool.begin().await?;
     sqlx::query("SET TRANSACTION READ ONLY").execute(&mut *transaction).await?;
     sqlx::query(STATEMENT_LIMIT).execute(&mut *transaction).await?;
-    let (checked, found, Json(findings)): (i64, i64, Json<Vec<Thing>>) = sqlx::query_as(text)
-        .bind(now)
-        .bind(limit)
-        .bind(FINDING_COUNT_MAX as i64)
-        .fetch_one(&mut *transaction)
-        .await?;
+    let (checked, found, Json(findings)): (i64, i64, Json<Vec<Thing>>) =
+        sqlx::query_as(text).bind(now).bind(limit).bind(FINDING_COUNT_MAX as i64).fetch_one(&mut *transaction).await?;
     transaction.rollback().await?;
     Ok(Found { checked_count: unsigned(checked), finding_count: unsigned(found), findings })
 }

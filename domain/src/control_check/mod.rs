@@ -1,7 +1,7 @@
 //! A control of the platform, and what each of its checks came to: evidence that stands in the log, and is sealed like everything else.
 //!
-//! One stream a control, of the platform itself; its id is derived from the control's ([`id_of`]). The state is what is still to be
-//! followed: the findings that were listed once and that no complete list has left out since.
+//! One stream a control, of the platform itself; its id is derived from the control's ([`id_of`]). The state is what is to be followed up:
+//! findings that were listed once and that no complete list has left out since, and those that the last one has.
 
 pub mod decide;
 #[cfg(test)]
@@ -134,30 +134,30 @@ impl Refusal for Error {
     }
 }
 
-/// A control at one moment.
+/// A control at one moment: what its last check came to, and what is to be done by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlCheck {
+    /// The last evaluation; none before the first.
+    pub last: Option<Evaluation>,
     /// Findings whose end nobody has seen, at most [`FOLLOWED_COUNT_MAX`].
     pub followed: BTreeSet<Uuid>,
+    /// Findings whose end the last evaluation has seen.
+    pub over: BTreeSet<Uuid>,
 }
 
 impl ControlCheck {
-    /// The findings that are over by this evaluation.
-    #[must_use]
-    pub fn over(&self, evaluation: &Evaluation) -> Vec<Uuid> {
-        if !evaluation.complete() {
-            return Vec::new();
-        }
-        let listed: BTreeSet<_> = evaluation.findings.iter().map(|finding| finding.finding_id).collect();
-        self.followed.difference(&listed).copied().collect()
+    /// The findings that the last evaluation lists and that are followed.
+    pub fn found(&self) -> impl Iterator<Item = &Listed> {
+        let listed = self.last.iter().flat_map(|evaluation| &evaluation.findings);
+        listed.filter(|finding| self.followed.contains(&finding.finding_id))
     }
 
-    /// The findings that are followed after this evaluation.
-    #[must_use]
-    pub fn follows(&self, evaluation: &Evaluation) -> BTreeSet<Uuid> {
-        let listed = evaluation.findings.iter().map(|finding| finding.finding_id);
+    /// The state after an evaluation. What a complete list leaves out is over; a list that is not complete ends nothing.
+    fn after(&self, evaluation: Evaluation) -> Self {
+        let listed: BTreeSet<Uuid> = evaluation.findings.iter().map(|finding| finding.finding_id).collect();
         if evaluation.complete() {
-            return listed.collect();
+            let over = self.followed.difference(&listed).copied().collect();
+            return Self { last: Some(evaluation), followed: listed, over };
         }
         let mut followed = self.followed.clone();
         for finding_id in listed {
@@ -165,7 +165,7 @@ impl ControlCheck {
                 followed.insert(finding_id);
             }
         }
-        followed
+        Self { last: Some(evaluation), followed, over: BTreeSet::new() }
     }
 }
 
@@ -182,7 +182,7 @@ impl Aggregate for ControlCheck {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Evaluated(evaluation) => self.followed = self.follows(&evaluation),
+            Event::Evaluated(evaluation) => *self = self.after(evaluation),
         }
     }
 }

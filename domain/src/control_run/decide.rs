@@ -12,8 +12,8 @@ pub const WAITING: &str = "control_runs_waiting";
 impl Decide for ControlRun {
     fn decide(&self, command: Command) -> Result<Vec<Event>, Error> {
         match (self, command) {
-            (Self::Absent, Command::Request) => Ok(vec![Event::Requested {}]),
-            (Self::Requested | Self::Completed, Command::Request) => Err(Error::AlreadyRequested),
+            (Self::Absent, Command::Request { reason }) => Ok(vec![Event::Requested { reason }]),
+            (Self::Requested | Self::Completed, Command::Request { .. }) => Err(Error::AlreadyRequested),
             (
                 Self::Absent | Self::Requested,
                 Command::Complete { version, pass_count, fail_count, not_applicable_count },
@@ -24,7 +24,7 @@ impl Decide for ControlRun {
 
     fn effects(&self, _id: Uuid, event: &Event) -> Vec<Effect> {
         match (self, event) {
-            (_, Event::Requested {}) => vec![Effect::Count { counter: WAITING, delta: 1 }],
+            (_, Event::Requested { .. }) => vec![Effect::Count { counter: WAITING, delta: 1 }],
             (Self::Requested, Event::Completed { .. }) => vec![Effect::Count { counter: WAITING, delta: -1 }],
             (Self::Absent | Self::Completed, Event::Completed { .. }) => Vec::new(),
         }

@@ -14,6 +14,7 @@ use strum::{AsRefStr, VariantNames};
 use crate::{
     aggregate,
     refusal::{Code, Kind, Refusal},
+    text::Remark,
 };
 
 /// So many runs may wait for their turn; held by the counter [`decide::WAITING`].
@@ -25,7 +26,7 @@ pub const WAITING_COUNT_MAX: i64 = 4;
 #[strum(serialize_all = "snake_case")]
 pub enum Event {
     /// Somebody wants all controls checked now.
-    Requested {},
+    Requested { reason: Remark },
     /// All controls were checked; so many had each outcome.
     Completed { version: String, pass_count: u32, fail_count: u32, not_applicable_count: u32 },
 }
@@ -33,7 +34,7 @@ pub enum Event {
 /// What can be ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Request,
+    Request { reason: Remark },
     Complete { version: String, pass_count: u32, fail_count: u32, not_applicable_count: u32 },
 }
 
@@ -104,7 +105,7 @@ impl Aggregate for ControlRun {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Requested {} => *self = Self::Requested,
+            Event::Requested { .. } => *self = Self::Requested,
             Event::Completed { .. } => *self = Self::Completed,
         }
     }

@@ -12,6 +12,14 @@ fn given(events: Vec<Event>) -> AggregateTestExecutor<ControlRun> {
     TestFramework::with(()).given(events)
 }
 
+fn request() -> Command {
+    Command::Request { reason: "before the audit".parse().unwrap() }
+}
+
+fn requested() -> Event {
+    Event::Requested { reason: "before the audit".parse().unwrap() }
+}
+
 fn complete() -> Command {
     Command::Complete { version: "1-0011".to_owned(), pass_count: 9, fail_count: 2, not_applicable_count: 1 }
 }
@@ -36,10 +44,10 @@ fn the_state_is_kept_in_the_shape_of_its_version() {
 
 #[test]
 fn a_run_is_requested_and_completed_once() {
-    given(vec![]).when(Command::Request).then_expect_events(vec![Event::Requested {}]);
-    given(vec![Event::Requested {}]).when(Command::Request).then_expect_error(Error::AlreadyRequested);
-    given(vec![Event::Requested {}]).when(complete()).then_expect_events(vec![completed()]);
-    given(vec![Event::Requested {}, completed()]).when(complete()).then_expect_error(Error::Completed);
+    given(vec![]).when(request()).then_expect_events(vec![requested()]);
+    given(vec![requested()]).when(request()).then_expect_error(Error::AlreadyRequested);
+    given(vec![requested()]).when(complete()).then_expect_events(vec![completed()]);
+    given(vec![requested(), completed()]).when(complete()).then_expect_error(Error::Completed);
 }
 
 #[test]
@@ -50,10 +58,7 @@ fn a_run_that_is_due_needs_no_request() {
 #[test]
 fn only_what_was_requested_is_counted_as_waiting() {
     let count = |state: ControlRun, event: Event| state.effects(Uuid::nil(), &event);
-    assert_eq!(
-        count(ControlRun::Absent, Event::Requested {}),
-        [Effect::Count { counter: WAITING, delta: 1 }]
-    );
+    assert_eq!(count(ControlRun::Absent, requested()), [Effect::Count { counter: WAITING, delta: 1 }]);
     assert_eq!(count(ControlRun::Requested, completed()), [Effect::Count { counter: WAITING, delta: -1 }]);
     assert_eq!(count(ControlRun::Absent, completed()), []);
 }

@@ -15,11 +15,9 @@ impl Decide for Finding {
             }),
             Command::Miss { run_id } => Ok(match self {
                 Self::Absent | Self::Verified => vec![],
-                Self::Open
-                | Self::Acknowledged
-                | Self::InRemediation
-                | Self::RiskAccepted { .. }
-                | Self::Resolved => vec![Event::Verified { run_id }],
+                Self::Open | Self::Acknowledged | Self::InRemediation | Self::RiskAccepted { .. } | Self::Resolved => {
+                    vec![Event::Verified { run_id }]
+                }
             }),
             Command::Acknowledge { by, remark } => match self.live()? {
                 Self::Acknowledged | Self::InRemediation => Ok(vec![]),

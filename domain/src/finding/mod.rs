@@ -43,7 +43,14 @@ pub fn id_of(control_id: &str, tenant_id: Option<TenantId>, about: &str) -> Uuid
 #[strum(serialize_all = "snake_case")]
 pub enum Event {
     /// A control found it.
-    Opened { control_id: String, severity: Severity, tenant_id: Option<TenantId>, about: String, what: String, run_id: Uuid },
+    Opened {
+        control_id: String,
+        severity: Severity,
+        tenant_id: Option<TenantId>,
+        about: String,
+        what: String,
+        run_id: Uuid,
+    },
     /// It is found although it should not be any more.
     Reopened { cause: ReopenCause, what: String, run_id: Uuid },
     /// Somebody has seen it.

@@ -177,7 +177,9 @@ fn the_same_thing_of_the_same_control_has_the_same_id_and_no_other_has() {
     let tenant = |n| Some(TenantId(Uuid::from_u128(n)));
     let id = id_of("a", tenant(1), "x");
     assert_eq!(id, id_of("a", tenant(1), "x"));
-    for other in [id_of("b", tenant(1), "x"), id_of("a", tenant(2), "x"), id_of("a", None, "x"), id_of("a", tenant(1), "y")] {
+    for other in
+        [id_of("b", tenant(1), "x"), id_of("a", tenant(2), "x"), id_of("a", None, "x"), id_of("a", tenant(1), "y")]
+    {
         assert_ne!(id, other);
     }
 }

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::{Config, Role};
+use crate::controls::key_files;
 use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, stop_leftovers};
 use crate::enrol::enrol_from_file;
 use crate::evidence_key::signing_keys;
@@ -178,6 +179,7 @@ async fn roles_on(
         signer: Some(Signer::new(signing_keys(&config.evidence_key_file, &config.evidence_name)?)?),
         // Somebody tries it out on his own machine.
         loopback_providers: true,
+        key_files: key_files(config),
     };
     serve::run(options, shutdown.drain.clone(), |bound| {
         announce(bound, &administrator);

@@ -103,8 +103,7 @@ pub(crate) fn describe_list(operation: TransformOperation<'_>) -> TransformOpera
 }
 
 pub(crate) fn describe_detail(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let description =
-        "One finding. `ETag` is the sequence of its stream, for `If-Match` on its commands. Needs a key of the platform.";
+    let description = "One finding. `ETag` is the sequence of its stream, for `If-Match` on its commands. Needs a key of the platform.";
     described(operation, "getFinding", TAG, "Read a finding", description)
 }
 

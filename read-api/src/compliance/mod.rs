@@ -23,7 +23,12 @@ pub(crate) fn routes() -> Routes<Queries> {
         .get("/v1/compliance/controls", "control:read", controls::list, controls::describe)
         .get("/v1/compliance/dashboard", "control:read", dashboard::dashboard, dashboard::describe)
         .get("/v1/compliance/frameworks", "control:read", frameworks::list, frameworks::describe_list)
-        .get("/v1/compliance/frameworks/{framework_id}", "control:read", frameworks::detail, frameworks::describe_detail)
+        .get(
+            "/v1/compliance/frameworks/{framework_id}",
+            "control:read",
+            frameworks::detail,
+            frameworks::describe_detail,
+        )
         .get("/v1/compliance/findings", "finding:read", findings::list, findings::describe_list)
         .get(finding, "finding:read", findings::detail, findings::describe_detail)
         .get("/v1/compliance/runs/{control_run_id}", "control_run:read", runs::detail, runs::describe)

@@ -82,7 +82,6 @@ pub(crate) async fn detail(
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let description =
-        "Whether a run over all controls waits or is completed, and how many controls came to what. Needs a key of the platform.";
+    let description = "Whether a run over all controls waits or is completed, and how many controls came to what. Needs a key of the platform.";
     described(operation, "getControlRun", TAG, "Read a run of the controls", description)
 }

@@ -119,7 +119,9 @@ impl Operation {
             StatusCode::UNAUTHORIZED => Class::Unauthenticated,
             StatusCode::FORBIDDEN => Class::Forbidden,
             // A thing that is not there answers as a tenant that is not there.
-            StatusCode::NOT_FOUND if answer.code() == "not_found" && self.path.matches('{').count() < 2 => {
+            StatusCode::NOT_FOUND
+                if answer.code() == "not_found" && self.of_tenant() && self.path.matches('{').count() < 2 =>
+            {
                 Class::Stranger
             }
             status => {

@@ -11,7 +11,10 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
     let queries = paths.iter().filter(|(path, _)| path.starts_with("/v1/"));
     let filled = queries.map(|(path, item)| {
         assert_eq!(item.as_object().unwrap().keys().collect::<Vec<_>>(), ["get"], "{path} is for reading only");
-        let mut uri = path.replace("{tenant_id}", &tenant_id.to_string()).replace("{position}", "1");
+        let mut uri = path
+            .replace("{tenant_id}", &tenant_id.to_string())
+            .replace("{position}", "1")
+            .replace("{framework_id}", "gdpr");
         for id in [
             "access_request_id",
             "api_key_id",
