@@ -23,8 +23,11 @@ pub mod access_record;
 pub mod access_request;
 pub mod api_key;
 pub mod break_glass;
+pub mod control_check;
+pub mod control_run;
 pub mod duty_set;
 pub mod erasure;
+pub mod finding;
 pub mod identity_provider;
 pub mod legal_hold;
 pub mod principal;
@@ -50,8 +53,10 @@ fn all() -> Routes<Commands> {
         .merge(access_request::routes())
         .merge(api_key::routes())
         .merge(break_glass::routes())
+        .merge(control_run::routes())
         .merge(duty_set::routes())
         .merge(erasure::routes())
+        .merge(finding::routes())
         .merge(identity_provider::routes())
         .merge(legal_hold::routes())
         .merge(principal::routes())

@@ -5,19 +5,19 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, duty_set::DutySet, erasure::Erasure, identity_provider::IdentityProvider,
-    legal_hold::LegalHold, principal::Standing, refusal::Code, retention_policy::RetentionPolicy, role::Role,
-    role_template::RoleTemplate, service_instance::ServiceInstance, subscription::Subscription,
-    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure, finding::Finding,
+    identity_provider::IdentityProvider, legal_hold::LegalHold, principal::Standing, refusal::Code,
+    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
+    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
 use hub_vault::Vault;
 
 use crate::{
-    access_request, api_key, break_glass, duty_set, effects::effects_of, erasure, identity_provider,
-    in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role, role_template, sealing::Sealing,
-    service_instance, subscription, support_access, tenant, webhook,
+    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, finding,
+    identity_provider, in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role, role_template,
+    sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -47,8 +47,10 @@ pub struct Commands {
     pub(crate) store: EventStore,
     pub(crate) access_requests: Context<AccessRequest>,
     pub(crate) break_glasses: Context<BreakGlass>,
+    pub(crate) control_runs: Context<ControlRun>,
     pub(crate) duty_sets: Context<DutySet>,
     pub(crate) erasures: Context<Erasure>,
+    pub(crate) findings: Context<Finding>,
     pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) legal_holds: Context<LegalHold>,
     pub(crate) api_keys: Context<ApiKey>,
@@ -114,10 +116,12 @@ impl Commands {
         Self {
             access_requests: Context::new(&store, access_request::CONDITIONS, hub_domain::access_request::CODES),
             break_glasses: Context::new(&store, break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            control_runs: Context::new(&store, control_run::CONDITIONS, hub_domain::control_run::CODES),
             duty_sets: Context::new(&store, duty_set::CONDITIONS, hub_domain::duty_set::CODES),
             erasures: Context::new(&store, erasure::CONDITIONS, hub_domain::erasure::CODES),
             legal_holds: Context::new(&store, legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
             retention_policies: Context::new(&store, &[], hub_domain::retention_policy::CODES),
+            findings: Context::new(&store, finding::CONDITIONS, hub_domain::finding::CODES),
             identity_providers: Context::new(
                 &store,
                 identity_provider::CONDITIONS,
@@ -185,7 +189,8 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, duty_set, erasure, identity_provider, legal_hold, principal, role,
+        access_request, api_key, break_glass, control_run, duty_set, erasure, finding, identity_provider, legal_hold,
+        principal, role,
         role_template, service_instance, subscription, support_access, tenant, webhook,
     };
 
@@ -198,9 +203,11 @@ mod tests {
             (access_request::CONDITIONS, hub_domain::access_request::CODES),
             (api_key::CONDITIONS, hub_domain::api_key::CODES),
             (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            (control_run::CONDITIONS, hub_domain::control_run::CODES),
             (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
             (erasure::CONDITIONS, hub_domain::erasure::CODES),
             (legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
+            (finding::CONDITIONS, hub_domain::finding::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
             (principal::CONDITIONS, hub_domain::principal::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),

@@ -44,6 +44,7 @@ const TAGS: &[(&str, &str)] = &[
     ("retention", "How long personal data of nobody in particular is kept."),
     ("events", "The tenant's log: pages and a stream."),
     ("evidence", "Signed checkpoints of the log, and proofs that lead to them."),
+    ("compliance", "Controls of the platform, their evidence and findings; evidence, not a certification."),
     ("analytics", "Counts, revenue and movements over time."),
     ("audit", "Who did what when."),
     ("billing", "What was charged."),

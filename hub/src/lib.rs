@@ -6,6 +6,7 @@
 pub mod api;
 pub mod clock;
 pub mod config;
+pub mod controls;
 pub mod demo;
 pub mod embedded;
 pub mod enrol;
@@ -30,4 +31,12 @@ pub use verb::run;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
-pub const QUERIES: &[&str] = &[gauges::PROJECTIONS, gauges::RELAY, gauges::SEALS, key::CLAIM, key::CLAIMED];
+pub const QUERIES: &[&str] = &[
+    gauges::PROJECTIONS,
+    gauges::RELAY,
+    gauges::SEALS,
+    key::CLAIM,
+    key::CLAIMED,
+    verb::compliance::COMPLETED,
+    verb::compliance::EVALUATED,
+];

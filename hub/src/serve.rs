@@ -1,6 +1,6 @@
 //! One process of the platform: its role, on listeners and servers that it is given, until it is told to stop.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
@@ -27,8 +27,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api, api::Served, clock::Clock, config, config::Role, gauges, key, key::SecretKey, listener::Connections, pool,
-    pool::Part, self_check, telemetry,
+    api, api::Served, clock::Clock, config, config::Role, controls, gauges, key, key::SecretKey, listener::Connections,
+    pool, pool::Part, self_check, telemetry,
 };
 
 /// The program begins without NATS when it is not there after so long.
@@ -77,6 +77,8 @@ pub struct ServeOptions {
     pub witness: Option<WitnessFile>,
     /// Whether an identity provider may be on this machine, for development.
     pub loopback_providers: bool,
+    /// Files with keys, by the names of their settings, whose modes are checked.
+    pub key_files: Vec<(&'static str, PathBuf)>,
 }
 
 impl fmt::Debug for ServeOptions {
@@ -118,6 +120,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         signer,
         witness,
         loopback_providers,
+        key_files,
     } = options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
@@ -146,6 +149,12 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     background.spawn("board of facts", {
         let pool = pool.clone();
         async move |end| board.run(pool, end).await
+    });
+    background.spawn("configuration", {
+        let (listen, metrics_listen, tls) = (bound.listen, bound.metrics, edge.tls.is_some());
+        let told = hub_compliance::Configuration { listen, tls, metrics_listen, key_files };
+        let (pool, clock) = (pool.clone(), clock.clone());
+        async move |end| told.run(pool, clock, end).await
     });
     background.spawn("uses of keys", {
         let (uses, pool) = (access.uses(), pool.clone());
@@ -180,6 +189,10 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
+    }
+    if let Some(store) = store.clone().filter(|_| role.serves_commands()) {
+        let (pool, clock) = (pool.clone(), clock.clone());
+        background.spawn("controls", async move |end| controls::run(store, pool, clock, end).await);
     }
     let mut contradiction = None;
     if let Some(signer) = signer {

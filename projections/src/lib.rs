@@ -31,8 +31,10 @@ pub mod api_key;
 pub mod audit;
 pub mod billing;
 pub mod break_glass;
+pub mod control_check;
 pub mod duty_set;
 pub mod erasure;
+pub mod finding;
 pub mod identity_provider;
 pub mod legal_hold;
 pub mod retention_policy;
@@ -66,8 +68,10 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<audit::AuditEntries>(),
         of::<billing::Charges>(),
         of::<break_glass::BreakGlasses>(),
+        of::<control_check::ControlChecks>(),
         of::<duty_set::DutySets>(),
         of::<erasure::Erasures>(),
+        of::<finding::Findings>(),
         of::<identity_provider::IdentityProviders>(),
         of::<legal_hold::LegalHolds>(),
         of::<retention_policy::RetentionClasses>(),

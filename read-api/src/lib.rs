@@ -13,6 +13,7 @@ mod billing;
 mod break_glass;
 mod changes;
 mod checkpoints;
+mod compliance;
 mod data_subject;
 mod duty_set;
 mod erasure;
@@ -76,6 +77,11 @@ pub const QUERIES: &[&str] = &[
     break_glass::LIST.whole,
     changes::CHANGED,
     checkpoints::CHECKPOINTS,
+    compliance::dashboard::OPEN,
+    compliance::findings::DETAIL,
+    compliance::findings::LIST.whole,
+    compliance::runs::LAST_OF_RUN,
+    compliance::standing::LAST,
     data_subject::RECORDS.whole,
     duty_set::DETAIL,
     duty_set::LIST.whole,
@@ -127,6 +133,8 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(audit::routes()))
         .merge(kept(billing::routes()))
         .merge(kept(break_glass::routes()))
+        // The platform's own, which no event of a tenant tells the age of.
+        .merge(compliance::routes())
         // Keys are destroyed without an event of the tenant's own beside it.
         .merge(data_subject::routes())
         .merge(kept(duty_set::routes()))
@@ -203,6 +211,7 @@ mod tests {
             api_key::TAG,
             audit::TAG,
             billing::TAG,
+            compliance::TAG,
             events::TAG,
             evidence::TAG,
             role::TAG,

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bearer;
+mod compliance;
 mod document;
 mod evidence;
 mod facts;

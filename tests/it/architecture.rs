@@ -13,8 +13,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-evidence", &[]),
     ("hub-http", &[]),
     ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
+    ("hub-compliance", &["hub-domain", "hub-event-store"]),
     ("hub-projections", &["hub-domain", "hub-event-store"]),
-    ("hub-read-api", &["hub-event-store", "hub-evidence", "hub-http", "hub-projections", "hub-vault"]),
+    (
+        "hub-read-api",
+        &["hub-compliance", "hub-event-store", "hub-evidence", "hub-http", "hub-projections", "hub-vault"],
+    ),
     ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections", "hub-vault"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
     ("hub-token", &[]),

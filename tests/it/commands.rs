@@ -248,6 +248,7 @@ const TAGS: &[(&str, &str)] = &[
     ("access-requests", "Access requests."),
     ("api-keys", "API keys."),
     ("break-glass", "Emergency accesses."),
+    ("compliance", "Controls and findings."),
     ("duty-sets", "Sets of duties."),
     ("principals", "People and services that end."),
     ("erasures", "Erasures."),

@@ -7,6 +7,7 @@ mod api;
 mod architecture;
 mod audit;
 mod commands;
+mod controls;
 mod crash;
 mod demo;
 mod documents;

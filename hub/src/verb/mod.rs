@@ -1,6 +1,7 @@
 //! The verbs of the program, one file each.
 
 mod audit;
+pub(crate) mod compliance;
 mod demo;
 mod enrol;
 mod events;
@@ -44,6 +45,8 @@ struct Program {
 enum Verb {
     /// Take evidence out of the platform, and verify it without one
     Audit(audit::Arguments),
+    /// Have the controls of the platform checked
+    Compliance(compliance::Arguments),
     /// Play a year of a provider with dozens of tenants on a platform that runs
     Demo(demo::Arguments),
     /// Make one more administrator, with a key in the administrator's key file
@@ -97,6 +100,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
         async {
             match program.verb {
                 Verb::Audit(arguments) => audit::run(&config, arguments).await,
+                Verb::Compliance(arguments) => compliance::run(&config, arguments).await,
                 Verb::Demo(arguments) => demo::run(config, arguments).await,
                 Verb::Enrol => enrol::run(&config).await,
                 Verb::Events(arguments) => events::run(&config, arguments).await,

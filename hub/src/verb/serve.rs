@@ -8,6 +8,7 @@ use hub_seal::Signer;
 use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::Config;
+use crate::controls::key_files;
 use crate::evidence_key::{self, signing_keys};
 use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
@@ -68,6 +69,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             None => tracing::info!("an administrator was enrolled before; `hub enrol` makes another one"),
         }
     }
+    let key_files = key_files(&config);
     let options = ServeOptions {
         surroundings: Surroundings { listener, metrics_listener, metrics: telemetry::start_metrics()?, pool },
         role: config.role,
@@ -80,6 +82,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         vault,
         witness,
         loopback_providers: false,
+        key_files,
     };
     let announce = |bound: Bound| {
         tracing::info!(listen = %bound.listen, metrics = %bound.metrics, role = ?config.role, "serving");

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::{Config, Role};
+use crate::controls::key_files;
 use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, VAULT_DATABASE, stop_leftovers};
 use crate::enrol::enrol_from_file;
 use crate::evidence_key::{self, signing_keys};
@@ -183,6 +184,7 @@ async fn roles_on(
         witness: Some(evidence_key::witness(&config.evidence_key_file)),
         // Somebody tries it out on his own machine.
         loopback_providers: true,
+        key_files: key_files(config),
     };
     serve::run(options, shutdown.drain.clone(), |bound| {
         announce(bound, &administrator);

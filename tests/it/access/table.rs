@@ -29,6 +29,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OABU.P", "billing", "read"),
     ("OA...P", "break_glass", "close open review"),
     ("OA.U.P", "break_glass", "read"),
+    (".....P", "control", "read"),
+    (".....P", "control_run", "read request"),
     ("OA.U.P", "data_subject", "read"),
     ("OA...P", "duty_set", "change define remove"),
     ("OA.U.P", "duty_set", "read"),
@@ -36,6 +38,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA.U.P", "erasure", "read"),
     ("OA.U.P", "event", "read"),
     ("OA.U.P", "evidence", "read"),
+    (".....P", "finding", "accept-risk acknowledge read resolve start-remediation"),
     ("OA.U.P", "history", "read"),
     ("OA...P", "identity_provider", "change-keys-address disable enable register remove"),
     ("OA.U.P", "identity_provider", "read"),
@@ -132,7 +135,9 @@ impl Operation {
             StatusCode::UNAUTHORIZED => Class::Unauthenticated,
             StatusCode::FORBIDDEN => Class::Forbidden,
             // A thing that is not there answers as a tenant that is not there.
-            StatusCode::NOT_FOUND if answer.code() == "not_found" && self.path.matches('{').count() < 2 => {
+            StatusCode::NOT_FOUND
+                if answer.code() == "not_found" && self.of_tenant() && self.path.matches('{').count() < 2 =>
+            {
                 Class::Stranger
             }
             status => {
