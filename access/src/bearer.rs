@@ -81,7 +81,8 @@ impl Known {
     /// The caller, while the token lasts, the tenant accepts the same provider, and the principal has not ended.
     fn caller(&self, facts: &TenantFacts, now: DateTime<Utc>) -> Option<Caller> {
         let lasts = self.caller.expires_at_ms.is_some_and(|end| end > now.timestamp_millis());
-        let stands = facts.identity_providers.contains(&self.provider) && !facts.ended.contains_key(&self.caller.principal);
+        let stands =
+            facts.identity_providers.contains(&self.provider) && !facts.ended.contains_key(&self.caller.principal);
         (lasts && stands).then(|| self.caller.clone())
     }
 }

@@ -93,7 +93,12 @@ pub struct Blind;
 impl Default for Board {
     fn default() -> Self {
         let look = watch::Sender::new(Look { began: None, position: 0, repair_count: 0, generation: 0 });
-        Self(Arc::new(Inner { look, sights_lost: AtomicU64::new(0), wanted: Notify::new(), changes: RwLock::default() }))
+        Self(Arc::new(Inner {
+            look,
+            sights_lost: AtomicU64::new(0),
+            wanted: Notify::new(),
+            changes: RwLock::default(),
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The facts that this process keeps, tenant by tenant, made new by what has changed when they are asked for.
 //!
 //! Of a tenant one statement at most is under way at a time. Whoever comes meanwhile waits for its turn and then takes what was read after it
-//! came, so however many wait, two statements serve them all.
+//! came, so however many wait, two statements serve them all. What has changed in several tenants is read together (`facts::FactsReader`).
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     board::Board,
-    facts::{FactsError, TenantFacts},
+    facts::{FactsError, FactsReader, TenantFacts},
 };
 
 /// So many tenants' facts are kept.
@@ -60,6 +60,7 @@ pub struct Loads {
 #[derive(Clone, Debug)]
 pub(crate) struct FactsCache {
     pool: PgPool,
+    reader: FactsReader,
     board: Board,
     tenants: Cache<Uuid, Loaded>,
     /// Whoever loads a tenant's facts holds its turn.
@@ -70,6 +71,7 @@ pub(crate) struct FactsCache {
 impl FactsCache {
     pub(crate) fn new(pool: PgPool, board: Board) -> Self {
         Self {
+            reader: FactsReader::new(pool.clone()),
             pool,
             board,
             tenants: Cache::builder().max_capacity(TENANT_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
@@ -118,7 +120,7 @@ impl FactsCache {
         let changed = match held.filter(|held| (held.generation, held.sights_lost) == (generation, sights_lost)) {
             Some(held) => {
                 self.count(1, "changes");
-                held.facts.changed(&self.pool, tenant_id).await?
+                self.reader.changed(tenant_id, &held.facts).await?
             }
             None => None,
         };

@@ -1,9 +1,10 @@
 //! A tenant's facts as decisions read them: roles, who holds them, keys and identity providers, all of one moment.
 //!
-//! They are read whole once and then by what has changed since (`load`). A later version shares with the one before whatever is the same, so
+//! They are read whole once and then by what has changed since (`load`, `reader`). A later version shares with the one before whatever is the same, so
 //! a decision that is under way keeps what it began with, and a change costs what it changes and not what the tenant has.
 
-mod load;
+pub(crate) mod load;
+pub(crate) mod reader;
 
 use std::sync::Arc;
 
@@ -15,8 +16,10 @@ use uuid::Uuid;
 
 use crate::shared::SharedMap;
 
-pub use self::load::{FACT_COUNT_MAX, FactsError, REMOVAL_COUNT_MAX};
-pub(crate) use self::load::{FACTS, FACTS_SINCE};
+pub use self::{
+    load::{FACT_COUNT_MAX, FactsError, REMOVAL_COUNT_MAX},
+    reader::FactsReader,
+};
 
 /// One grant with the name that it can be shown by.
 #[derive(Debug, Clone)]
@@ -166,7 +169,9 @@ impl TenantFacts {
                 }
                 self.credentials.remove(credential.principal.as_str());
             }
-            Place::IdentityProvider(id) => Arc::make_mut(&mut self.identity_providers).retain(|(known, _)| *known != id),
+            Place::IdentityProvider(id) => {
+                Arc::make_mut(&mut self.identity_providers).retain(|(known, _)| *known != id)
+            }
             Place::DutySet(id) => Arc::make_mut(&mut self.duty_sets).retain(|(known, _)| *known != id),
             Place::Ended(principal) => drop(self.ended.remove(&principal)),
         }

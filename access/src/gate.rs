@@ -477,6 +477,9 @@ pub fn describe_metrics() {
     metrics::describe_counter!(DECISION_ERRORS, "Decisions that failed and were taken as denials.");
     metrics::describe_counter!(crate::bearer::REFUSED_TOKENS, "Access tokens that were not accepted, by reason.");
     metrics::describe_counter!(refusals::UNRECORDED, "Refusals that were too many to be noted even as a number.");
-    metrics::describe_counter!(crate::cache::LOADS, "Statements that read a tenant's facts, all of them or those that had changed.");
+    metrics::describe_counter!(
+        crate::cache::LOADS,
+        "Statements that read a tenant's facts, all of them or those that had changed."
+    );
     metrics::describe_counter!(DENIALS, "Requests refused for want of a right, by reason.");
 }

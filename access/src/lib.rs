@@ -32,8 +32,9 @@ pub use uses::Uses;
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
     board::CHANGED,
-    facts::FACTS,
-    facts::FACTS_SINCE,
+    facts::load::FACTS,
+    facts::reader::FACTS_SINCE,
+    facts::reader::SETTINGS,
     gate::OWNER,
     permission_uses::BEGIN,
     permission_uses::FORGET,

@@ -7,6 +7,7 @@ mod evidence;
 mod facts;
 mod keys;
 mod lists;
+mod loading;
 mod principals;
 mod queries;
 mod refusals;

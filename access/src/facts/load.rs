@@ -1,11 +1,10 @@
-//! Reading a tenant's facts: whole, or what has changed since they were read before.
+//! A tenant's facts as rows: all of them, or what has changed since they were read before (`reader`).
 //!
 //! Each fact bears the position of the event that set it, and the last removals of a tenant are kept with theirs (see the migration
 //! `0075_facts_changed.sql`), so what is behind the position of facts at hand is all that has changed. Positions are given and committed in one
 //! order, and each statement reads one snapshot, so nothing can appear before them later. Where that is not enough (facts were repaired, which
 //! no position tells of; more was removed than is kept; the log has lost its end) everything is read anew.
 
-use hub_domain::fact::Fact;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -20,19 +19,6 @@ LEFT JOIN fact_heads h ON h.tenant_id = $1
 LEFT JOIN facts f ON f.tenant_id = $1
 LIMIT $2";
 
-/// The same of those that were set or removed after a position; removed ones without what they said.
-pub(crate) const FACTS_SINCE: &str = "
-SELECT l.position, coalesce(h.position, 0), s.repair_count, coalesce(h.removal_count, 0), c.aggregate_type, c.aggregate_id, c.part, c.fact
-FROM log_head l
-CROSS JOIN facts_state s
-LEFT JOIN fact_heads h ON h.tenant_id = $1
-LEFT JOIN (
-    SELECT aggregate_type, aggregate_id, part, fact::text AS fact FROM facts WHERE tenant_id = $1 AND position > $2
-    UNION ALL
-    SELECT aggregate_type, aggregate_id, part, NULL FROM fact_removals WHERE tenant_id = $1 AND position > $2
-) c ON true
-LIMIT $3";
-
 /// A tenant with more facts is refused everything: nobody's rights could be known in time.
 pub const FACT_COUNT_MAX: usize = 200_000;
 
@@ -40,7 +26,7 @@ pub const FACT_COUNT_MAX: usize = 200_000;
 pub const REMOVAL_COUNT_MAX: i64 = 256;
 
 /// When more has changed, everything is read anew.
-const CHANGE_COUNT_MAX: usize = 10_000;
+pub(super) const CHANGE_COUNT_MAX: usize = 2_000;
 
 /// Why facts are not there.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -57,7 +43,7 @@ pub enum FactsError {
 }
 
 /// End of the log, last change, repairs, removals, and a fact's type, aggregate, part and text.
-type Row = (i64, i64, i64, i64, Option<String>, Option<Uuid>, Option<String>, Option<String>);
+pub(super) type Row = (i64, i64, i64, i64, Option<String>, Option<Uuid>, Option<String>, Option<String>);
 
 /// What each row says of the moment at which it was read.
 struct Moment {
@@ -92,17 +78,13 @@ impl TenantFacts {
         Ok(facts)
     }
 
-    /// Reads what has changed since, in one statement. `None` when these facts cannot tell the present ones; then all must be read.
-    ///
-    /// # Errors
-    /// See [`FactsError`].
-    pub async fn changed(&self, pool: &PgPool, tenant_id: Uuid) -> Result<Option<Self>, FactsError> {
-        if self.clashes {
-            return Ok(None);
-        }
-        let limit = i64::try_from(CHANGE_COUNT_MAX).expect("the bound is small") + 1;
-        let rows = sqlx::query_as(FACTS_SINCE).bind(tenant_id).bind(self.position).bind(limit).fetch_all(pool);
-        let rows: Vec<Row> = rows.await.map_err(|error| FactsError::Unavailable(error.to_string()))?;
+    /// Whether those of a later moment can be made of these at all.
+    pub(super) const fn extensible(&self) -> bool {
+        !self.clashes
+    }
+
+    /// Those of a later moment, by what was set or removed since; `None` when that does not lead there.
+    pub(super) fn extended(&self, rows: Vec<Row>) -> Result<Option<Self>, FactsError> {
         let moment = Moment::of(&rows)?;
         if rows.len() > CHANGE_COUNT_MAX || !self.leads_to(&moment) {
             return Ok(None);
@@ -139,8 +121,8 @@ impl TenantFacts {
         // seems to be said twice.
         set.iter().for_each(|(name, _)| self.unset(name));
         for (name, fact) in set {
-            let fact = serde_json::from_str(&fact)
-                .map_err(|error| FactsError::Corrupt(format!("{}: {error}", name.part)))?;
+            let fact =
+                serde_json::from_str(&fact).map_err(|error| FactsError::Corrupt(format!("{}: {error}", name.part)))?;
             self.set(name, fact);
         }
         let Moment { position, version, removal_count } = moment;
