@@ -26,17 +26,17 @@ pub(crate) const SETTINGS: &str = "SELECT set_config('enable_seqscan', 'off', fa
 pub(crate) const FACTS_SINCE: &str = "
 SELECT w.place, l.position, coalesce(h.position, 0), s.repair_count, coalesce(h.removal_count, 0),
        c.aggregate_type, c.aggregate_id, c.part, c.fact
-FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS w (tenant_id, since, place)
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS w (tenant_id, since, removal_count, place)
 CROSS JOIN log_head l
 CROSS JOIN facts_state s
 LEFT JOIN fact_heads h ON h.tenant_id = w.tenant_id
 LEFT JOIN LATERAL (
     (SELECT f.aggregate_type, f.aggregate_id, f.part, f.fact::text AS fact FROM facts f
      WHERE f.tenant_id = w.tenant_id AND f.position > w.since
-     LIMIT $3)
+     LIMIT $4)
     UNION ALL
     (SELECT r.aggregate_type, r.aggregate_id, r.part, NULL FROM fact_removals r
-     WHERE r.tenant_id = w.tenant_id AND r.position > w.since)
+     WHERE h.removal_count > w.removal_count AND r.tenant_id = w.tenant_id AND r.position > w.since)
 ) c ON true";
 
 /// So many tenants are read by one statement.
@@ -53,7 +53,9 @@ type Answer = Result<Vec<Row>, FactsError>;
 /// What somebody waits for.
 struct Wish {
     tenant_id: Uuid,
+    /// The end of the log, and the tenant's removals, when its facts were read before.
     since: i64,
+    removal_count: i64,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -89,14 +91,15 @@ impl FactsReader {
         if !facts.extensible() {
             return Ok(None);
         }
-        let rows = self.rows(tenant_id, facts.position).await?;
+        let rows = self.rows(tenant_id, facts).await?;
         facts.extended(rows)
     }
 
-    async fn rows(&self, tenant_id: Uuid, since: i64) -> Answer {
+    async fn rows(&self, tenant_id: Uuid, facts: &TenantFacts) -> Answer {
+        let (since, removal_count) = (facts.position, facts.removal_count);
         for _ in 0..ATTEMPT_COUNT_MAX {
             let (answer, mut answered) = oneshot::channel();
-            self.waiting().push(Wish { tenant_id, since, answer });
+            self.waiting().push(Wish { tenant_id, since, removal_count, answer });
             let rows = tokio::select! {
                 biased;
                 rows = &mut answered => rows.ok(),
@@ -166,8 +169,9 @@ impl FactsReader {
 async fn fetch(mut connection: PgConnection, wishes: &[Wish]) -> Result<(PgConnection, Vec<Vec<Row>>), sqlx::Error> {
     let tenants: Vec<Uuid> = wishes.iter().map(|wish| wish.tenant_id).collect();
     let since: Vec<i64> = wishes.iter().map(|wish| wish.since).collect();
+    let removals: Vec<i64> = wishes.iter().map(|wish| wish.removal_count).collect();
     let limit = i64::try_from(CHANGE_COUNT_MAX).expect("the bound is small") + 1;
-    let query = sqlx::query_as(FACTS_SINCE).bind(tenants).bind(since).bind(limit);
+    let query = sqlx::query_as(FACTS_SINCE).bind(tenants).bind(since).bind(removals).bind(limit);
     let found: Vec<Found> = query.fetch_all(&mut connection).await?;
     let mut rows: Vec<Vec<Row>> = wishes.iter().map(|_| Vec::new()).collect();
     for (place, position, changed, repair_count, removal_count, aggregate_type, aggregate_id, part, fact) in found {
