@@ -9,6 +9,7 @@ mod facts;
 mod forgetting;
 mod keys;
 mod lists;
+mod loading;
 mod personal;
 mod principals;
 mod queries;
