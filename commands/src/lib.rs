@@ -20,6 +20,7 @@ pub mod access_record;
 pub mod access_request;
 pub mod api_key;
 pub mod break_glass;
+pub mod disclosure;
 pub mod duty_set;
 pub mod identity_provider;
 pub mod principal;

@@ -17,6 +17,7 @@ pub mod access_request;
 pub mod api_key;
 pub mod break_glass;
 pub mod checkpoint;
+pub mod disclosure;
 pub mod duty_set;
 pub mod identity_provider;
 pub mod principal;

@@ -7,6 +7,7 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod disclosures;
 pub mod embedded;
 pub mod enrol;
 pub mod evidence_key;
@@ -28,4 +29,4 @@ pub use verb::run;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
-pub const QUERIES: &[&str] = &[gauges::PROJECTIONS, gauges::RELAY, key::CLAIM, key::CLAIMED];
+pub const QUERIES: &[&str] = &[disclosures::LOGIN, gauges::PROJECTIONS, gauges::RELAY, key::CLAIM, key::CLAIMED];

@@ -22,7 +22,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api, api::Served, clock::Clock, config, config::Role, gauges, key, key::SecretKey, listener::Connections, pool,
+    api, api::Served, clock::Clock, config, config::Role, disclosures::ReportRuns, gauges, key, key::SecretKey, listener::Connections, pool,
     telemetry,
 };
 
@@ -144,6 +144,12 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             async move |end| refusals.run(|draft| records.write(draft), end).await
         });
     }
+    if let Some(store) = store.clone() {
+        background.spawn("records of sensitive reads", {
+            let (reads, records) = (access.sensitive_reads(), AccessRecords::new(store));
+            async move |end| reads.run(|draft| records.write(draft), end).await
+        });
+    }
     let commands = store.clone().filter(|_| role.serves_commands()).map(|store| {
         let secret_key = *secret_key.bytes();
         let random = Arc::new(key::random::<32>);
@@ -177,8 +183,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             .with_positions(positions.clone());
         background.spawn("projections", async move |end| runner.run(end).await);
     }
-    let queries = role.serves_queries().then(|| {
-        Queries::new(hub_read_api::Settings {
+    let queries = store.filter(|_| role.serves_queries()).map(|store| {
+        let queries = Queries::new(hub_read_api::Settings {
             pool: pool::for_queries(&pool),
             tail,
             positions: positions.clone(),
@@ -186,7 +192,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             cursor_key: cursor_key(&secret_key),
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: shutdown.clone(),
-        })
+        });
+        queries.with_reports(Arc::new(ReportRuns::new(store)), upcasters())
     });
 
     let authorization =

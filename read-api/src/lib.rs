@@ -24,6 +24,7 @@ mod identity_provider;
 mod reach;
 mod read;
 mod recorded;
+mod reports;
 mod role;
 mod role_template;
 mod rows;
@@ -41,6 +42,7 @@ use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
+    reports::Disclosures,
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
 };
 
@@ -114,6 +116,8 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         // What was sealed moves without an event of the tenant.
         .merge(evidence::routes())
         .merge(kept(identity_provider::routes()))
+        // Each report is a disclosure of its own.
+        .merge(reports::routes())
         .merge(kept(role::routes()))
         // A tenant reads what is the platform's, so its own events do not tell when an answer is old.
         .merge(role_template::routes())

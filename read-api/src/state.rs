@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     answers::Answers, attributes::OfRows, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads,
     read::Database,
+    reports::{REPORTS_MAX, Reporting},
 };
 
 /// Event streams that one process serves at once when nothing else is said.
@@ -51,6 +52,8 @@ pub struct Queries {
     pub(crate) access: Access,
     pub(crate) cursor_key: CursorKey,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) reports: Arc<Semaphore>,
+    pub(crate) reporting: Reporting,
     pub(crate) heads: TenantHeads,
     pub(crate) tail: Tail,
     pub(crate) positions: Positions,
@@ -76,6 +79,8 @@ impl Queries {
             database,
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
+            reports: Arc::new(Semaphore::new(REPORTS_MAX)),
+            reporting: Reporting::default(),
             shutdown,
         }
     }

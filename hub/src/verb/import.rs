@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
-    access_record, access_request, api_key, break_glass, checkpoint, duty_set, identity_provider, principal, role,
-    role_template, self_check, service_instance, subscription, support_access, tenant, webhook,
+    access_record, access_request, api_key, break_glass, checkpoint, disclosure, duty_set, identity_provider, principal,
+    role, role_template, self_check, service_instance, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -124,6 +124,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "api_key" => reads::<api_key::Event>,
         "break_glass" => reads::<break_glass::Event>,
         "checkpoint" => reads::<checkpoint::Event>,
+        "disclosure" => reads::<disclosure::Event>,
         "duty_set" => reads::<duty_set::Event>,
         "identity_provider" => reads::<identity_provider::Event>,
         "principal" => reads::<principal::Event>,

@@ -23,7 +23,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA.U.P", "analytics", "read"),
     ("OA...P", "api_key", "issue revoke rotate"),
     ("OA.U.P", "api_key", "read"),
-    ("OA.U.P", "audit", "read"),
+    ("OA.U.P", "audit", "read report"),
     ("OA...P", "authorization", "check"),
     ("OA.U.P", "authorization", "read"),
     ("OABU.P", "billing", "read"),

@@ -63,7 +63,7 @@ pub(in crate::verb) fn offline(arguments: &Arguments) -> Option<ExitCode> {
     let done = match &arguments.what {
         What::Verify(arguments) => verified(arguments),
         What::VerifyProof(arguments) => proven(arguments),
-        What::Export(_) | What::Prove { .. } | What::Keys | What::RotateKey => return None,
+        What::Export(_) | What::Prove { .. } | What::Report(_) | What::Keys | What::RotateKey => return None,
     };
     Some(done.unwrap_or_else(|error| {
         let line = format!("{error:#}").replace('\n', " ");
