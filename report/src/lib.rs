@@ -96,7 +96,7 @@ pub async fn make(
     let begun = Begun::read(connection, request).await?;
     let (mut fold, columns): (Box<dyn Fold>, _) = match request.kind {
         Kind::Access => {
-            (Box::new(access::Access::new(request.tenant_id, request.principal.clone(), begun.from)), access::COLUMNS)
+            (Box::new(access::Access::new(request.principal.clone(), begun.from)), access::COLUMNS)
         }
         Kind::Activity => (Box::new(activity::Activity), activity::COLUMNS),
         Kind::Emergency => {
