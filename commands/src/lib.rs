@@ -28,6 +28,7 @@ pub mod role;
 pub mod role_template;
 pub mod self_check;
 pub mod service_instance;
+pub mod signing_key;
 pub mod subscription;
 pub mod support_access;
 pub mod tenant;

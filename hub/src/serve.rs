@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
-use hub_commands::{Commands, access_record::AccessRecords, self_check::SelfChecks};
+use hub_commands::{Commands, access_record::AccessRecords, self_check::SelfChecks, signing_key::SigningKeys};
 use hub_domain::{id::TenantId, self_check};
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
@@ -22,8 +22,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api, api::Served, clock::Clock, config, config::Role, disclosures::ReportRuns, gauges, key, key::SecretKey, listener::Connections, pool,
-    telemetry,
+    api, api::Served, clock::Clock, config, config::Role, disclosures::ReportRuns, gauges, key, key::SecretKey,
+    listener::Connections, pool, telemetry,
 };
 
 /// The program begins without NATS when it is not there after so long.
@@ -162,6 +162,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     }
     if let Some(signer) = signer {
         signer.publish(&pool, clock()).await?;
+        if let Some(store) = store.clone()
+            && let Err(error) = SigningKeys::new(store).sign_with(signer.verifier_keys()).await
+        {
+            tracing::error!(%error, "which keys sign cannot be written down; the next start does it");
+        }
         if let Some(store) = store.clone() {
             let (check, checks) = (SelfCheck::new(pool.clone(), clock.clone()), SelfChecks::new(store));
             let write = move |report| {

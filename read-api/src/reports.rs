@@ -88,7 +88,7 @@ impl Queries {
 }
 
 pub(crate) fn routes() -> Routes<Queries> {
-    Routes::new().get("/v1/tenants/{tenant_id}/audit/reports/{kind}", "audit:report", report, describe)
+    Routes::new().get("/v1/tenants/{tenant_id}/audit/reports/{kind}", "audit_report:read", report, describe)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -11,7 +11,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    answers::Answers, attributes::OfRows, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads,
+    answers::Answers,
+    attributes::OfRows,
+    changes::Changes,
+    checkpoints::Checkpoints,
+    heads::TenantHeads,
     read::Database,
     reports::{REPORTS_MAX, Reporting},
 };

@@ -69,7 +69,8 @@ impl Filter {
 }
 
 /// The last place of a tenant's log, at or before this position.
-pub(crate) const END_OF_TENANT: &str = "SELECT max(tenant_position) FROM events WHERE tenant_id = $1 AND position <= $2";
+pub(crate) const END_OF_TENANT: &str =
+    "SELECT max(tenant_position) FROM events WHERE tenant_id = $1 AND position <= $2";
 
 /// Where an export ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +88,7 @@ pub struct End {
 pub async fn end(pool: &PgPool, tenant_id: Option<Uuid>) -> Result<End, sqlx::Error> {
     let position = Log::new(pool.clone()).head().await?;
     let Some(tenant_id) = tenant_id else { return Ok(End { position, place: position }) };
-    let place: Option<i64> =
-        sqlx::query_scalar(END_OF_TENANT).bind(tenant_id).bind(position).fetch_one(pool).await?;
+    let place: Option<i64> = sqlx::query_scalar(END_OF_TENANT).bind(tenant_id).bind(position).fetch_one(pool).await?;
     Ok(End { position, place: place.unwrap_or(0) })
 }
 

@@ -4,10 +4,11 @@
 //! principal is let in no longer, one row ends and another one begins.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
+use cqrs_es::Aggregate as _;
 use hub_domain::{
     access_request::AccessRequest,
     aggregate::Decide,
@@ -16,7 +17,7 @@ use hub_domain::{
     effect::Effect,
     fact::{Fact, GrantFact, Home},
     principal,
-    role::{Permission, PermissionEffect, Role},
+    role::{Permission, PermissionEffect, Role, decide::ROLE},
     support_access::SupportAccess,
 };
 use hub_event_store::event::Recorded;
@@ -50,18 +51,21 @@ pub(crate) const COLUMNS: &[&str] = &[
     "permissions",
 ];
 
-/// A grant by its stream and its name in it.
-type Part = (Uuid, String);
+/// A stream, by its type and its id.
+type Stream = (String, Uuid);
+
+/// A fact, by its stream and its name in it.
+type Part = (Stream, String);
 
 /// See the module.
 pub(crate) struct Access {
     principal: Option<String>,
     from: i64,
-    streams: HashMap<Uuid, Box<dyn Shows>>,
+    streams: HashMap<Stream, Box<dyn Shows>>,
     roles: BTreeMap<Uuid, RoleState>,
     grants: BTreeMap<Part, Grant>,
     /// Of each key.
-    scopes: HashMap<Uuid, BTreeSet<String>>,
+    scopes: HashMap<Stream, BTreeSet<String>>,
     /// Who is let in nowhere, by the fact that says so.
     ended: BTreeMap<Part, String>,
     rows: Vec<Value>,
@@ -153,7 +157,7 @@ impl Access {
                     permissions: role.permissions.iter().map(text).collect(),
                     parents: role.parents.iter().map(|parent| parent.0).collect(),
                 };
-                self.roles.insert(part.0, state);
+                self.roles.insert(part.0.1, state);
                 true
             }
             Fact::Grant(fact) => {
@@ -183,7 +187,7 @@ impl Access {
             self.take(part, End::Taken, now);
             return false;
         }
-        let role = part.1 == "role" && self.roles.remove(&part.0).is_some();
+        let role = part.0.0 == Role::TYPE && part.1 == ROLE && self.roles.remove(&part.0.1).is_some();
         self.ended.remove(part).is_some() || role
     }
 
@@ -242,7 +246,7 @@ impl Access {
             "role_id": fact.role_id,
             "role_key": self.roles.get(&fact.role_id.0).map(|role| &role.key),
             "source": fact.source,
-            "source_id": part.0,
+            "source_id": part.0.1,
             "given_by": given.by,
             "given_at": given.at,
             "given_position": given.position,
@@ -273,19 +277,18 @@ fn text(permission: &Permission) -> String {
 
 impl Fold for Access {
     fn take(&mut self, event: &Recorded, _within: bool) -> Result<Vec<Value>, String> {
-        let stream = match self.streams.entry(event.aggregate_id) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(begin(&event.aggregate_type).ok_or("nothing is known of its type")?)
-            }
+        let stream = (event.aggregate_type.clone(), event.aggregate_id);
+        let state = match self.streams.entry(stream.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(begin(&event.aggregate_type).ok_or("nothing is known of its type")?),
         };
-        let effects = stream.apply(event)?;
+        let effects = state.apply(event)?;
         let now = Moment::of(event)?;
         let mut refresh = false;
         for effect in effects {
             refresh |= match effect {
-                Effect::Show { part, fact } => self.show((event.aggregate_id, part), fact, &now),
-                Effect::Hide { part } => self.hide(&(event.aggregate_id, part), &now),
+                Effect::Show { part, fact } => self.show((stream.clone(), part), fact, &now),
+                Effect::Hide { part } => self.hide(&(stream.clone(), part), &now),
                 Effect::Take { .. } | Effect::Release { .. } | Effect::Count { .. } => false,
             };
         }

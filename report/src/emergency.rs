@@ -42,7 +42,7 @@ pub(crate) struct Emergency {
     /// By the order in which they were opened.
     accesses: BTreeMap<i64, Access>,
     /// Where each is found.
-    opened: BTreeMap<Uuid, i64>,
+    opened: BTreeMap<(String, Uuid), i64>,
     /// Those that are open.
     open: BTreeSet<i64>,
 }
@@ -71,7 +71,7 @@ impl Emergency {
         let payload = shown::payload(event)?;
         let holder = payload[holder].as_str().ok_or("it does not say who has the access")?.to_owned();
         let opened = Moment::of(event)?;
-        self.opened.insert(event.aggregate_id, opened.position);
+        self.opened.insert((event.aggregate_type.clone(), event.aggregate_id), opened.position);
         self.open.insert(opened.position);
         let access = Access {
             kind,
@@ -88,7 +88,8 @@ impl Emergency {
     }
 
     fn access(&mut self, event: &Recorded) -> Option<&mut Access> {
-        self.accesses.get_mut(self.opened.get(&event.aggregate_id)?)
+        let stream = (event.aggregate_type.clone(), event.aggregate_id);
+        self.accesses.get_mut(self.opened.get(&stream)?)
     }
 
     /// Counts what is done with an access that is open.

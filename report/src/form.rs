@@ -69,7 +69,8 @@ impl Report {
     }
 
     fn ndjson(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(&Statement { record: REPORT, head: &self.head }).expect("a head is plain json");
+        let mut bytes =
+            serde_json::to_vec(&Statement { record: REPORT, head: &self.head }).expect("a head is plain json");
         for row in &self.rows {
             bytes.push(b'\n');
             serde_json::to_writer(&mut bytes, &Line { record: "row", rest: row }).expect("rows are objects");

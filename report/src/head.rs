@@ -9,8 +9,7 @@ use uuid::Uuid;
 use crate::{Bound, Kind, ReportError, Request};
 
 /// The place of a tenant's last event, and the time.
-pub(crate) const HEAD: &str =
-    "SELECT max(tenant_position), statement_timestamp() FROM events WHERE tenant_id = $1";
+pub(crate) const HEAD: &str = "SELECT max(tenant_position), statement_timestamp() FROM events WHERE tenant_id = $1";
 
 /// The place of the first event from this moment on, and of the last one before it. Times are no order, so there may be others between.
 pub(crate) const FIRST_AT: &str = "SELECT min(tenant_position) FROM events WHERE tenant_id = $1 AND occurred_at >= $2";
@@ -114,13 +113,7 @@ impl Begun {
         Ok(Self { from, to, position, made_at, checkpoint })
     }
 
-    pub(crate) fn head(
-        self,
-        request: &Request,
-        row_count: usize,
-        complete: bool,
-        continue_from: Option<i64>,
-    ) -> Head {
+    pub(crate) fn head(self, request: &Request, row_count: usize, complete: bool, continue_from: Option<i64>) -> Head {
         let unsigned = |place: i64| u64::try_from(place).unwrap_or_default();
         Head {
             report: request.kind,
@@ -152,7 +145,10 @@ async fn place(
 }
 
 /// The checkpoint as it was signed. One that cannot be read was changed by somebody, and is no checkpoint.
-async fn last_checkpoint(connection: &mut PgConnection, tenant_id: Uuid) -> Result<Option<LastCheckpoint>, sqlx::Error> {
+async fn last_checkpoint(
+    connection: &mut PgConnection,
+    tenant_id: Uuid,
+) -> Result<Option<LastCheckpoint>, sqlx::Error> {
     let kept: Option<(String, DateTime<Utc>)> =
         sqlx::query_as(CHECKPOINT_LAST).bind(tenant_id).fetch_optional(connection).await?;
     Ok(kept.and_then(|(note, sealed_at)| {

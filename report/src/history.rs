@@ -10,7 +10,8 @@ use hub_domain::{
     access_record::AccessRecord, access_request::AccessRequest, api_key::ApiKey, break_glass::BreakGlass,
     checkpoint::Checkpoints, disclosure::Disclosure, duty_set::DutySet, identity_provider::IdentityProvider, principal,
     role::Role, role_template::RoleTemplate, self_check::SelfCheck, service_instance::ServiceInstance,
-    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    signing_key::SigningKeys, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
+    webhook::Webhook,
 };
 use hub_event_store::event::Recorded;
 use serde_json::{Map, Value, json};
@@ -71,6 +72,7 @@ fn own(aggregate_type: &str) -> Option<Box<dyn Stateful>> {
         RoleTemplate::TYPE => of::<RoleTemplate>(),
         SelfCheck::TYPE => of::<SelfCheck>(),
         ServiceInstance::TYPE => of::<ServiceInstance>(),
+        SigningKeys::TYPE => of::<SigningKeys>(),
         Subscription::TYPE => of::<Subscription>(),
         SupportAccess::TYPE => of::<SupportAccess>(),
         Tenant::TYPE => of::<Tenant>(),
@@ -233,10 +235,7 @@ mod tests {
         let list = |items: &[&str]| json!({ "roles": items });
         assert_eq!(
             changes(list(&["a", "b"]), list(&["b", "c"])),
-            [
-                ("/roles/-".to_owned(), json!("a"), Value::Null),
-                ("/roles/-".to_owned(), Value::Null, json!("c")),
-            ]
+            [("/roles/-".to_owned(), json!("a"), Value::Null), ("/roles/-".to_owned(), Value::Null, json!("c")),]
         );
         assert_eq!(changes(list(&["a", "b"]), list(&["b", "a"])).len(), 1);
         assert_eq!(changes(list(&["a"]), list(&["a"])), []);
@@ -246,10 +245,7 @@ mod tests {
     fn the_first_state_comes_from_nothing() {
         assert_eq!(
             changes(Value::Null, json!({"Open": {"by": "user:ada"}})),
-            [
-                ("/by".to_owned(), Value::Null, json!("user:ada")),
-                ("/stage".to_owned(), Value::Null, json!("Open")),
-            ]
+            [("/by".to_owned(), Value::Null, json!("user:ada")), ("/stage".to_owned(), Value::Null, json!("Open")),]
         );
     }
 }

@@ -95,9 +95,7 @@ pub async fn make(
     request.check()?;
     let begun = Begun::read(connection, request).await?;
     let (mut fold, columns): (Box<dyn Fold>, _) = match request.kind {
-        Kind::Access => {
-            (Box::new(access::Access::new(request.principal.clone(), begun.from)), access::COLUMNS)
-        }
+        Kind::Access => (Box::new(access::Access::new(request.principal.clone(), begun.from)), access::COLUMNS),
         Kind::Activity => (Box::new(activity::Activity), activity::COLUMNS),
         Kind::Emergency => {
             (Box::new(emergency::Emergency::new(request.principal.clone(), begun.from)), emergency::COLUMNS)

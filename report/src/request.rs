@@ -109,9 +109,13 @@ impl Request {
             }
         }
         match self.kind {
-            Kind::Activity if self.principal.is_none() => refused("principal", "an activity report is of one principal"),
+            Kind::Activity if self.principal.is_none() => {
+                refused("principal", "an activity report is of one principal")
+            }
             Kind::History if self.principal.is_some() => refused("principal", "a history is of all who changed it"),
-            Kind::History if self.aggregate_type.is_none() => refused("aggregate_type", "a history is of one aggregate"),
+            Kind::History if self.aggregate_type.is_none() => {
+                refused("aggregate_type", "a history is of one aggregate")
+            }
             Kind::History if self.aggregate_id.is_none() => refused("aggregate_id", "a history is of one aggregate"),
             Kind::Access | Kind::Activity | Kind::Emergency if self.aggregate_type.is_some() => {
                 refused("aggregate_type", "only a history is of one aggregate")

@@ -2,6 +2,7 @@
 
 mod disclosures;
 mod million;
+mod reports;
 mod tampering;
 
 use std::{

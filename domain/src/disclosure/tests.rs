@@ -35,10 +35,7 @@ fn the_state_is_kept_in_the_shape_of_its_version() {
 fn a_disclosure_is_recorded_once() {
     let record = || Command::Record(Box::new(report_run()));
     TestFramework::<Disclosure>::with(()).given(vec![]).when(record()).then_expect_events(vec![report_run()]);
-    TestFramework::<Disclosure>::with(())
-        .given(vec![report_run()])
-        .when(record())
-        .then_expect_error(Error::Recorded);
+    TestFramework::<Disclosure>::with(()).given(vec![report_run()]).when(record()).then_expect_error(Error::Recorded);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
-    access_record, access_request, api_key, break_glass, checkpoint, disclosure, duty_set, identity_provider, principal,
-    role, role_template, self_check, service_instance, subscription, support_access, tenant, webhook,
+    access_record, access_request, api_key, break_glass, checkpoint, disclosure, duty_set, identity_provider,
+    principal, role, role_template, self_check, service_instance, signing_key, subscription, support_access, tenant,
+    webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -132,6 +133,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "role_template" => reads::<role_template::Event>,
         "self_check" => reads::<self_check::Event>,
         "service_instance" => reads::<service_instance::Event>,
+        "signing_key" => reads::<signing_key::Event>,
         "subscription" => reads::<subscription::Event>,
         "support_access" => reads::<support_access::Event>,
         "tenant" => reads::<tenant::Event>,

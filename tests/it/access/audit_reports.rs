@@ -120,11 +120,7 @@ async fn an_activity_report_has_commands_denials_and_what_was_taken_away() {
         rows.iter().map(|row| (row["kind"].as_str().unwrap(), row["event_type"].as_str().unwrap())).collect();
     assert_eq!(
         kinds,
-        [
-            ("command", "role.created"),
-            ("denial", "access_record.refused"),
-            ("report", "disclosure.report_run"),
-        ]
+        [("command", "role.created"), ("denial", "access_record.refused"), ("report", "disclosure.report_run"),]
     );
     assert_eq!(rows[1]["count"], 1);
 }
@@ -145,11 +141,12 @@ async fn a_history_has_each_field_before_and_after_and_no_secrets() {
     let (_, rows) = platform.report(&auditor.text, acme, &path).await;
     assert!(!rows.is_empty() && rows.iter().any(|row| row["event_type"] == "api_key.issued"));
     let text = serde_json::to_string(&rows).unwrap();
-    let kept: String = sqlx::query_scalar("SELECT payload->>'sha256' FROM events WHERE aggregate_id = $1 AND sequence = 1")
-        .bind(auditor.id)
-        .fetch_one(&platform.database.pool)
-        .await
-        .unwrap();
+    let kept: String =
+        sqlx::query_scalar("SELECT payload->>'sha256' FROM events WHERE aggregate_id = $1 AND sequence = 1")
+            .bind(auditor.id)
+            .fetch_one(&platform.database.pool)
+            .await
+            .unwrap();
     assert!(text.contains("[hidden]") && !text.contains(&kept), "{text}");
 
     // In a spreadsheet, no cell is a formula, and the statement is the first line below the names.

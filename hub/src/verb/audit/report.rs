@@ -97,7 +97,9 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
         let mut out = std::io::stdout().lock();
         // A reader that has gone away is not an error.
         return match out.write_all(&written).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write the report"),
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write the report")
+            }
             Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
         };
     };
