@@ -34,6 +34,7 @@ use crate::{
     permission_uses::PermissionUses,
     question::Question,
     refusals::{self, Refusals, recorded},
+    sensitive::sensitive,
     slice::{Grounds, Slice, Subject, Verdict, held_for},
     uses::Uses,
 };
@@ -91,6 +92,7 @@ pub struct AccessGate {
     pub(crate) known_tokens: KnownTokens,
     uses: Uses,
     pub(crate) refusals: Refusals,
+    sensitive_reads: Refusals,
     permission_uses: PermissionUses,
 }
 
@@ -138,6 +140,7 @@ impl AccessGate {
             known_tokens: KnownTokens::default(),
             uses: Uses::default(),
             refusals: Refusals::default(),
+            sensitive_reads: Refusals::default(),
         }
     }
 
@@ -157,6 +160,12 @@ impl AccessGate {
     #[must_use]
     pub fn refusals(&self) -> Refusals {
         self.refusals.clone()
+    }
+
+    /// Who was let in to read what is sensitive; somebody else writes it down.
+    #[must_use]
+    pub fn sensitive_reads(&self) -> Refusals {
+        self.sensitive_reads.clone()
     }
 
     /// What this gate notes of what it allows; somebody else writes it down.
@@ -339,6 +348,10 @@ impl AccessGate {
         let mut decided = self.decided(caller, asked, resources).await?;
         if decided.is_err() {
             decided = self.decided(caller, Asked { at_least: Some(i64::MAX), ..asked }, resources).await?;
+        }
+        if decided.is_ok() && sensitive(asked.permission) {
+            let Asked { permission, tenant_id, resource_id, .. } = asked;
+            self.sensitive_reads.sensitive_read(caller, tenant_id, permission, resource_id, self.now());
         }
         decided.map_err(|reason| {
             metrics::counter!(DENIALS, "reason" => <&'static str>::from(reason)).increment(1);

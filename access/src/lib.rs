@@ -3,7 +3,8 @@
 //! Facts (`facts`) change in the transaction of the append that they come from; the `board` knows whose have changed, so what is kept (`cache`) is
 //! never older than a second, and never older than what a caller says he has seen. From a principal's roles come the policies that speak to
 //! one permission (`slice`, `policy`), which Cedar judges (`question`); for lists they become a condition on rows (`filter`).
-//! Noted beside it is which keys were used when (`uses`), who used which permission (`permission_uses`), and what was refused (`refusals`).
+//! Noted beside it is which keys were used when (`uses`), who used which permission (`permission_uses`), and what was refused and who read
+//! what is sensitive (`refusals`, `sensitive`).
 
 pub mod api;
 pub mod bearer;
@@ -19,6 +20,7 @@ mod policy;
 pub mod question;
 pub mod refusals;
 pub mod rules;
+pub mod sensitive;
 pub mod shared;
 pub mod slice;
 pub mod uses;

@@ -190,8 +190,7 @@ mod tests {
 
     use super::{
         access_request, api_key, break_glass, control_run, duty_set, erasure, finding, identity_provider, legal_hold,
-        principal, role,
-        role_template, service_instance, subscription, support_access, tenant, webhook,
+        principal, role, role_template, service_instance, subscription, support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.

@@ -4,6 +4,7 @@
 //! itself, so a handler's signature is its documentation. A handler takes `TenantCaller` or `PlatformCaller` first: who
 //! asks, and whether he may, is decided before anything else of the request is looked at.
 
+pub mod accept;
 pub mod access;
 pub mod as_of;
 pub mod body;

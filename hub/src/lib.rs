@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod controls;
 pub mod demo;
+pub mod disclosures;
 pub mod embedded;
 pub mod enrol;
 pub mod evidence_key;
@@ -32,6 +33,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
+    disclosures::LOGIN,
     gauges::PROJECTIONS,
     gauges::RELAY,
     gauges::SEALS,

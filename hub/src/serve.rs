@@ -9,6 +9,7 @@ use hub_commands::{
     access_record::AccessRecords,
     reapply_erasures,
     self_check::{BY_ITSELF, SelfChecks},
+    signing_key::SigningKeys,
 };
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
@@ -27,8 +28,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api, api::Served, clock::Clock, config, config::Role, controls, gauges, key, key::SecretKey, listener::Connections,
-    pool, pool::Part, self_check, telemetry,
+    api, api::Served, clock::Clock, config, config::Role, controls, disclosures::ReportRuns, gauges, key,
+    key::SecretKey, listener::Connections, pool, pool::Part, self_check, telemetry,
 };
 
 /// The program begins without NATS when it is not there after so long.
@@ -172,8 +173,12 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     let store = serves.then(|| EventStore::start(pool.clone(), tail.clone(), upcasters(), clock.clone()));
     if let (Some(store), Some(vault)) = (store.clone(), vault.clone()) {
         background.spawn("access records", {
-            let (refusals, records) = (access.refusals(), AccessRecords::new(store, vault));
+            let (refusals, records) = (access.refusals(), AccessRecords::new(store.clone(), vault.clone()));
             async move |end| refusals.run(|draft| records.write(draft), end).await
+        });
+        background.spawn("records of sensitive reads", {
+            let (reads, records) = (access.sensitive_reads(), AccessRecords::new(store, vault));
+            async move |end| reads.run(|draft| records.write(draft), end).await
         });
     }
     let commands = store.clone().filter(|_| role.serves_commands()).map(|store| {
@@ -198,6 +203,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     if let Some(signer) = signer {
         let pool = pool::for_part(&pool, Part::Seal);
         signer.publish(&pool, clock()).await?;
+        if let Some(store) = store.clone()
+            && let Err(error) = SigningKeys::new(store).sign_with(signer.verifier_keys()).await
+        {
+            tracing::error!(%error, "which keys sign cannot be written down; the next start does it");
+        }
         let mut sealer = Sealer::new(pool.clone(), tail.clone(), signer, clock.clone());
         if let Some(file) = witness {
             sealer = sealer.with_witness(file);
@@ -227,7 +237,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             .with_positions(positions.clone());
         background.spawn("projections", async move |end| runner.run(end).await);
     }
-    let queries = role.serves_queries().then(|| {
+    let queries = store.filter(|_| role.serves_queries()).map(|store| {
         let queries = Queries::new(hub_read_api::Settings {
             pool: pool::for_queries(&pool),
             tail,
@@ -237,7 +247,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: shutdown.clone(),
         })
-        .with_upcasters(upcasters());
+        .with_upcasters(upcasters())
+        .with_reports(Arc::new(ReportRuns::new(store)));
         match vault {
             Some(vault) => queries.with_vault(vault),
             None => queries,

@@ -30,6 +30,7 @@ mod personal;
 mod reach;
 mod read;
 mod recorded;
+mod reports;
 mod retention_policy;
 mod role;
 mod role_template;
@@ -49,6 +50,7 @@ use hub_http::{Routes, routes::Entry};
 pub use crate::{
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
     personal::{ERASED, SEALED},
+    reports::Disclosures,
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
 };
 
@@ -146,6 +148,8 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(identity_provider::routes()))
         .merge(kept(legal_hold::routes()))
         .merge(kept(retention_policy::routes()))
+        // Each report is a disclosure of its own.
+        .merge(reports::routes())
         .merge(kept(role::routes()))
         // A tenant reads what is the platform's, so its own events do not tell when an answer is old.
         .merge(role_template::routes())

@@ -12,8 +12,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    answers::Answers, attributes::OfRows, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads,
+    answers::Answers,
+    attributes::OfRows,
+    changes::Changes,
+    checkpoints::Checkpoints,
+    heads::TenantHeads,
     read::Database,
+    reports::{Disclosures, REPORTS_MAX, Unrecorded},
 };
 
 /// Event streams that one process serves at once when nothing else is said.
@@ -52,6 +57,8 @@ pub struct Queries {
     pub(crate) access: Access,
     pub(crate) cursor_key: CursorKey,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) reports: Arc<Semaphore>,
+    pub(crate) disclosures: Arc<dyn Disclosures>,
     pub(crate) heads: TenantHeads,
     pub(crate) tail: Tail,
     pub(crate) positions: Positions,
@@ -81,6 +88,8 @@ impl Queries {
             database,
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
+            reports: Arc::new(Semaphore::new(REPORTS_MAX)),
+            disclosures: Arc::new(Unrecorded),
             shutdown,
             vault: None,
             upcasters: Upcasters::default(),

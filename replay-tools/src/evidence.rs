@@ -65,6 +65,9 @@ pub enum EvidenceError {
         /// Why.
         source: EntryError,
     },
+    /// Whoever was to be told beforehand what is exported could not be.
+    #[error("{0}")]
+    Unannounced(String),
     /// The manifest cannot be written.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

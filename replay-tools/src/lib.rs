@@ -19,6 +19,7 @@ pub const QUERIES: &[&str] = &[
     evidence::seals::KEYS,
     evidence::seals::LAST_BEFORE,
     evidence::seals::TILES,
+    export::END_OF_TENANT,
     import::source::COLUMNS_OF,
     import::source::DATABASE,
     import::source::TABLE,

@@ -1,6 +1,7 @@
 //! Keys, roles and tenants as a whole process has them: over HTTP, with real keys, real roles and the gate that decides in production.
 
 mod attacks;
+mod audit_reports;
 mod bearer;
 mod compliance;
 mod document;
@@ -33,8 +34,8 @@ use axum::{
     extract::ConnectInfo,
     http::{HeaderMap, Request, Response, StatusCode, header::AUTHORIZATION, request::Builder},
 };
-use hub::api::Served;
-use hub_access::{AccessGate, Board, PermissionUses, api::Authorization};
+use hub::{api::Served, disclosures::ReportRuns};
+use hub_access::{AccessGate, Board, PermissionUses, Refusals, api::Authorization};
 use hub_commands::{Commands, access_record::AccessRecords, api_key::Enrolment, process};
 use hub_domain::api_key::KeyText;
 use hub_event_store::{store::EventStore, tail::Tail};
@@ -70,6 +71,8 @@ struct Platform {
     clock: TestClock,
     commands: Commands,
     uses: PermissionUses,
+    /// What is noted of sensitive reads, and who writes it down; most tests do without.
+    reads: (Refusals, AccessRecords),
     router: Router,
     openapi: OpenApi,
     document: Value,
@@ -137,6 +140,8 @@ impl Platform {
                 (access.refusals(), AccessRecords::new(store.clone(), vault_in(&pool)), end.clone());
             async move { refusals.run(|draft| records.write(draft), end).await }
         });
+        let reads = (access.sensitive_reads(), AccessRecords::new(store.clone(), vault_in(&pool)));
+        let report_runs = Arc::new(ReportRuns::new(store.clone()));
         let signer = Signer::new(vec![SigningKey::from_seed("hub.test", Zeroizing::new([9; 32])).unwrap()]).unwrap();
         tokio::spawn({
             let (pool, tail, clock, end) = (pool.clone(), tail.clone(), clock.clock(), end.clone());
@@ -162,6 +167,8 @@ impl Platform {
             streams_max: 10,
             shutdown: end.clone(),
         })
+        .with_upcasters(upcasters())
+        .with_reports(report_runs)
         .with_vault(vault_in(&pool));
         let authorization = Authorization::new(access, queries.resources(), &hub::api::catalogue());
         let served =
@@ -172,6 +179,7 @@ impl Platform {
             clock,
             commands,
             uses,
+            reads,
             router,
             document: serde_json::to_value(&openapi).unwrap(),
             openapi,

@@ -7,7 +7,7 @@ use hub_tests::kit::workspace;
 
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("hub-access", &["hub-domain", "hub-http", "hub-token"]),
+    ("hub-access", &["hub-domain", "hub-http", "hub-sheet", "hub-token"]),
     ("hub-domain", &[]),
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
@@ -17,10 +17,20 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-projections", &["hub-domain", "hub-event-store"]),
     (
         "hub-read-api",
-        &["hub-compliance", "hub-event-store", "hub-evidence", "hub-http", "hub-projections", "hub-vault"],
+        &[
+            "hub-compliance",
+            "hub-event-store",
+            "hub-evidence",
+            "hub-http",
+            "hub-projections",
+            "hub-report",
+            "hub-vault",
+        ],
     ),
     ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections", "hub-vault"]),
+    ("hub-report", &["hub-domain", "hub-event-store", "hub-evidence", "hub-sheet"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
+    ("hub-sheet", &[]),
     ("hub-token", &[]),
     ("hub-vault", &[]),
 ];

@@ -17,6 +17,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("projections", hub_projections::QUERIES),
     ("read-api", hub_read_api::QUERIES),
     ("replay-tools", hub_replay_tools::QUERIES),
+    ("report", hub_report::QUERIES),
     ("seal", hub_seal::QUERIES),
     ("hub", hub::QUERIES),
 ];

@@ -24,6 +24,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA...P", "api_key", "issue revoke rotate"),
     ("OA.U.P", "api_key", "read"),
     ("OA.U.P", "audit", "read"),
+    ("OA.U.P", "audit_report", "read"),
     ("OA...P", "authorization", "check"),
     ("OA.U.P", "authorization", "read"),
     ("OABU.P", "billing", "read"),

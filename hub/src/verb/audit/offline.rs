@@ -78,6 +78,7 @@ pub(in crate::verb) fn offline(arguments: &Arguments) -> Option<ExitCode> {
         What::Export(_)
         | What::Prove { .. }
         | What::Replay(_)
+        | What::Report(_)
         | What::Subject(_)
         | What::SelfCheck(_)
         | What::AcceptRollback(_)
