@@ -4,14 +4,13 @@
 //! under `document` exactly as they stand in the file, in base64. So whoever reads the document in any language reads what was signed, and whoever
 //! formats the file anew breaks the signature.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use crate::{
     key::{SigningKey, VerifierKey, VerifierKeys},
     note::{Note, NoteError},
+    tree::Sha256,
 };
 
 /// Longest file.
@@ -80,5 +79,5 @@ impl SignedDocument {
 }
 
 fn text(kind: &str, document: &RawValue) -> String {
-    format!("{kind}\n{}\n", BASE64_STANDARD.encode(Sha256::digest(document.get().as_bytes())))
+    format!("{kind}\n{}\n", Sha256::new().with(document.get().as_bytes()).finish().to_base64())
 }

@@ -1,6 +1,6 @@
 //! Reports for auditors, made of the tenant's log and answered as CSV or NDJSON. Each is written down in that log before it is answered.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use aide::{
     OperationInput, OperationOutput,

@@ -195,7 +195,7 @@ impl DomainEvent for Event {
         match self {
             // Version 1 has the network in clear text.
             Self::LoginFailed { .. } => "2",
-            Self::Refused { .. } | Self::Unlisted { .. } => "1",
+            Self::Refused { .. } | Self::SensitiveRead { .. } | Self::Unlisted { .. } => "1",
         }
         .to_owned()
     }
