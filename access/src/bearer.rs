@@ -81,7 +81,8 @@ impl Known {
     /// The caller, while the token lasts, the tenant accepts the same provider, and the principal has not ended.
     fn caller(&self, facts: &TenantFacts, now: DateTime<Utc>) -> Option<Caller> {
         let lasts = self.caller.expires_at_ms.is_some_and(|end| end > now.timestamp_millis());
-        let stands = facts.identity_providers.contains(&self.provider) && !facts.ended.contains(&self.caller.principal);
+        let stands =
+            facts.identity_providers.contains(&self.provider) && !facts.ended.contains_key(&self.caller.principal);
         (lasts && stands).then(|| self.caller.clone())
     }
 }
@@ -129,9 +130,9 @@ impl AccessGate {
         })?;
         let caller = caller_of(&verified).ok_or_else(failed)?;
         let home = tenant_of(&verified.audience).ok_or_else(failed)?;
-        if self.facts(home, presented.at_least).await?.ended.contains(&caller.principal)
+        if self.facts(home, presented.at_least).await?.ended.contains_key(&caller.principal)
             // It may have been reinstated a moment ago.
-            && self.facts(home, Some(i64::MAX)).await?.ended.contains(&caller.principal)
+            && self.facts(home, Some(i64::MAX)).await?.ended.contains_key(&caller.principal)
         {
             return Err(failed());
         }

@@ -7,7 +7,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,8 @@ pub struct Board(Arc<Inner>);
 
 struct Inner {
     look: watch::Sender<Look>,
+    /// Counts how often PostgreSQL was out of sight.
+    sights_lost: AtomicU64,
     wanted: Notify,
     changes: RwLock<Changes>,
 }
@@ -88,7 +93,12 @@ pub struct Blind;
 impl Default for Board {
     fn default() -> Self {
         let look = watch::Sender::new(Look { began: None, position: 0, repair_count: 0, generation: 0 });
-        Self(Arc::new(Inner { look, wanted: Notify::new(), changes: RwLock::default() }))
+        Self(Arc::new(Inner {
+            look,
+            sights_lost: AtomicU64::new(0),
+            wanted: Notify::new(),
+            changes: RwLock::default(),
+        }))
     }
 }
 
@@ -139,6 +149,13 @@ impl Board {
         self.0.look.borrow().generation
     }
 
+    /// How often PostgreSQL was out of sight; nobody can tell whether what comes into sight again is the log that it was, so what changed since
+    /// a position of before is not asked for.
+    #[must_use]
+    pub fn sights_lost(&self) -> u64 {
+        self.0.sights_lost.load(Ordering::Acquire)
+    }
+
     /// Whether a tenant's facts that were loaded at `position` of the log are the latest that are known of.
     #[must_use]
     pub fn unchanged(&self, tenant_id: Uuid, position: i64, generation: u64) -> bool {
@@ -158,11 +175,13 @@ impl Board {
                 Ok(Ok(())) => INTERVAL,
                 Ok(Err(error)) => {
                     connection = None;
+                    self.0.sights_lost.fetch_add(1, Ordering::AcqRel);
                     tracing::debug!(%error, "cannot look for changed facts");
                     RETRY_DELAY
                 }
                 Err(_) => {
                     connection = None;
+                    self.0.sights_lost.fetch_add(1, Ordering::AcqRel);
                     tracing::warn!("a look for changed facts was given up after {} s", LOOK_LIMIT.as_secs());
                     RETRY_DELAY
                 }

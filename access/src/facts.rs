@@ -1,28 +1,25 @@
 //! A tenant's facts as decisions read them: roles, who holds them, keys and identity providers, all of one moment.
+//!
+//! They are read whole once and then by what has changed since (`load`, `reader`). A later version shares with the one before whatever is the same, so
+//! a decision that is under way keeps what it began with, and a change costs what it changes and not what the tenant has.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+pub(crate) mod load;
+pub(crate) mod reader;
+
+use std::sync::Arc;
 
 use hub_domain::{
     fact::{CredentialFact, DutySetFact, Fact, GrantFact, Home, IdentityProviderFact, RoleFact, SecretFact},
     id::RoleId,
 };
-use sqlx::PgPool;
 use uuid::Uuid;
 
-/// The facts of one tenant, its version, and the end of the log at the same moment.
-pub(crate) const FACTS: &str = "
-SELECT l.position, coalesce(h.position, 0), s.repair_count, f.aggregate_id, f.part, f.fact::text
-FROM log_head l
-CROSS JOIN facts_state s
-LEFT JOIN fact_heads h ON h.tenant_id = $1
-LEFT JOIN facts f ON f.tenant_id = $1
-LIMIT $2";
+use crate::shared::SharedMap;
 
-/// A tenant with more facts is refused everything: nobody's rights could be known in time.
-pub const FACT_COUNT_MAX: usize = 200_000;
+pub use self::{
+    load::{FACT_COUNT_MAX, FactsError, REMOVAL_COUNT_MAX},
+    reader::FactsReader,
+};
 
 /// One grant with the name that it can be shown by.
 #[derive(Debug, Clone)]
@@ -30,7 +27,7 @@ pub struct Granted {
     /// Of the aggregate that the grant comes from.
     pub aggregate_id: Uuid,
     /// The grant.
-    pub grant: GrantFact,
+    pub grant: Arc<GrantFact>,
 }
 
 /// Which facts of a tenant these are.
@@ -42,86 +39,141 @@ pub struct Version {
     pub repair_count: i64,
 }
 
+/// The name of a fact within its tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FactName {
+    /// The type of its stream.
+    pub aggregate_type: String,
+    /// The id of its stream.
+    pub aggregate_id: Uuid,
+    /// Its name within the stream.
+    pub part: String,
+}
+
 /// What decides who may do what in one tenant, at one moment of the log.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct TenantFacts {
     /// Every event up to here is known.
     pub position: i64,
     /// Two of one version are the same.
     pub version: Version,
     /// The live roles.
-    pub roles: HashMap<RoleId, RoleFact>,
+    pub roles: SharedMap<RoleId, Arc<RoleFact>>,
     /// Who holds what, or will, or did until a moment ago.
-    pub grants: HashMap<(Home, String), Vec<Granted>>,
+    pub grants: SharedMap<(Home, String), Vec<Granted>>,
     /// The keys that are not revoked, by principal.
-    pub credentials: HashMap<String, Arc<CredentialFact>>,
+    pub credentials: SharedMap<String, Arc<CredentialFact>>,
     /// The same by the ids of their secrets.
-    pub secrets: HashMap<String, Arc<CredentialFact>>,
+    pub secrets: SharedMap<String, Arc<CredentialFact>>,
     /// Whose tokens are accepted.
-    pub identity_providers: Vec<(Uuid, IdentityProviderFact)>,
+    pub identity_providers: Arc<Vec<(Uuid, IdentityProviderFact)>>,
     /// The principals at home here that are let in nowhere.
-    pub ended: HashSet<String>,
+    pub ended: SharedMap<String, ()>,
     /// Roles that nobody may hold together.
-    pub duty_sets: Vec<(Uuid, DutySetFact)>,
+    pub duty_sets: Arc<Vec<(Uuid, DutySetFact)>>,
+    /// Where each fact that has a name went.
+    places: SharedMap<FactName, Place>,
+    /// How many facts of the tenant had been removed.
+    removal_count: i64,
+    /// Whether two facts said something of the same thing, which no program writes. When one of them goes nobody could tell what the other
+    /// one says, so such facts are always read whole.
+    clashes: bool,
 }
 
-/// Why facts are not there.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum FactsError {
-    /// PostgreSQL does not answer, or not in time.
-    #[error("the facts cannot be read: {0}")]
-    Unavailable(String),
-    /// More than `FACT_COUNT_MAX`.
-    #[error("the tenant has too many facts")]
-    TooMany,
-    /// A fact that this version of the program does not understand.
-    #[error("a fact cannot be understood: {0}")]
-    Corrupt(String),
+/// What one fact has added.
+#[derive(Debug, Clone)]
+enum Place {
+    Role(RoleId),
+    Grant(Arc<GrantFact>),
+    Credential(Arc<CredentialFact>),
+    IdentityProvider(Uuid),
+    DutySet(Uuid),
+    Ended(String),
 }
 
 impl TenantFacts {
-    /// Reads all facts of the tenant in one statement.
-    pub(crate) async fn load(pool: &PgPool, tenant_id: Uuid) -> Result<Self, FactsError> {
-        type Row = (i64, i64, i64, Option<Uuid>, Option<String>, Option<String>);
-        let limit = i64::try_from(FACT_COUNT_MAX).expect("the bound is small") + 1;
-        let rows: Vec<Row> = sqlx::query_as(FACTS)
-            .bind(tenant_id)
-            .bind(limit)
-            .fetch_all(pool)
-            .await
-            .map_err(|error| FactsError::Unavailable(error.to_string()))?;
-        if rows.len() > FACT_COUNT_MAX {
-            return Err(FactsError::TooMany);
-        }
-        let mut facts = Self::default();
-        for (position, changed, repair_count, aggregate_id, part, fact) in rows {
-            (facts.position, facts.version) = (position, Version { position: changed, repair_count });
-            if let (Some(aggregate_id), Some(part), Some(fact)) = (aggregate_id, part, fact) {
-                let fact = serde_json::from_str(&fact).map_err(|e| FactsError::Corrupt(format!("{part}: {e}")))?;
-                facts.add(aggregate_id, fact);
-            }
-        }
-        Ok(facts)
+    /// Takes in one fact of one stream, for good.
+    pub fn add(&mut self, aggregate_id: Uuid, fact: Fact) {
+        self.take_in(aggregate_id, fact);
     }
 
-    /// Takes in one fact of one stream.
-    pub fn add(&mut self, aggregate_id: Uuid, fact: Fact) {
+    /// Takes in a fact in place of the one that had its name.
+    pub fn set(&mut self, name: FactName, fact: Fact) {
+        self.unset(&name);
+        let place = self.take_in(name.aggregate_id, fact);
+        self.places.insert(name, place);
+    }
+
+    /// Takes the fact of this name out, if there is one.
+    pub fn unset(&mut self, name: &FactName) {
+        if let Some(place) = self.places.remove(name) {
+            self.take_out(place);
+        }
+    }
+
+    fn take_in(&mut self, aggregate_id: Uuid, fact: Fact) -> Place {
         match fact {
-            Fact::Role(role) => drop(self.roles.insert(RoleId(aggregate_id), role)),
+            Fact::Role(role) => {
+                let id = RoleId(aggregate_id);
+                self.clashes |= self.roles.insert(id, Arc::new(role)).is_some();
+                Place::Role(id)
+            }
             Fact::Grant(grant) => {
-                let holder = (grant.home, grant.principal.as_str().to_owned());
-                self.grants.entry(holder).or_default().push(Granted { aggregate_id, grant });
+                let (holder, grant) = (holder_of(&grant), Arc::new(grant));
+                let mut held = self.grants.remove(&holder).unwrap_or_default();
+                held.push(Granted { aggregate_id, grant: grant.clone() });
+                self.grants.insert(holder, held);
+                Place::Grant(grant)
             }
             Fact::Credential(credential) => {
                 let credential = Arc::new(credential);
                 for id in credential.secrets.keys() {
-                    self.secrets.insert(id.clone(), credential.clone());
+                    self.clashes |= self.secrets.insert(id.clone(), credential.clone()).is_some();
                 }
-                self.credentials.insert(credential.principal.as_str().to_owned(), credential);
+                let principal = credential.principal.as_str().to_owned();
+                self.clashes |= self.credentials.insert(principal, credential.clone()).is_some();
+                Place::Credential(credential)
             }
-            Fact::IdentityProvider(provider) => self.identity_providers.push((aggregate_id, provider)),
-            Fact::DutySet(set) => self.duty_sets.push((aggregate_id, set)),
-            Fact::Ended(ended) => drop(self.ended.insert(ended.principal.as_str().to_owned())),
+            Fact::IdentityProvider(provider) => {
+                self.clashes |= self.identity_providers.iter().any(|(id, _)| *id == aggregate_id);
+                Arc::make_mut(&mut self.identity_providers).push((aggregate_id, provider));
+                Place::IdentityProvider(aggregate_id)
+            }
+            Fact::DutySet(set) => {
+                self.clashes |= self.duty_sets.iter().any(|(id, _)| *id == aggregate_id);
+                Arc::make_mut(&mut self.duty_sets).push((aggregate_id, set));
+                Place::DutySet(aggregate_id)
+            }
+            Fact::Ended(ended) => {
+                let principal = ended.principal.as_str().to_owned();
+                self.clashes |= self.ended.insert(principal.clone(), ()).is_some();
+                Place::Ended(principal)
+            }
+        }
+    }
+
+    fn take_out(&mut self, place: Place) {
+        match place {
+            Place::Role(id) => drop(self.roles.remove(&id)),
+            Place::Grant(grant) => {
+                let holder = holder_of(&grant);
+                let mut held = self.grants.remove(&holder).unwrap_or_default();
+                held.retain(|granted| !Arc::ptr_eq(&granted.grant, &grant));
+                if !held.is_empty() {
+                    self.grants.insert(holder, held);
+                }
+            }
+            Place::Credential(credential) => {
+                for id in credential.secrets.keys() {
+                    self.secrets.remove(id);
+                }
+                self.credentials.remove(credential.principal.as_str());
+            }
+            Place::IdentityProvider(id) => {
+                Arc::make_mut(&mut self.identity_providers).retain(|(known, _)| *known != id)
+            }
+            Place::DutySet(id) => Arc::make_mut(&mut self.duty_sets).retain(|(known, _)| *known != id),
+            Place::Ended(principal) => drop(self.ended.remove(&principal)),
         }
     }
 
@@ -150,4 +202,9 @@ impl TenantFacts {
         }
         reached
     }
+}
+
+/// Whose grant it is.
+fn holder_of(grant: &GrantFact) -> (Home, String) {
+    (grant.home, grant.principal.as_str().to_owned())
 }

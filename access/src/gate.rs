@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::{
     bearer::{KnownTokens, looks_like_a_token},
     board::Board,
+    cache::{FactsCache, Loads},
     facts::{FactsError, TenantFacts, Version},
     filter::{Visible, visible},
     granting::grantable,
@@ -33,15 +34,13 @@ use crate::{
     permission_uses::PermissionUses,
     question::Question,
     refusals::{self, Refusals, recorded},
+    sensitive::sensitive,
     slice::{Grounds, Slice, Subject, Verdict, held_for},
     uses::Uses,
 };
 
 /// Whose key an id is.
 pub(crate) const OWNER: &str = "SELECT tenant_id FROM claims WHERE realm_id = $1 AND scope = $2 AND key = $3";
-
-/// So many tenants' facts are kept.
-const TENANT_COUNT_MAX: u64 = 10_000;
 
 /// So many keys' tenants are kept.
 const KEY_COUNT_MAX: u64 = 100_000;
@@ -79,20 +78,13 @@ struct Made {
     slice: Arc<Slice>,
 }
 
-/// A tenant's facts, and how often the log had lost its end when they were loaded.
-#[derive(Debug, Clone)]
-struct Loaded {
-    facts: Arc<TenantFacts>,
-    generation: u64,
-}
-
 /// See the module; cheap to clone.
 #[derive(Clone)]
 pub struct AccessGate {
     pool: PgPool,
     board: Board,
     clock: Clock,
-    tenants: Cache<Uuid, Loaded>,
+    kept: FactsCache,
     /// The tenant of each key, which never changes.
     owners: Cache<String, Uuid>,
     slices: Cache<SliceKey, Made>,
@@ -100,6 +92,7 @@ pub struct AccessGate {
     pub(crate) known_tokens: KnownTokens,
     uses: Uses,
     pub(crate) refusals: Refusals,
+    sensitive_reads: Refusals,
     permission_uses: PermissionUses,
 }
 
@@ -137,16 +130,17 @@ impl AccessGate {
     pub fn new(pool: PgPool, board: Board, clock: Clock) -> Self {
         Self {
             permission_uses: PermissionUses::new(pool.clone()),
+            kept: FactsCache::new(pool.clone(), board.clone()),
             pool,
             board,
             clock,
-            tenants: Cache::builder().max_capacity(TENANT_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             owners: Cache::builder().max_capacity(KEY_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             slices: Cache::builder().max_capacity(SLICE_COUNT_MAX).time_to_idle(IDLE_MAX).build(),
             verifier: None,
             known_tokens: KnownTokens::default(),
             uses: Uses::default(),
             refusals: Refusals::default(),
+            sensitive_reads: Refusals::default(),
         }
     }
 
@@ -168,6 +162,12 @@ impl AccessGate {
         self.refusals.clone()
     }
 
+    /// Who was let in to read what is sensitive; somebody else writes it down.
+    #[must_use]
+    pub fn sensitive_reads(&self) -> Refusals {
+        self.sensitive_reads.clone()
+    }
+
     /// What this gate notes of what it allows; somebody else writes it down.
     #[must_use]
     pub fn permission_uses(&self) -> PermissionUses {
@@ -179,29 +179,32 @@ impl AccessGate {
     /// # Errors
     /// 503 `store_unavailable`.
     pub async fn facts(&self, tenant_id: Uuid, at_least: Option<i64>) -> Result<Arc<TenantFacts>, Problem> {
+        self.reach(at_least).await?;
+        self.latest(tenant_id).await
+    }
+
+    /// What the board knows is young enough, and knows the log up to `at_least`.
+    async fn reach(&self, at_least: Option<i64>) -> Result<(), Problem> {
         self.board.reach(at_least).await.map_err(|blind| {
             tracing::warn!(%blind, "a decision found the store not available");
             Problem::store_unavailable()
-        })?;
-        if let Some(facts) = self.at_hand(tenant_id) {
-            return Ok(facts);
-        }
-        let generation = self.board.generation();
-        let facts = TenantFacts::load(&self.pool, tenant_id).await.map_err(|error| problem_of(tenant_id, &error))?;
-        let facts = Arc::new(facts);
-        self.tenants.insert(tenant_id, Loaded { facts: facts.clone(), generation });
-        Ok(facts)
+        })
     }
 
-    /// The facts that are kept, if nothing is known to have changed since.
-    fn at_hand(&self, tenant_id: Uuid) -> Option<Arc<TenantFacts>> {
-        let Loaded { facts, generation } = self.tenants.get(&tenant_id)?;
-        self.board.unchanged(tenant_id, facts.position, generation).then_some(facts)
+    /// The facts of a tenant as far as the board knows.
+    async fn latest(&self, tenant_id: Uuid) -> Result<Arc<TenantFacts>, Problem> {
+        self.kept.latest(tenant_id).await.map_err(|error| problem_of(tenant_id, &error))
+    }
+
+    /// How facts have come to this process.
+    #[must_use]
+    pub fn loads(&self) -> Loads {
+        self.kept.loads()
     }
 
     /// The same, if they also know every event up to `at_least`.
     pub(crate) fn at_hand_for(&self, tenant_id: Uuid, at_least: Option<i64>) -> Option<Arc<TenantFacts>> {
-        self.at_hand(tenant_id).filter(|_| self.board.current(at_least))
+        self.kept.at_hand(tenant_id).filter(|_| self.board.current(at_least))
     }
 
     /// What a decision about a principal of `scope` in a tenant rests on.
@@ -209,10 +212,12 @@ impl AccessGate {
     /// # Errors
     /// 503 `store_unavailable`.
     pub async fn facts_for(&self, scope: Scope, tenant_id: Uuid, at_least: Option<i64>) -> Result<Facts, Problem> {
-        let tenant = self.facts(tenant_id, at_least).await?;
+        // One look tells of both.
+        self.reach(at_least).await?;
+        let tenant = self.latest(tenant_id).await?;
         let platform = match scope {
             Scope::Platform if tenant_id == PLATFORM_TENANT.0 => Some(tenant.clone()),
-            Scope::Platform => Some(self.facts(PLATFORM_TENANT.0, at_least).await?),
+            Scope::Platform => Some(self.latest(PLATFORM_TENANT.0).await?),
             Scope::Tenant(_) => None,
         };
         Ok(Facts { tenant, platform })
@@ -343,6 +348,10 @@ impl AccessGate {
         let mut decided = self.decided(caller, asked, resources).await?;
         if decided.is_err() {
             decided = self.decided(caller, Asked { at_least: Some(i64::MAX), ..asked }, resources).await?;
+        }
+        if decided.is_ok() && sensitive(asked.permission) {
+            let Asked { permission, tenant_id, resource_id, .. } = asked;
+            self.sensitive_reads.sensitive_read(caller, tenant_id, permission, resource_id, self.now());
         }
         decided.map_err(|reason| {
             metrics::counter!(DENIALS, "reason" => <&'static str>::from(reason)).increment(1);
@@ -481,5 +490,9 @@ pub fn describe_metrics() {
     metrics::describe_counter!(DECISION_ERRORS, "Decisions that failed and were taken as denials.");
     metrics::describe_counter!(crate::bearer::REFUSED_TOKENS, "Access tokens that were not accepted, by reason.");
     metrics::describe_counter!(refusals::UNRECORDED, "Refusals that were too many to be noted even as a number.");
+    metrics::describe_counter!(
+        crate::cache::LOADS,
+        "Statements that read a tenant's facts, all of them or those that had changed."
+    );
     metrics::describe_counter!(DENIALS, "Requests refused for want of a right, by reason.");
 }

@@ -97,7 +97,7 @@ impl AccessGate {
     pub(crate) fn before_roles(&self, wish: &Wish<'_>, facts: &Facts, now: DateTime<Utc>) -> Option<Judgement> {
         let denied = |reason| Some(Judgement::without_roles(false, reason));
         let home = facts.of_home();
-        if home.ended.contains(wish.principal) {
+        if home.ended.contains_key(wish.principal) {
             return denied(Reason::Ended);
         }
         if wish.principal.starts_with("key:") {

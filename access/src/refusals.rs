@@ -1,8 +1,9 @@
-//! What was refused, and which credentials were not accepted, on its way into the log.
+//! What was refused, which credentials were not accepted, and who read what is sensitive, on its way into the log.
 //!
-//! The gate notes each refusal in memory, where what is alike is counted together; one task hands what was noted to whoever writes it down
+//! The gate notes each refusal and each such read in memory, where what is alike is counted together; one task hands what was noted to whoever writes it down
 //! as access records, each second. What was handed on once is counted for a minute before it is handed on again, so a flood of refusals
-//! becomes a few events. A process that is killed loses what it noted in its last second.
+//! becomes a few events. A process that is killed loses what it noted in its last second. Reads are noted apart from refusals, so that nobody hides
+//! the ones behind a flood of the others.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,6 +19,7 @@ use hub_domain::{
     access_record::{Draft, Event, LoginFailure, OBSERVATION_COUNT_MAX, RESOURCE_COUNT_MAX, Reason, Seen},
     fact::Home,
     id::PLATFORM_TENANT,
+    personal::Pii,
     role::Principal,
 };
 use hub_http::{Caller, Permission, Scope};
@@ -75,6 +77,7 @@ struct Kind {
 enum What {
     Refused { principal: Principal, home: Home, permission: Permission, reason: Reason },
     LoginFailed { reason: LoginFailure, key_id: Option<String>, network: Option<IpNet> },
+    SensitiveRead { principal: Principal, home: Home, permission: Permission },
     Unlisted,
 }
 
@@ -103,11 +106,26 @@ impl Refusals {
         now: DateTime<Utc>,
     ) {
         let Ok(principal) = caller.principal.parse() else { return };
-        let (tenant_id, home) = match caller.scope {
-            Scope::Tenant(tenant_id) => (tenant_id, Home::Tenant),
-            Scope::Platform => (PLATFORM_TENANT.0, Home::Platform),
+        let home = home_of(caller);
+        let tenant_id = match caller.scope {
+            Scope::Tenant(tenant_id) => tenant_id,
+            Scope::Platform => PLATFORM_TENANT.0,
         };
         let what = What::Refused { principal, home, permission, reason };
+        self.noted().note(Kind { tenant_id, what }, about, now);
+    }
+
+    /// Notes that a caller was let in to read what is sensitive in a tenant, one thing or many.
+    pub fn sensitive_read(
+        &self,
+        caller: &Caller,
+        tenant_id: Uuid,
+        permission: Permission,
+        about: Option<Uuid>,
+        now: DateTime<Utc>,
+    ) {
+        let Ok(principal) = caller.principal.parse() else { return };
+        let what = What::SensitiveRead { principal, home: home_of(caller), permission };
         self.noted().note(Kind { tenant_id, what }, about, now);
     }
 
@@ -234,7 +252,7 @@ impl Noted {
 impl Kind {
     fn principal(&self) -> Option<&Principal> {
         match &self.what {
-            What::Refused { principal, .. } => Some(principal),
+            What::Refused { principal, .. } | What::SensitiveRead { principal, .. } => Some(principal),
             What::LoginFailed { .. } | What::Unlisted => None,
         }
     }
@@ -244,8 +262,14 @@ impl Kind {
             What::Refused { principal, home, permission, reason } => {
                 Event::Refused { principal, home, permission: permission.to_string(), reason, resource_ids, seen }
             }
-            What::LoginFailed { reason, key_id, network } => {
-                Event::LoginFailed { reason, key_id, network: network.map(|network| network.to_string()), seen }
+            What::LoginFailed { reason, key_id, network } => Event::LoginFailed {
+                reason,
+                key_id,
+                network: network.map(|network| Pii::Clear(network.to_string())),
+                seen,
+            },
+            What::SensitiveRead { principal, home, permission } => {
+                Event::SensitiveRead { principal, home, permission: permission.to_string(), resource_ids, seen }
             }
             What::Unlisted => Event::Unlisted { seen },
         }
@@ -254,7 +278,17 @@ impl Kind {
 
 fn seen_of(event: &Event) -> Seen {
     match event {
-        Event::Refused { seen, .. } | Event::LoginFailed { seen, .. } | Event::Unlisted { seen } => *seen,
+        Event::Refused { seen, .. }
+        | Event::LoginFailed { seen, .. }
+        | Event::SensitiveRead { seen, .. }
+        | Event::Unlisted { seen } => *seen,
+    }
+}
+
+fn home_of(caller: &Caller) -> Home {
+    match caller.scope {
+        Scope::Tenant(_) => Home::Tenant,
+        Scope::Platform => Home::Platform,
     }
 }
 

@@ -11,6 +11,7 @@ pub const OF_PLATFORM: &[(&str, &str)] = &[
     ("subscription", "mark-past-due"),
     ("subscription", "open-next-period"),
     ("tenant", "activate"),
+    ("tenant", "off-board"),
     ("tenant", "register"),
 ];
 

@@ -2,10 +2,11 @@
 //!
 //! Everybody gets the same events: accounts of ten entries, spread over the tenants, the entries of a hundred accounts interleaved.
 //! Indexes of the log are made after the filling, as one would after a restore, so that five million events take minutes. The leaf
-//! hashes of filled events are hashes, but not of the event's bytes: nothing that is measured here verifies them.
+//! hashes of filled events are hashes, but not of the event's bytes, except of the log of one tenant that is verified (`tenant`).
 
 use anyhow::Context as _;
 use sqlx::{Executor as _, PgPool};
+use uuid::Uuid;
 
 use crate::account::NOTE;
 
@@ -59,6 +60,47 @@ pub async fn hub(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     for statement in &statements {
         sqlx::query(statement).bind(count).execute(&mut *connection).await.context("cannot fill the log")?;
     }
+    for index in indexes {
+        connection.execute(index.as_str()).await.with_context(|| format!("cannot make the index: {index}"))?;
+    }
+    connection.execute("RESET maintenance_work_mem").await?;
+    drop(connection);
+    analyse(pool).await
+}
+
+/// Places of one tenant's log: the entries of a tenth as many accounts, those of all accounts in turn, a second apart.
+const TENANT_EVENTS: &str = r#"
+WITH event AS (
+    SELECT p,
+        ('00000000-0000-7000-9000-' || lpad(to_hex(p), 12, '0'))::uuid AS event_id,
+        ('00000000-0000-7000-8000-' || lpad(to_hex((p - 1) % ($2 / 10)), 12, '0'))::uuid AS aggregate_id,
+        (p - 1) / ($2 / 10) + 1 AS sequence,
+        timestamptz '2026-01-01 00:00:00Z' + p * interval '1 second' AS at,
+        '{"amount_minor":1250,"reference":"' || md5('reference ' || p) || '","note":"' || $3 || '"}' AS payload,
+        '{"actor":"key:administrator","command_id":"' || md5('command ' || p)::uuid || '","correlation_id":"'
+            || md5('command ' || p)::uuid || '","traceparent":"00-' || md5('trace ' || p) || '-00f067aa0ba902b7-01"}' AS metadata
+    FROM generate_series(1, $2::bigint) AS p
+)
+INSERT INTO events (position, tenant_position, event_id, tenant_id, aggregate_id, sequence, occurred_at, event_version,
+    aggregate_type, event_type, payload, metadata, leaf_hash)
+SELECT p, p, event_id, $1, aggregate_id, sequence, at, 1, 'account', 'account.entered', payload::json, metadata::json,
+    sha256('\x00'::bytea || 'hub.event.v1'::bytea || uuid_send(event_id) || uuid_send($1) || int4send(7) || 'account'::bytea
+        || uuid_send(aggregate_id) || int8send(sequence) || int4send(15) || 'account.entered'::bytea || int4send(1)
+        || int8send((extract(epoch FROM at) * 1000000)::bigint)
+        || int4send(octet_length(payload)) || convert_to(payload, 'UTF8')
+        || int4send(octet_length(metadata)) || convert_to(metadata, 'UTF8'))
+FROM event"#;
+
+/// Fills the log of hub with `count` events of one tenant, a multiple of ten, each with the leaf hash that an append gives it: events and heads.
+pub async fn tenant(pool: &PgPool, tenant_id: Uuid, count: i64) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await?;
+    connection.execute("SET maintenance_work_mem = '512MB'").await?;
+    let indexes = drop_indexes(&mut connection, &["events"]).await?;
+    let fill = sqlx::query(TENANT_EVENTS).bind(tenant_id).bind(count).bind(NOTE);
+    fill.execute(&mut *connection).await.context("cannot fill the log of a tenant")?;
+    let head = sqlx::query("INSERT INTO tenant_heads (tenant_id, position) VALUES ($1, $2)").bind(tenant_id);
+    head.bind(count).execute(&mut *connection).await?;
+    sqlx::query("UPDATE log_head SET position = $1").bind(count).execute(&mut *connection).await?;
     for index in indexes {
         connection.execute(index.as_str()).await.with_context(|| format!("cannot make the index: {index}"))?;
     }

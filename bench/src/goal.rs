@@ -92,6 +92,11 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
         ),
         at_least("rebuild: hub / binary COPY of the log", ratio("rebuild", 1, "hub", "copy-limit"), 0.6),
         at_least("rebuild: hub / GenericQuery", ratio("rebuild", 1, "hub", "postgres-es"), 250.0),
+        at_least(
+            "offline verification: hub / SHA-256 and skipping through the JSON",
+            ratio("verify", 1, "hub", "sha256-skip"),
+            0.5,
+        ),
         at_least("relay: hub / one by one", ratio("relay", 1, "hub", "one-by-one"), 15.0),
         at_most("acknowledged to visible at 500 events/s: p50", visible.and_then(|row| row.p50_ms), 3.0, "ms"),
         at_most("acknowledged to visible at 500 events/s: p99", visible.and_then(|row| row.p99_ms), 10.0, "ms"),

@@ -10,6 +10,8 @@ pub mod query;
 pub mod rebuild;
 pub mod relay;
 pub mod replay;
+pub mod seal;
+pub mod verify;
 pub mod visible;
 
 use futures::future::BoxFuture;
@@ -70,11 +72,13 @@ pub trait Workload: Send {
 pub fn all() -> Vec<Box<dyn Workload>> {
     vec![
         Box::new(append::AppendLoad),
+        Box::new(seal::Seal),
         Box::new(hot::Hot),
         Box::new(import::Import),
         Box::new(growth::Growth),
         Box::new(rebuild::Rebuild),
         Box::new(replay::Replay::default()),
+        Box::new(verify::Verify),
         Box::new(relay::RelayLoad::default()),
         Box::new(http::Http),
         Box::new(visible::Visible),

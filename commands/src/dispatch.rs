@@ -329,7 +329,8 @@ fn refusal_of<A: Decide>(error: &ExecuteError<A::Error>, context: &Context<A>) -
     }
 }
 
-fn problem_of<E: Refusal>(error: &ExecuteError<E>) -> Problem {
+/// What a caller is told of a command that led to nothing.
+pub(crate) fn problem_of<E: Refusal>(error: &ExecuteError<E>) -> Problem {
     match error {
         ExecuteError::VersionConflict { actual } => Problem::version_conflict((*actual > 0).then_some(*actual)),
         ExecuteError::Contended => Problem::concurrent_change(),

@@ -7,10 +7,13 @@ pub mod dispatch;
 mod documented;
 mod duties;
 pub mod effects;
+mod forgetting;
 mod in_flight;
 mod moment;
 mod outcome;
+mod personal;
 pub mod process;
+mod reapply;
 mod resources;
 pub mod room;
 mod sealing;
@@ -20,18 +23,27 @@ pub mod access_record;
 pub mod access_request;
 pub mod api_key;
 pub mod break_glass;
+pub mod control_check;
+pub mod control_run;
+pub mod disclosure;
 pub mod duty_set;
+pub mod erasure;
+pub mod finding;
 pub mod identity_provider;
+pub mod legal_hold;
 pub mod principal;
+pub mod retention_policy;
 pub mod role;
 pub mod role_template;
 pub mod self_check;
 pub mod service_instance;
+pub mod signing_key;
 pub mod subscription;
 pub mod support_access;
 pub mod tenant;
 pub mod webhook;
 
+pub use reapply::{ReapplyError, reapply_erasures};
 pub use room::{Commands, Settings};
 
 use aide::axum::ApiRouter;
@@ -43,9 +55,14 @@ fn all() -> Routes<Commands> {
         .merge(access_request::routes())
         .merge(api_key::routes())
         .merge(break_glass::routes())
+        .merge(control_run::routes())
         .merge(duty_set::routes())
+        .merge(erasure::routes())
+        .merge(finding::routes())
         .merge(identity_provider::routes())
+        .merge(legal_hold::routes())
         .merge(principal::routes())
+        .merge(retention_policy::routes())
         .merge(role::routes())
         .merge(role_template::routes())
         .merge(service_instance::routes())
@@ -72,5 +89,6 @@ pub fn describe_metrics() {
         break_glass::OPENED,
         "Emergency accesses that were opened; somebody should look at each."
     );
+    metrics::describe_counter!(process::ERASURES_EXECUTED, "Erasures whose key was destroyed.");
     metrics::describe_counter!(process::PASSED_OVER, "Commands of process managers that could not be executed.");
 }

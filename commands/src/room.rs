@@ -5,17 +5,19 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, duty_set::DutySet, identity_provider::IdentityProvider, principal::Standing,
-    refusal::Code, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
+    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure, finding::Finding,
+    identity_provider::IdentityProvider, legal_hold::LegalHold, principal::Standing, refusal::Code,
+    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
     subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
+use hub_vault::Vault;
 
 use crate::{
-    access_request, api_key, break_glass, duty_set, effects::effects_of, identity_provider, in_flight::InFlight,
-    principal, resources::OfAggregates, role, role_template, sealing::Sealing, service_instance, subscription,
-    support_access, tenant, webhook,
+    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, finding,
+    identity_provider, in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role, role_template,
+    sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -45,11 +47,16 @@ pub struct Commands {
     pub(crate) store: EventStore,
     pub(crate) access_requests: Context<AccessRequest>,
     pub(crate) break_glasses: Context<BreakGlass>,
+    pub(crate) control_runs: Context<ControlRun>,
     pub(crate) duty_sets: Context<DutySet>,
+    pub(crate) erasures: Context<Erasure>,
+    pub(crate) findings: Context<Finding>,
     pub(crate) identity_providers: Context<IdentityProvider>,
+    pub(crate) legal_holds: Context<LegalHold>,
     pub(crate) api_keys: Context<ApiKey>,
     pub(crate) checkpoints: Repository<Checkpoints>,
     pub(crate) principals: Context<Standing>,
+    pub(crate) retention_policies: Context<RetentionPolicy>,
     pub(crate) role_templates: Context<RoleTemplate>,
     pub(crate) roles: Context<Role>,
     pub(crate) service_instances: Context<ServiceInstance>,
@@ -62,6 +69,8 @@ pub struct Commands {
     /// Whether an identity provider may be on the same machine, without TLS.
     pub(crate) loopback_providers: bool,
     pub(crate) sealing: Sealing,
+    /// The keys of personal data; without them nothing personal can be taken in.
+    pub(crate) vault: Option<Vault>,
     pub(crate) in_flight: InFlight,
     random: Random,
     access: Access,
@@ -107,7 +116,12 @@ impl Commands {
         Self {
             access_requests: Context::new(&store, access_request::CONDITIONS, hub_domain::access_request::CODES),
             break_glasses: Context::new(&store, break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            control_runs: Context::new(&store, control_run::CONDITIONS, hub_domain::control_run::CODES),
             duty_sets: Context::new(&store, duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            erasures: Context::new(&store, erasure::CONDITIONS, hub_domain::erasure::CODES),
+            legal_holds: Context::new(&store, legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
+            retention_policies: Context::new(&store, &[], hub_domain::retention_policy::CODES),
+            findings: Context::new(&store, finding::CONDITIONS, hub_domain::finding::CODES),
             identity_providers: Context::new(
                 &store,
                 identity_provider::CONDITIONS,
@@ -126,6 +140,7 @@ impl Commands {
             permissions: crate::catalogue().into_iter().map(|entry| entry.permission).collect(),
             loopback_providers: false,
             sealing: Sealing::new(&secret_key),
+            vault: None,
             in_flight: InFlight::default(),
             random,
             access: Access::new(gate, Arc::new(resources)),
@@ -137,6 +152,12 @@ impl Commands {
     #[must_use]
     pub fn with_permissions(self, permissions: impl IntoIterator<Item = Permission>) -> Self {
         Self { permissions: permissions.into_iter().collect(), ..self }
+    }
+
+    /// The same with the keys of personal data.
+    #[must_use]
+    pub fn with_vault(self, vault: Vault) -> Self {
+        Self { vault: Some(vault), ..self }
     }
 
     /// The same, with identity providers on this machine allowed; for development.
@@ -168,8 +189,8 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, duty_set, identity_provider, principal, role, role_template,
-        service_instance, subscription, support_access, tenant, webhook,
+        access_request, api_key, break_glass, control_run, duty_set, erasure, finding, identity_provider, legal_hold,
+        principal, role, role_template, service_instance, subscription, support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.
@@ -181,7 +202,11 @@ mod tests {
             (access_request::CONDITIONS, hub_domain::access_request::CODES),
             (api_key::CONDITIONS, hub_domain::api_key::CODES),
             (break_glass::CONDITIONS, hub_domain::break_glass::CODES),
+            (control_run::CONDITIONS, hub_domain::control_run::CODES),
             (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
+            (erasure::CONDITIONS, hub_domain::erasure::CODES),
+            (legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
+            (finding::CONDITIONS, hub_domain::finding::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
             (principal::CONDITIONS, hub_domain::principal::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),

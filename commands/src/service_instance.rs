@@ -427,7 +427,10 @@ async fn subscription_of(
 #[cfg(test)]
 mod tests {
     use cqrs_es::Aggregate;
-    use hub_domain::tenant::{Event, SuspensionReason, Tier};
+    use hub_domain::{
+        personal::Pii,
+        tenant::{Event, SuspensionReason, Tier},
+    };
 
     use super::{Resource, Tenant, TenantFact, fact_of, quota_of};
 
@@ -435,7 +438,7 @@ mod tests {
         let registered = Event::Registered {
             slug: "acme".parse().unwrap(),
             name: "Acme".parse().unwrap(),
-            contact_email: "it@acme.example".parse().unwrap(),
+            contact_email: Pii::Clear("it@acme.example".parse().unwrap()),
             tier: Tier::Starter,
             region: "eu".parse().unwrap(),
             currency: "EUR".parse().unwrap(),

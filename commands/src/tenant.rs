@@ -1,14 +1,17 @@
 //! Commands on tenants: `POST /v1/tenants` and `POST /v1/tenants/{tenant_id}/<verb>`.
 
 use axum::extract::State;
+use cqrs_es::Aggregate as _;
 use hub_domain::{
     money::Currency,
-    tenant::{CODES, Command, Resource, SuspensionReason, Tier, decide},
+    tenant::{CODES, Command, Resource, SuspensionReason, Tenant, Tier, decide},
     text::{DomainName, Email, Key, Name, Remark, Slug, parsed},
 };
+use hub_event_store::repository::Prepared;
 use hub_http::{
     Body, CommandHeaders, Created, Fingerprint, NoBody, PlatformCaller, Problem, Receipt, Routes, TenantCaller,
 };
+use hub_vault::Place;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::json;
@@ -55,6 +58,14 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "resumeTenant",
                 "Clear a reason for suspension",
                 "The tenant is active again when the last reason is cleared.",
+            )
+        })
+        .post(&format!("{tenant}/change-contact"), "tenant:change-contact", change_contact, |op| {
+            DOCUMENTED.command(
+                op,
+                "changeTenantContact",
+                "Change whom to write to",
+                "The mail address is sealed with a key of whoever has it, like the first one.",
             )
         })
         .post(&format!("{tenant}/rename"), "tenant:rename", rename, |op| {
@@ -151,6 +162,15 @@ struct Resume {
     reason: SuspensionReason,
 }
 
+/// Somebody else to write to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ChangeTenantContact")]
+struct ChangeContact {
+    #[serde(deserialize_with = "parsed")]
+    contact_email: Email,
+}
+
 /// A new display name.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -232,8 +252,14 @@ async fn register(
     let tenant_id = Uuid::now_v7();
     // The sender does not know the new tenant's id yet, so a repetition is recognised in the platform's realm.
     let dispatch = Dispatch::begin_platform(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
-    let command = Command::Register { slug, name, contact_email, tier, region, currency };
-    let done = dispatch.execute(&commands.tenants, tenant_id, command).await?;
+    let done = dispatch
+        .execute_prepared(&commands.tenants, tenant_id, async |_| {
+            let contact_email = commands.sealed_email(&contact_email, &contact_place(tenant_id, 1)).await?;
+            let (slug, name, region) = (slug.clone(), name.clone(), region.clone());
+            let command = Command::Register { slug, name, contact_email, tier, region, currency };
+            Ok(Prepared { sequence: Some(0), ..Prepared::new(command) })
+        })
+        .await?;
     if let Err(error) = commands.ensure_system_roles(done.accepted.aggregate_id).await {
         tracing::warn!(%error, "the system roles of a new tenant are left to the process manager");
     }
@@ -268,6 +294,32 @@ async fn resume(
 ) -> Result<Receipt<Changed>, Problem> {
     let Resume { reason } = body.value;
     order(&commands, &caller, headers, body.fingerprint, Command::Resume { reason }).await
+}
+
+async fn change_contact(
+    caller: TenantCaller,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<ChangeContact>,
+) -> Result<Receipt<Changed>, Problem> {
+    let ChangeContact { contact_email } = body.value;
+    let tenant_id = caller.tenant.id();
+    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
+    let done = dispatch
+        .execute_prepared(&commands.tenants, tenant_id, async |attempt| {
+            let (tenant, _) = commands.living_tenant(tenant_id, attempt).await?;
+            let place = contact_place(tenant_id, tenant.sequence + 1);
+            let command =
+                Command::ChangeContact { contact_email: commands.sealed_email(&contact_email, &place).await? };
+            Ok(Prepared { sequence: Some(tenant.sequence), ..Prepared::new(command) })
+        })
+        .await?;
+    Ok(done.receipt())
+}
+
+/// Where a tenant's contact stands in the log.
+fn contact_place(tenant_id: Uuid, sequence: i64) -> Place<'static> {
+    Place { tenant_id, aggregate_type: Tenant::TYPE, aggregate_id: tenant_id, sequence, field: "contact_email" }
 }
 
 async fn rename(

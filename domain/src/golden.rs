@@ -7,12 +7,49 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use cqrs_es::DomainEvent;
+use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
-use crate::aggregate::Decide;
+use crate::{aggregate::Decide, personal};
 
-/// Checks the golden files of one context against its event type.
-pub(crate) fn check<E: DomainEvent>(context: &str, variants: &[&str]) {
+/// Parts of a field's name that tell of personal data.
+const PERSONAL_WORDS: &[&str] = &[
+    "address",
+    "birth",
+    "birthday",
+    "birthdate",
+    "email",
+    "fax",
+    "forename",
+    "gender",
+    "iban",
+    "ip",
+    "latitude",
+    "longitude",
+    "mail",
+    "mobile",
+    "network",
+    "passport",
+    "phone",
+    "postal",
+    "postcode",
+    "salutation",
+    "ssn",
+    "street",
+    "surname",
+    "telephone",
+    "zip",
+];
+/// Whole names that do.
+const PERSONAL_NAMES: &[&str] =
+    &["first_name", "last_name", "full_name", "family_name", "given_name", "user_agent", "user_name"];
+
+/// Fields that are named so and are not about a person: the networks that a key may be used from.
+const IMPERSONAL: &[(&str, &str)] = &[("api_key.issued", "networks")];
+
+/// Checks the golden files of one context against its event type, and that no field that is named like personal data is plain.
+pub(crate) fn check<E: DomainEvent + JsonSchema>(context: &str, variants: &[&str]) {
+    check_personal::<E>(context);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(context);
     let mut seen = BTreeSet::new();
     for entry in fs::read_dir(&folder).expect("the context has golden files") {
@@ -33,6 +70,34 @@ pub(crate) fn check<E: DomainEvent>(context: &str, variants: &[&str]) {
     }
     for variant in variants {
         assert!(seen.contains(*variant), "{context}.{variant} has no golden file of its current version");
+    }
+}
+
+/// Checks that the fields that hold personal data are those of [`personal::FIELDS`], and that each is sealed.
+fn check_personal<E: JsonSchema>(context: &str) {
+    let schema = schema_for!(E).to_value();
+    for variant in schema["oneOf"].as_array().expect("an event is one of its variants") {
+        let event_type = format!("{context}.{}", variant["properties"]["type"]["const"].as_str().unwrap());
+        let known = |name: &str| personal::FIELDS.iter().any(|f| f.event_type == event_type && f.field == name);
+        let no_fields = serde_json::Map::new();
+        let fields = variant["properties"]["data"]["properties"].as_object().unwrap_or(&no_fields);
+        for (name, field) in fields {
+            let sealed = field.to_string().contains("#/$defs/Personal");
+            let personal = |word: &str| {
+                PERSONAL_WORDS.contains(&word)
+                    || word.strip_suffix('s').is_some_and(|one| PERSONAL_WORDS.contains(&one))
+            };
+            let named = PERSONAL_NAMES.contains(&name.as_str()) || name.split('_').any(personal);
+            let named = named && !IMPERSONAL.contains(&(event_type.as_str(), name));
+            assert!(
+                sealed || !named,
+                "`{name}` of {event_type} is named like personal data and is plain: make it a `Pii`"
+            );
+            assert_eq!(sealed, known(name), "`{name}` of {event_type} and `personal::FIELDS` do not agree");
+        }
+        for field in personal::FIELDS.iter().filter(|field| field.event_type == event_type) {
+            assert!(fields.contains_key(field.field), "{event_type} has no field `{}`", field.field);
+        }
     }
 }
 

@@ -83,13 +83,23 @@ pub struct Prepared<C> {
     pub expected_counters: Vec<(&'static str, i64)>,
     /// What the sender is told when the command comes again.
     pub outcome: Option<Box<RawValue>>,
+    /// The sequence that the command was made for, when something in it is bound to its place in the stream; it is prepared anew when
+    /// the stream is elsewhere.
+    pub sequence: Option<i64>,
 }
 
 impl<C> Prepared<C> {
     /// A command that depends on its own stream only.
     #[must_use]
     pub const fn new(command: C) -> Self {
-        Self { command, guards: Vec::new(), maxima: Vec::new(), expected_counters: Vec::new(), outcome: None }
+        Self {
+            command,
+            guards: Vec::new(),
+            maxima: Vec::new(),
+            expected_counters: Vec::new(),
+            outcome: None,
+            sequence: None,
+        }
     }
 }
 
@@ -306,6 +316,10 @@ where
             let prepared = prepare(attempt).await?;
             let guarded: Vec<StreamId> = prepared.guards.iter().map(|guard| guard.stream.clone()).collect();
             let base = self.base(lane, key, attempt).await?;
+            if prepared.sequence.is_some_and(|sequence| sequence != base.loaded.sequence) {
+                settle_first = true;
+                continue;
+            }
             let answer = match self.enqueue(lane, key, &base, order, prepared).await {
                 Ok(Some(verdict)) => {
                     // Whoever comes next decides upon what this command leaves.

@@ -12,5 +12,6 @@ pub mod entry;
 pub mod key;
 pub mod note;
 pub mod proof;
+pub mod signed;
 pub mod tile;
 pub mod tree;

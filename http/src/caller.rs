@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     access::{Access, Asked, Beyond, Pass, Presented},
+    as_of,
     consistency::ReadConsistency,
     openapi::{SECURITY_SCHEME, add_parameter_once, path_parameter},
     peer::PeerAddress,
@@ -158,7 +159,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let access = Access::from_ref(state);
-        let Guard { permission, filters } = guard_of(parts)?;
+        let Guard { permission, filters, past } = guard_of(parts)?;
         let (caller, at_least) = authenticated(parts, &access).await?;
         let params = RawPathParams::from_request_parts(parts, state)
             .await
@@ -171,6 +172,13 @@ where
         let resource_id = params.iter().find(|(name, _)| *name != TENANT_SEGMENT).and_then(|(_, id)| id.parse().ok());
         let asked = Asked { permission, tenant_id, resource_id, filters, at_least };
         let allowed = access.gate.authorize(&caller, asked, &*access.resources).await?;
+        if as_of::asked(&parts.uri) {
+            if !past {
+                return Err(as_of::refused());
+            }
+            let asked = Asked { permission: as_of::permission(), resource_id: None, ..asked };
+            access.gate.authorize(&caller, asked, &*access.resources).await?;
+        }
         let pass = Pass { access, caller: caller.clone(), asked: Asked { at_least: None, ..asked } };
         Ok(Self { caller, tenant, filter: allowed.filter, pass })
     }
@@ -191,6 +199,9 @@ where
         let tenant_id = PLATFORM_TENANT;
         let asked = Asked { permission, tenant_id, resource_id: None, filters: false, at_least };
         access.gate.authorize(&caller, asked, &*access.resources).await?;
+        if as_of::asked(&parts.uri) {
+            return Err(as_of::refused());
+        }
         let pass = Pass { access, caller: caller.clone(), asked: Asked { at_least: None, ..asked } };
         Ok(Self { caller, pass })
     }

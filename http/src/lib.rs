@@ -4,7 +4,9 @@
 //! itself, so a handler's signature is its documentation. A handler takes `TenantCaller` or `PlatformCaller` first: who
 //! asks, and whether he may, is decided before anything else of the request is looked at.
 
+pub mod accept;
 pub mod access;
+pub mod as_of;
 pub mod body;
 pub mod caller;
 pub mod command;
@@ -33,6 +35,7 @@ mod testing;
 pub mod traceparent;
 
 pub use access::{Access, Allowed, Asked, Attributes, Beyond, Gate, Granting, Pass, Permission, Presented, Resources};
+pub use as_of::{AsOf, Past};
 pub use body::{Body, NoBody};
 pub use caller::{Caller, PlatformCaller, PlatformScope, Scope, TenantCaller, TenantScope};
 pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};

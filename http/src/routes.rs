@@ -15,6 +15,7 @@ use axum::{Extension, handler::Handler, http::Method};
 
 use crate::{
     access::Permission,
+    as_of,
     caller::{PlatformCaller, TenantCaller},
 };
 
@@ -37,6 +38,8 @@ pub struct Entry {
 pub(crate) struct Guard {
     pub(crate) permission: Permission,
     pub(crate) filters: bool,
+    /// Whether it answers how things were.
+    pub(crate) past: bool,
 }
 
 /// The routes of one context, each with its permission.
@@ -71,7 +74,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     {
         let permission = named(permission);
         let route = post_with(handler, |operation| stating(describe(operation), permission));
-        self.add(Method::POST, path, Guard { permission, filters: false }, route)
+        self.add(Method::POST, path, Guard { permission, filters: false, past: false }, route)
     }
 
     /// A query about one thing, or about sums: `GET` on `path` asks for `permission`.
@@ -86,7 +89,25 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     {
         let permission = named(permission);
         let route = get_with(handler, |operation| stating(describe(operation), permission));
-        self.add(Method::GET, path, Guard { permission, filters: false }, route)
+        self.add(Method::GET, path, Guard { permission, filters: false, past: false }, route)
+    }
+
+    /// A query about one thing that is answered as it was, too: with `?as_of=` it asks for [`as_of::HISTORY_READ`] besides.
+    #[must_use]
+    pub fn get_as_of<H, I, O, T, D>(self, path: &str, permission: &'static str, handler: H, describe: D) -> Self
+    where
+        H: Handler<T, S> + OperationHandler<I, O>,
+        I: OperationInput,
+        O: OperationOutput,
+        T: CallerFirst + 'static,
+        D: FnOnce(TransformOperation<'_>) -> TransformOperation<'_>,
+    {
+        let permission = named(permission);
+        let route = get_with(handler, |operation| stating(describe(operation), permission));
+        let mut routes = self.add(Method::GET, path, Guard { permission, filters: false, past: true }, route);
+        let path = format!("{path}{}", as_of::CATALOGUE_SUFFIX);
+        routes.entries.push(Entry { permission: as_of::permission(), method: Method::GET, path });
+        routes
     }
 
     /// A list whose handler leaves out what `TenantCaller::filter` says.
@@ -101,7 +122,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     {
         let permission = named(permission);
         let route = get_with(handler, |operation| stating(describe(operation), permission));
-        self.add(Method::GET, path, Guard { permission, filters: true }, route)
+        self.add(Method::GET, path, Guard { permission, filters: true, past: false }, route)
     }
 
     fn add(mut self, method: Method, path: &str, guard: Guard, route: ApiMethodRouter<S>) -> Self {

@@ -64,6 +64,8 @@ const KEYS: &[Key] = &[
     Key { name: "tls_key_file", variable: "HUB_TLS_KEY_FILE" },
     Key { name: "trusted_proxies", variable: "HUB_TRUSTED_PROXIES" },
     Key { name: "uri_bytes_max", variable: "HUB_URI_BYTES_MAX" },
+    Key { name: "vault_database_url", variable: "HUB_VAULT_DATABASE_URL" },
+    Key { name: "vault_key_file", variable: "HUB_VAULT_KEY_FILE" },
     Key { name: "write_timeout_seconds", variable: "HUB_WRITE_TIMEOUT_SECONDS" },
 ];
 
@@ -110,6 +112,12 @@ pub struct Flags {
     /// Name of this platform in its checkpoints, when that key is made [env: HUB_EVIDENCE_NAME] [default: hub.localhost]
     #[arg(long, global = true, value_name = "HOST")]
     pub evidence_name: Option<String>,
+    /// Key that wraps the keys of personal data, the same for all processes [env: HUB_VAULT_KEY_FILE] [default: vault.key in the directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub vault_key_file: Option<String>,
+    /// PostgreSQL for the keys of personal data [env: HUB_VAULT_DATABASE_URL] [default: a schema beside the events; `hub up` has a database]
+    #[arg(long, global = true, value_name = "URL")]
+    pub vault_database_url: Option<String>,
     /// Directory of `postgres` and `initdb` [env: HUB_POSTGRES_BIN] [default: searched]
     #[arg(long, global = true, value_name = "DIRECTORY")]
     pub postgres_bin: Option<String>,
@@ -142,6 +150,8 @@ impl Flags {
             "postgres_bin" => self.postgres_bin.as_deref(),
             "role" => self.role.as_deref(),
             "secret_key_file" => self.secret_key_file.as_deref(),
+            "vault_database_url" => self.vault_database_url.as_deref(),
+            "vault_key_file" => self.vault_key_file.as_deref(),
             name => self.edge.get(name),
         }
     }
@@ -314,6 +324,10 @@ pub struct Config {
     pub evidence_key_file: PathBuf,
     /// Name of this platform in its checkpoints, when that key is made.
     pub evidence_name: String,
+    /// Key that wraps the keys of personal data.
+    pub vault_key_file: PathBuf,
+    /// A PostgreSQL for those keys, when it was said.
+    pub vault_database_url: Option<String>,
     /// Directory of the PostgreSQL programs, when it was said.
     pub postgres_bin: Option<PathBuf>,
     /// The nats-server program, when it was said.
@@ -395,6 +409,12 @@ impl Config {
                     Origin::platform(text).ok().map(|_| text.to_owned())
                 })?
                 .unwrap_or_else(|| "hub.localhost".to_owned()),
+            vault_key_file: sources
+                .get("vault_key_file", "a path", path)?
+                .unwrap_or_else(|| directory.join("vault.key")),
+            vault_database_url: sources.get("vault_database_url", "a postgres:// URL", |text| {
+                scheme(text, &["postgres://", "postgresql://"])
+            })?,
             postgres_bin: sources.get("postgres_bin", "a path", path)?,
             nats_server: sources.get("nats_server", "a path", path)?,
             directory,
@@ -405,7 +425,7 @@ impl Config {
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080";
 
 /// The keys whose values may hold a password, so that a message must not repeat them.
-const SECRET: &[&str] = &["database_url", "nats_url"];
+const SECRET: &[&str] = &["database_url", "nats_url", "vault_database_url"];
 
 fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()

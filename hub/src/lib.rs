@@ -6,7 +6,9 @@
 pub mod api;
 pub mod clock;
 pub mod config;
+pub mod controls;
 pub mod demo;
+pub mod disclosures;
 pub mod embedded;
 pub mod enrol;
 pub mod evidence_key;
@@ -20,6 +22,7 @@ pub mod self_check;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
+pub mod vault;
 pub mod verb;
 
 pub use verb::run;
@@ -29,4 +32,13 @@ pub use verb::run;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
-pub const QUERIES: &[&str] = &[gauges::PROJECTIONS, gauges::RELAY, gauges::SEALS, key::CLAIM, key::CLAIMED];
+pub const QUERIES: &[&str] = &[
+    disclosures::LOGIN,
+    gauges::PROJECTIONS,
+    gauges::RELAY,
+    gauges::SEALS,
+    key::CLAIM,
+    key::CLAIMED,
+    verb::compliance::COMPLETED,
+    verb::compliance::EVALUATED,
+];

@@ -1,13 +1,15 @@
 //! One process of the platform: its role, on listeners and servers that it is given, until it is told to stop.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use hub_access::{AccessGate, Board, api::Authorization};
 use hub_commands::{
     Commands,
     access_record::AccessRecords,
+    reapply_erasures,
     self_check::{BY_ITSELF, SelfChecks},
+    signing_key::SigningKeys,
 };
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
@@ -18,6 +20,7 @@ use hub_token::{
     Keys, Settings, Verifier,
     outbound::{Outbound, Reach},
 };
+use hub_vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -25,8 +28,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api, api::Served, clock::Clock, config, config::Role, gauges, key, key::SecretKey, listener::Connections, pool,
-    pool::Part, self_check, telemetry,
+    api, api::Served, clock::Clock, config, config::Role, controls, disclosures::ReportRuns, gauges, key,
+    key::SecretKey, listener::Connections, pool, pool::Part, self_check, telemetry,
 };
 
 /// The program begins without NATS when it is not there after so long.
@@ -67,12 +70,16 @@ pub struct ServeOptions {
     pub clock: Clock,
     /// What cursors are signed with and secrets are sealed with, each by a key derived from it.
     pub secret_key: SecretKey,
+    /// The keys of personal data, in a role that serves requests.
+    pub vault: Option<Vault>,
     /// Who signs checkpoints, in a role that executes commands.
     pub signer: Option<Signer>,
     /// Where the last checkpoint is kept that was signed on this machine.
     pub witness: Option<WitnessFile>,
     /// Whether an identity provider may be on this machine, for development.
     pub loopback_providers: bool,
+    /// Files with keys, by the names of their settings, whose modes are checked.
+    pub key_files: Vec<(&'static str, PathBuf)>,
 }
 
 impl fmt::Debug for ServeOptions {
@@ -110,13 +117,18 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         edge,
         clock,
         secret_key,
+        vault,
         signer,
         witness,
         loopback_providers,
+        key_files,
     } = options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
     let bound = Bound { listen: listener.local_addr()?, metrics: metrics_listener.local_addr()? };
 
+    if let Some(vault) = &vault {
+        reapply_erasures(&pool, vault, clock()).await.context("what was erased is not known to be gone")?;
+    }
     let nats = match nats_url.filter(|_| role.needs_nats()) {
         Some(url) => Some(connect(&url).await?),
         None => None,
@@ -139,6 +151,12 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let pool = pool.clone();
         async move |end| board.run(pool, end).await
     });
+    background.spawn("configuration", {
+        let (listen, metrics_listen, tls) = (bound.listen, bound.metrics, edge.tls.is_some());
+        let told = hub_compliance::Configuration { listen, tls, metrics_listen, key_files };
+        let (pool, clock) = (pool.clone(), clock.clone());
+        async move |end| told.run(pool, clock, end).await
+    });
     background.spawn("uses of keys", {
         let (uses, pool) = (access.uses(), pool.clone());
         async move |end| uses.run(pool, end).await
@@ -153,26 +171,43 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     }
     let serves = role.serves_commands() || role.serves_queries();
     let store = serves.then(|| EventStore::start(pool.clone(), tail.clone(), upcasters(), clock.clone()));
-    if let Some(store) = store.clone() {
+    if let (Some(store), Some(vault)) = (store.clone(), vault.clone()) {
         background.spawn("access records", {
-            let (refusals, records) = (access.refusals(), AccessRecords::new(store));
+            let (refusals, records) = (access.refusals(), AccessRecords::new(store.clone(), vault.clone()));
             async move |end| refusals.run(|draft| records.write(draft), end).await
+        });
+        background.spawn("records of sensitive reads", {
+            let (reads, records) = (access.sensitive_reads(), AccessRecords::new(store, vault));
+            async move |end| reads.run(|draft| records.write(draft), end).await
         });
     }
     let commands = store.clone().filter(|_| role.serves_commands()).map(|store| {
         let secret_key = *secret_key.bytes();
         let random = Arc::new(key::random::<32>);
-        Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
+        let commands = Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
             .with_loopback_providers(loopback_providers)
-            .with_permissions(api::catalogue().into_iter().map(|entry| entry.permission))
+            .with_permissions(api::catalogue().into_iter().map(|entry| entry.permission));
+        match vault.clone() {
+            Some(vault) => commands.with_vault(vault),
+            None => commands,
+        }
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
+    }
+    if let Some(store) = store.clone().filter(|_| role.serves_commands()) {
+        let (pool, clock) = (pool.clone(), clock.clone());
+        background.spawn("controls", async move |end| controls::run(store, pool, clock, end).await);
     }
     let mut contradiction = None;
     if let Some(signer) = signer {
         let pool = pool::for_part(&pool, Part::Seal);
         signer.publish(&pool, clock()).await?;
+        if let Some(store) = store.clone()
+            && let Err(error) = SigningKeys::new(store).sign_with(signer.verifier_keys()).await
+        {
+            tracing::error!(%error, "which keys sign cannot be written down; the next start does it");
+        }
         let mut sealer = Sealer::new(pool.clone(), tail.clone(), signer, clock.clone());
         if let Some(file) = witness {
             sealer = sealer.with_witness(file);
@@ -202,8 +237,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             .with_positions(positions.clone());
         background.spawn("projections", async move |end| runner.run(end).await);
     }
-    let queries = role.serves_queries().then(|| {
-        Queries::new(hub_read_api::Settings {
+    let queries = store.filter(|_| role.serves_queries()).map(|store| {
+        let queries = Queries::new(hub_read_api::Settings {
             pool: pool::for_queries(&pool),
             tail,
             positions: positions.clone(),
@@ -212,6 +247,12 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             streams_max: STREAMS_MAX_DEFAULT,
             shutdown: shutdown.clone(),
         })
+        .with_upcasters(upcasters())
+        .with_reports(Arc::new(ReportRuns::new(store)));
+        match vault {
+            Some(vault) => queries.with_vault(vault),
+            None => queries,
+        }
     });
 
     let authorization =

@@ -15,7 +15,7 @@ use crate::model::{FoldError, ReadModel};
 const SEARCH_LENGTH_MAX: usize = 4_000;
 
 /// Values under a name with one of these in it are not searchable: whoever guesses a secret should not be told that it is one.
-const HIDDEN: &[&str] = &["secret", "token", "password", "sha256"];
+const HIDDEN: &[&str] = &["secret", "token", "password", "sha256", "sealed"];
 
 /// The read model.
 #[derive(Debug)]

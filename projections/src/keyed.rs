@@ -5,12 +5,13 @@ use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc, time::Durat
 use futures::future::BoxFuture;
 use hub_event_store::event::Recorded;
 use schemars::schema_for;
-use sqlx::{PgConnection, Row as _, types::Json};
+use serde::Deserialize as _;
+use sqlx::{FromRow as _, PgConnection, types::Json};
 
 use crate::{
     live::{LiveRows, LiveTable},
     memory::{MemoryTable, Rows},
-    model::{OnPoison, ReadModel},
+    model::{FoldError, OnPoison, ReadModel},
     projection::{ApplyError, Difference, Indexes, Projection, Target},
 };
 
@@ -69,7 +70,7 @@ impl<M: ReadModel> KeyedProjection<M> {
             insert: format!(
                 "INSERT INTO {{table}} ({list}) SELECT {list} FROM jsonb_populate_recordset(NULL::{live}, $1)"
             ),
-            differences: differences_sql::<M>(&expected, &columns),
+            differences: differences_sql(live, &expected, M::KEY, &columns),
             model: PhantomData,
         }
     }
@@ -210,6 +211,15 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
         M::concerns(&event.event_type)
     }
 
+    fn keys(&self, event: &Recorded) -> Result<Vec<serde_json::Value>, FoldError> {
+        let keys = M::keys(event)?;
+        Ok(keys.iter().map(|key| serde_json::to_value(key).expect("a key is a struct of plain columns")).collect())
+    }
+
+    fn row_of(&self, stored: &serde_json::Value) -> Option<serde_json::Value> {
+        serde_json::to_value(M::Row::deserialize(stored).ok()?).ok()
+    }
+
     fn apply<'a>(
         &'a self,
         connection: &'a mut PgConnection,
@@ -297,15 +307,7 @@ impl<M: ReadModel> Projection for KeyedProjection<M> {
     ) -> BoxFuture<'a, Result<Vec<Difference>, sqlx::Error>> {
         Box::pin(async move {
             let rows = sqlx::query(&self.differences).bind(limit).fetch_all(connection).await?;
-            rows.iter()
-                .map(|row| {
-                    Ok(Difference {
-                        key: row.try_get("key")?,
-                        found: row.try_get("found")?,
-                        expected: row.try_get("expected")?,
-                    })
-                })
-                .collect()
+            rows.iter().map(Difference::from_row).collect()
         })
     }
 
@@ -378,18 +380,17 @@ impl TableSql {
     }
 }
 
-fn differences_sql<M: ReadModel>(expected: &str, columns: &[String]) -> String {
+/// The rows in which two tables differ: at most `$1` of them in the order of their keys, each with how many there are. What is compared may
+/// be followed by a condition.
+pub(crate) fn differences_sql(found: &str, expected: &str, key: &[&str], columns: &[String]) -> String {
     let list = listed(columns);
-    let key = M::KEY
-        .iter()
-        .map(|column| format!("'{column}', coalesce(f.\"{column}\", e.\"{column}\")"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let either = |column: &&str| format!("coalesce(f.\"{column}\", e.\"{column}\")");
+    let named = key.iter().map(|column| format!("'{column}', {}", either(column))).collect::<Vec<_>>().join(", ");
+    let order = key.iter().map(either).collect::<Vec<_>>().join(", ");
+    let same = key.iter().map(|column| format!("f.\"{column}\" = e.\"{column}\"")).collect::<Vec<_>>().join(" AND ");
     format!(
-        "SELECT jsonb_build_object({key}) AS key, to_jsonb(f) AS found, to_jsonb(e) AS expected \
-         FROM (SELECT {list} FROM {}) f FULL JOIN (SELECT {list} FROM {expected}) e ON {} \
-         WHERE f IS DISTINCT FROM e LIMIT $1",
-        M::TABLE,
-        joined_by::<M>("f", "e"),
+        "SELECT jsonb_build_object({named}) AS key, to_jsonb(f) AS found, to_jsonb(e) AS expected, count(*) OVER () AS count \
+         FROM (SELECT {list} FROM {found}) f FULL JOIN (SELECT {list} FROM {expected}) e ON {same} \
+         WHERE f IS DISTINCT FROM e ORDER BY {order} LIMIT $1"
     )
 }

@@ -7,6 +7,7 @@
 pub mod checkpoint;
 mod copy;
 mod delivery;
+pub mod history;
 mod incoming;
 pub mod keyed;
 pub mod live;
@@ -14,6 +15,7 @@ pub mod memory;
 pub mod model;
 pub mod parked;
 pub mod partitions;
+pub mod personal;
 pub mod positions;
 pub mod projection;
 mod reached;
@@ -29,11 +31,17 @@ pub mod api_key;
 pub mod audit;
 pub mod billing;
 pub mod break_glass;
+pub mod control_check;
 pub mod duty_set;
+pub mod erasure;
+pub mod finding;
 pub mod identity_provider;
+pub mod legal_hold;
+pub mod retention_policy;
 pub mod role;
 pub mod role_template;
 pub mod service_instance;
+pub mod subject_record;
 pub mod subscription;
 pub mod support_access;
 pub mod tenant;
@@ -60,11 +68,17 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<audit::AuditEntries>(),
         of::<billing::Charges>(),
         of::<break_glass::BreakGlasses>(),
+        of::<control_check::ControlChecks>(),
         of::<duty_set::DutySets>(),
+        of::<erasure::Erasures>(),
+        of::<finding::Findings>(),
         of::<identity_provider::IdentityProviders>(),
+        of::<legal_hold::LegalHolds>(),
+        of::<retention_policy::RetentionClasses>(),
         of::<role::Roles>(),
         of::<role_template::RoleTemplates>(),
         of::<service_instance::ServiceInstances>(),
+        of::<subject_record::SubjectRecords>(),
         of::<subscription::Subscriptions>(),
         of::<support_access::SupportAccesses>(),
         of::<tenant::Tenants>(),
@@ -85,6 +99,9 @@ pub const QUERIES: &[&str] = &[
     checkpoint::REPLACE,
     checkpoint::DROP_OTHERS,
     checkpoint::POSITION,
+    history::scratch::ALLOWED,
+    history::scratch::KEPT,
+    history::scratch::NAME,
     keyed::COPY,
     keyed::INDEX,
     keyed::SWITCH,

@@ -7,6 +7,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use hub_event_store::event::Recorded;
+use serde::Deserialize as _;
 use sqlx::PgConnection;
 
 use crate::{
@@ -29,6 +30,9 @@ pub trait MemoryTable: fmt::Debug + Send {
     /// # Errors
     /// [`ApplyError::Poison`] with the event that cannot be folded.
     fn fold(&mut self, events: &[&Recorded]) -> Result<(), ApplyError>;
+
+    /// The row under a key, a JSON object of the key columns; `None` when there is none, or it has been written and is here no more.
+    fn row(&self, key: &serde_json::Value) -> Option<serde_json::Value>;
 
     /// How many rows there are.
     fn row_count(&self) -> usize;
@@ -178,6 +182,11 @@ impl<M: ReadModel> MemoryTable for Rows<M> {
         }
         self.sample();
         Ok(())
+    }
+
+    fn row(&self, key: &serde_json::Value) -> Option<serde_json::Value> {
+        let key = M::Key::deserialize(key).ok()?;
+        serde_json::to_value(self.rows.get(&key)?.row.as_ref()?).ok()
     }
 
     fn row_count(&self) -> usize {

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
+use crate::personal::PersonalField;
+
 /// A read model; its author writes no SQL beyond the table's migration.
 ///
 /// The table's columns are the row's fields, of types that PostgreSQL reads from the field's JSON: `uuid`, `text` (also for enums),
@@ -48,6 +50,11 @@ pub trait ReadModel: Send + Sync + 'static {
     /// # Errors
     /// When the event cannot be read.
     fn keys(event: &Recorded) -> Result<Vec<Self::Key>, FoldError>;
+
+    /// The personal texts of a row, which are sealed in its table and opened for an answer.
+    fn personal(_row: &mut Self::Row) -> Vec<PersonalField<'_>> {
+        Vec::new()
+    }
 
     /// The row under `key` after the event; `None` deletes it.
     ///

@@ -8,7 +8,11 @@ use futures::future::BoxFuture;
 use hub_event_store::event::Recorded;
 use sqlx::PgConnection;
 
-use crate::{live::LiveTable, memory::MemoryTable, model::OnPoison};
+use crate::{
+    live::LiveTable,
+    memory::MemoryTable,
+    model::{FoldError, OnPoison},
+};
 
 /// Where rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,15 @@ pub trait Projection: fmt::Debug + Send + Sync + 'static {
 
     /// Whether the event changes anything; all others are passed over.
     fn concerns(&self, event: &Recorded) -> bool;
+
+    /// The keys of the rows that an event which concerns it changes, as JSON objects of the key columns.
+    ///
+    /// # Errors
+    /// When the event cannot be read.
+    fn keys(&self, event: &Recorded) -> Result<Vec<serde_json::Value>, FoldError>;
+
+    /// A row out of a table, written as [`MemoryTable::row`] writes it; `None` when it is no row of this program.
+    fn row_of(&self, stored: &serde_json::Value) -> Option<serde_json::Value>;
 
     /// Takes in events that concern it, in order, within the transaction of `connection`. On error the transaction is rolled back.
     fn apply<'a>(
@@ -125,7 +138,7 @@ pub trait Projection: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A row that is not what the log says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Difference {
     /// The key columns and their values.
     pub key: serde_json::Value,

@@ -8,14 +8,17 @@ use hub_domain::{
     id::TenantId,
     money::Currency,
     tenant::{Event, Resource, SuspensionReason, Tenant, Tier},
-    text::{DomainName, Email, Key, Name, Slug},
+    text::{DomainName, Key, Name, Slug},
 };
 use hub_event_store::event::Recorded;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::{AggregateKey, FoldError, ReadModel, of_aggregate};
+use crate::{
+    model::{AggregateKey, FoldError, ReadModel, of_aggregate},
+    personal::{PersonalField, PersonalText},
+};
 
 /// The read model.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ pub struct TenantRow {
     pub id: Uuid,
     pub slug: Slug,
     pub name: Name,
-    pub contact_email: Email,
+    pub contact_email: PersonalText,
     pub tier: Tier,
     pub region: Key,
     pub currency: Currency,
@@ -87,6 +90,16 @@ impl ReadModel for Tenants {
         Ok(vec![AggregateKey::of(event)])
     }
 
+    fn personal(row: &mut TenantRow) -> Vec<PersonalField<'_>> {
+        vec![PersonalField {
+            tenant_id: row.tenant_id.0,
+            aggregate_type: Tenant::TYPE,
+            aggregate_id: row.id,
+            field: "contact_email",
+            text: &mut row.contact_email,
+        }]
+    }
+
     fn fold(row: Option<TenantRow>, key: &AggregateKey, event: &Recorded) -> Result<Option<TenantRow>, FoldError> {
         match (row, event.decode()?) {
             (None, Event::Registered { slug, name, contact_email, tier, region, currency }) => Ok(Some(TenantRow {
@@ -94,7 +107,7 @@ impl ReadModel for Tenants {
                 id: key.id,
                 slug,
                 name,
-                contact_email,
+                contact_email: PersonalText::of(contact_email, event),
                 tier,
                 region,
                 currency,
@@ -128,6 +141,7 @@ impl TenantRow {
                 self.suspension_reasons.remove(&reason);
                 self.status = if active { TenantStatus::Active } else { TenantStatus::Suspended };
             }
+            Event::ContactChanged { contact_email } => self.contact_email = PersonalText::of(contact_email, event),
             Event::Renamed { name } => self.name = name,
             Event::TierChanged { to, .. } => self.tier = to,
             Event::QuotaSet { resource, limit } => drop(self.quotas.insert(resource, limit)),
@@ -160,16 +174,25 @@ impl TenantRow {
 
 #[cfg(test)]
 mod tests {
-    use hub_domain::tenant::{Event, Resource, SuspensionReason, Tier};
+    use hub_domain::{
+        personal::{Pii, Sealed},
+        tenant::{Event, Resource, SuspensionReason, Tier},
+        text::Email,
+    };
+    use uuid::Uuid;
 
     use super::{TenantRow, TenantStatus, Tenants};
     use crate::testing::{History, rows};
+
+    fn sealed(subject: u128) -> Pii<Email> {
+        Pii::Sealed(Sealed { key_id: Uuid::from_u128(subject), sealed: "AQ==".to_owned() })
+    }
 
     fn registered() -> Event {
         Event::Registered {
             slug: "acme".parse().unwrap(),
             name: "Acme".parse().unwrap(),
-            contact_email: "ops@acme.example".parse().unwrap(),
+            contact_email: sealed(7),
             tier: Tier::Starter,
             region: "eu-central".parse().unwrap(),
             currency: "EUR".parse().unwrap(),
@@ -255,5 +278,16 @@ mod tests {
         let mut history = History::default();
         history.tenant(Event::Activated {});
         assert!(rows::<Tenants>(&history).is_err());
+    }
+
+    #[test]
+    fn the_contact_stays_sealed_with_the_place_of_its_event() {
+        let contact = |row: TenantRow| serde_json::to_value(row.contact_email).unwrap();
+        let at = |subject: u128, sequence: i64| serde_json::json!({ "key_id": Uuid::from_u128(subject), "sealed": "AQ==", "sequence": sequence });
+        assert_eq!(contact(row(vec![])), at(7, 1));
+        let changed = Event::ContactChanged { contact_email: sealed(8) };
+        assert_eq!(contact(row(vec![Event::Activated {}, changed])), at(8, 3));
+        let clear = Event::ContactChanged { contact_email: Pii::Clear("old@acme.example".parse().unwrap()) };
+        assert_eq!(contact(row(vec![clear])), "old@acme.example", "as events of earlier versions have it");
     }
 }

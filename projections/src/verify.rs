@@ -52,18 +52,18 @@ pub enum VerifyError {
 
 /// Events that are not in the read model though its checkpoint is behind them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Omitted {
+pub(crate) struct Omitted {
     parked: HashSet<i64>,
     discarded: HashSet<i64>,
 }
 
 impl Omitted {
-    async fn read(connection: &mut PgConnection, name: &str) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn read(connection: &mut PgConnection, name: &str) -> Result<Self, sqlx::Error> {
         let parked = parked::positions(connection, name).await?;
         Ok(Self { parked, discarded: parked::discarded(connection, name).await? })
     }
 
-    fn positions(&self) -> HashSet<i64> {
+    pub(crate) fn positions(&self) -> HashSet<i64> {
         self.parked.union(&self.discarded).copied().collect()
     }
 }

@@ -3,7 +3,8 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     access_request::{AccessRequestRow, AccessRequestStatus, AccessRequests},
@@ -35,7 +36,7 @@ pub(crate) const DETAIL: &str = detail!("access_requests");
 
 pub(crate) fn routes() -> Routes<Queries> {
     let all = "/v1/tenants/{tenant_id}/access-requests";
-    Routes::new().list(all, "access_request:read", list, describe_list).get(
+    Routes::new().list(all, "access_request:read", list, describe_list).get_as_of(
         &format!("{all}/{{access_request_id}}"),
         "access_request:read",
         detail,
@@ -87,9 +88,17 @@ async fn detail(
     Path(path): Path<AccessRequestPath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<AccessRequestRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.access_request_id, consistency, known: &known };
+    let wanted = Wanted {
+        tenant,
+        id: path.access_request_id,
+        consistency,
+        known: &known,
+        past: as_of.0,
+        aggregate_type: "access_request",
+    };
     queries.detail::<AccessRequests>(DETAIL, wanted, |row| row.sequence).await
 }
 

@@ -4,7 +4,8 @@ use aide::transform::TransformOperation;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     api_key::{ApiKeyRow, ApiKeyStatus, ApiKeys},
@@ -59,7 +60,7 @@ pub(crate) const DETAIL: &str = concat!(
 
 pub(crate) fn routes() -> Routes<Queries> {
     let all = "/v1/tenants/{tenant_id}/api-keys";
-    Routes::new().list(all, "api_key:read", list, describe_list).get(
+    Routes::new().list(all, "api_key:read", list, describe_list).get_as_of(
         &format!("{all}/{{api_key_id}}"),
         "api_key:read",
         detail,
@@ -121,9 +122,11 @@ async fn detail(
     Path(path): Path<ApiKeyPath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<ApiKeyAnswer>, Problem> {
-    let wanted = Wanted { tenant, id: path.api_key_id, consistency, known: &known };
+    let wanted =
+        Wanted { tenant, id: path.api_key_id, consistency, known: &known, past: as_of.0, aggregate_type: "api_key" };
     queries.detail_as::<ApiKeys, ApiKeyAnswer>(DETAIL, wanted, |answer| answer.key.sequence).await
 }
 

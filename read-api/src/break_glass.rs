@@ -4,7 +4,8 @@ use aide::transform::TransformOperation;
 use axum::extract::State;
 
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     break_glass::{BreakGlassRow, BreakGlassStatus, BreakGlasses},
@@ -36,7 +37,7 @@ pub(crate) const DETAIL: &str = detail!("break_glasses");
 
 pub(crate) fn routes() -> Routes<Queries> {
     let all = "/v1/tenants/{tenant_id}/break-glass";
-    Routes::new().list(all, "break_glass:read", list, describe_list).get(
+    Routes::new().list(all, "break_glass:read", list, describe_list).get_as_of(
         &format!("{all}/{{break_glass_id}}"),
         "break_glass:read",
         detail,
@@ -83,9 +84,17 @@ async fn detail(
     Path(path): Path<BreakGlassPath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<BreakGlassRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.break_glass_id, consistency, known: &known };
+    let wanted = Wanted {
+        tenant,
+        id: path.break_glass_id,
+        consistency,
+        known: &known,
+        past: as_of.0,
+        aggregate_type: "break_glass",
+    };
     queries.detail::<BreakGlasses>(DETAIL, wanted, |row| row.sequence).await
 }
 

@@ -4,7 +4,8 @@ use aide::transform::TransformOperation;
 use axum::extract::State;
 
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     duty_set::{DutySetRow, DutySets},
@@ -36,7 +37,7 @@ pub(crate) const DETAIL: &str = detail!("duty_sets");
 
 pub(crate) fn routes() -> Routes<Queries> {
     let all = "/v1/tenants/{tenant_id}/duty-sets";
-    Routes::new().list(all, "duty_set:read", list, describe_list).get(
+    Routes::new().list(all, "duty_set:read", list, describe_list).get_as_of(
         &format!("{all}/{{duty_set_id}}"),
         "duty_set:read",
         detail,
@@ -83,9 +84,11 @@ async fn detail(
     Path(path): Path<DutySetPath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<DutySetRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.duty_set_id, consistency, known: &known };
+    let wanted =
+        Wanted { tenant, id: path.duty_set_id, consistency, known: &known, past: as_of.0, aggregate_type: "duty_set" };
     queries.detail::<DutySets>(DETAIL, wanted, |row| row.sequence).await
 }
 

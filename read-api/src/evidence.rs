@@ -90,7 +90,7 @@ struct EventPath {
 /// A signed checkpoint.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Checkpoint")]
-struct CheckpointAnswer {
+pub(crate) struct CheckpointAnswer {
     /// The name of the log.
     origin: String,
     /// How many events it covers.
@@ -106,7 +106,7 @@ struct CheckpointAnswer {
 /// That an event is in a checkpoint.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "EventProof")]
-struct EventAnswer {
+pub(crate) struct EventAnswer {
     /// The hash of the event's leaf as it stands in the log now, in base64.
     leaf_hash: String,
     /// Which leaf it is, from 0.
@@ -146,7 +146,7 @@ struct PlatformAnswer {
 /// A public key that checkpoints are verified with.
 #[derive(Debug, Serialize, JsonSchema, sqlx::FromRow)]
 #[schemars(rename = "EvidenceKey")]
-struct KeyAnswer {
+pub(crate) struct KeyAnswer {
     /// `<name>+<id>+<base64>`, as C2SP signed-note writes it.
     verifier_key: String,
     added_at: DateTime<Utc>,
@@ -195,8 +195,8 @@ impl Kept {
 }
 
 /// The seals of logs on one connection.
-struct Seals {
-    connection: ReadTransaction,
+pub(crate) struct Seals {
+    pub(crate) connection: ReadTransaction,
     /// So long somebody waits for what is not sealed yet.
     end: Instant,
 }
@@ -251,6 +251,42 @@ impl Seals {
     }
 }
 
+impl Seals {
+    /// That the event at `position` of a log is in its last checkpoint, or in one of at least `size` events; `extra` stands in the proof
+    /// beside what it covers.
+    ///
+    /// # Errors
+    /// 404 `not_found` when there is no such event, 503 `not_sealed` when it is not sealed after the wait.
+    pub(crate) async fn prove(
+        &mut self,
+        log: Uuid,
+        position: u64,
+        size: Option<u64>,
+        extra: Option<Vec<u8>>,
+    ) -> Result<EventAnswer, Problem> {
+        let leaf = self.leaf(log, position).await?.ok_or_else(Problem::not_found)?;
+        let kept = match (size, self.checkpoint(log, None).await?) {
+            (None, Some(last)) if last.size() >= position => last,
+            _ => self.sealed(log, Some(size.unwrap_or(position).max(position))).await?,
+        };
+        let index = position - 1;
+        let hashes = self.inclusion(log, index, kept.size()).await?;
+        let (note, _) = kept.read()?;
+        Ok(EventAnswer {
+            leaf_hash: leaf.to_base64(),
+            index,
+            hashes: base64(&hashes),
+            checkpoint: kept.answer()?,
+            proof: EntryProof { extra, index, hashes, note }.to_string(),
+        })
+    }
+
+    /// The public keys of the platform.
+    pub(crate) async fn keys(&mut self) -> Result<Vec<KeyAnswer>, Problem> {
+        sqlx::query_as(KEYS).fetch_all(&mut *self.connection).await.map_err(failed)
+    }
+}
+
 async fn tiles_of(
     connection: &mut PgConnection,
     log: Uuid,
@@ -265,7 +301,7 @@ async fn tiles_of(
 }
 
 /// What was sealed cannot be read: somebody has changed it.
-fn unusable(reason: impl std::fmt::Display) -> Problem {
+pub(crate) fn unusable(reason: impl std::fmt::Display) -> Problem {
     tracing::error!(%reason, "what was sealed cannot be read");
     Problem::internal()
 }
@@ -275,7 +311,7 @@ fn base64(hashes: &[Hash]) -> Vec<String> {
 }
 
 impl Queries {
-    async fn seals(&self, caller: &TenantCaller, consistency: ReadConsistency) -> Result<Seals, Problem> {
+    pub(crate) async fn seals(&self, caller: &TenantCaller, consistency: ReadConsistency) -> Result<Seals, Problem> {
         let end = Instant::now() + consistency.wait.min(WAIT_MAX);
         Ok(Seals { connection: self.reach(caller.tenant, Source::Log, consistency).await?.connection, end })
     }
@@ -301,22 +337,7 @@ async fn event(
 ) -> Result<Json<EventAnswer>, Problem> {
     let log = caller.tenant.id();
     let mut seals = queries.seals(&caller, consistency).await?;
-    let leaf = seals.leaf(log, position).await?.ok_or_else(Problem::not_found)?;
-    let kept = match (size, seals.checkpoint(log, None).await?) {
-        (None, Some(last)) if last.size() >= position => last,
-        _ => seals.sealed(log, Some(size.unwrap_or(position).max(position))).await?,
-    };
-    let index = position - 1;
-    let hashes = seals.inclusion(log, index, kept.size()).await?;
-    let (note, _) = kept.read()?;
-    let answer = EventAnswer {
-        leaf_hash: leaf.to_base64(),
-        index,
-        hashes: base64(&hashes),
-        checkpoint: kept.answer()?,
-        proof: EntryProof { extra: None, index, hashes, note }.to_string(),
-    };
-    Ok(Json(answer))
+    Ok(Json(seals.prove(log, position, size, None).await?))
 }
 
 async fn consistency(
@@ -369,8 +390,7 @@ async fn keys(
     State(queries): State<Queries>,
 ) -> Result<Json<KeysAnswer>, Problem> {
     let mut seals = queries.seals(&caller, consistency).await?;
-    let keys = sqlx::query_as(KEYS).fetch_all(&mut *seals.connection).await.map_err(failed)?;
-    Ok(Json(KeysAnswer { keys }))
+    Ok(Json(KeysAnswer { keys: seals.keys().await? }))
 }
 
 fn describe_checkpoint(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -1,6 +1,7 @@
 //! What callers are told when PostgreSQL does not answer; the cause goes to the log.
 
 use hub_http::Problem;
+use hub_vault::VaultError;
 
 /// SQLSTATE of a statement that took longer than it may.
 const QUERY_CANCELED: &str = "57014";
@@ -19,6 +20,17 @@ pub(crate) fn failed(error: sqlx::Error) -> Problem {
         tracing::error!(%error, code = problem.code(), "a query failed");
     }
     problem
+}
+
+/// The same for the keys of personal data.
+pub(crate) fn unreachable_keys(error: VaultError) -> Problem {
+    match error {
+        VaultError::Unavailable(error) => failed(error),
+        error => {
+            tracing::error!(%error, "personal data cannot be opened");
+            Problem::internal()
+        }
+    }
 }
 
 fn problem_of(error: &sqlx::Error) -> Problem {

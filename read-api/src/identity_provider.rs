@@ -4,7 +4,8 @@ use aide::transform::TransformOperation;
 use axum::extract::State;
 
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     identity_provider::{IdentityProviderRow, IdentityProviderStatus, IdentityProviders},
@@ -36,7 +37,7 @@ pub(crate) const DETAIL: &str = detail!("identity_providers");
 
 pub(crate) fn routes() -> Routes<Queries> {
     let all = "/v1/tenants/{tenant_id}/identity-providers";
-    Routes::new().list(all, "identity_provider:read", list, describe_list).get(
+    Routes::new().list(all, "identity_provider:read", list, describe_list).get_as_of(
         &format!("{all}/{{identity_provider_id}}"),
         "identity_provider:read",
         detail,
@@ -85,9 +86,17 @@ async fn detail(
     Path(path): Path<IdentityProviderPath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<IdentityProviderRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.identity_provider_id, consistency, known: &known };
+    let wanted = Wanted {
+        tenant,
+        id: path.identity_provider_id,
+        consistency,
+        known: &known,
+        past: as_of.0,
+        aggregate_type: "identity_provider",
+    };
     queries.detail::<IdentityProviders>(DETAIL, wanted, |row| row.sequence).await
 }
 

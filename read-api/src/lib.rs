@@ -13,7 +13,10 @@ mod billing;
 mod break_glass;
 mod changes;
 mod checkpoints;
+mod compliance;
+mod data_subject;
 mod duty_set;
+mod erasure;
 mod event_stream;
 mod event_type;
 mod events;
@@ -21,9 +24,14 @@ mod evidence;
 mod failure;
 mod heads;
 mod identity_provider;
+mod legal_hold;
+mod past;
+mod personal;
 mod reach;
 mod read;
 mod recorded;
+mod reports;
+mod retention_policy;
 mod role;
 mod role_template;
 mod rows;
@@ -41,6 +49,8 @@ use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
     event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
+    personal::{ERASED, SEALED},
+    reports::Disclosures,
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
 };
 
@@ -69,8 +79,17 @@ pub const QUERIES: &[&str] = &[
     break_glass::LIST.whole,
     changes::CHANGED,
     checkpoints::CHECKPOINTS,
+    compliance::dashboard::OPEN,
+    compliance::findings::DETAIL,
+    compliance::findings::LIST.whole,
+    compliance::runs::LAST_OF_RUN,
+    compliance::standing::LAST,
+    data_subject::RECORDS.whole,
     duty_set::DETAIL,
     duty_set::LIST.whole,
+    erasure::DETAIL,
+    erasure::EXECUTED,
+    erasure::LIST.whole,
     evidence::CHECKPOINT_FROM,
     evidence::CHECKPOINT_LAST,
     evidence::KEYS,
@@ -80,9 +99,16 @@ pub const QUERIES: &[&str] = &[
     heads::TENANT_HEADS,
     identity_provider::DETAIL,
     identity_provider::LIST.whole,
+    legal_hold::DETAIL,
+    legal_hold::LIST.whole,
+    past::AT_POSITION,
+    past::AT_TIME,
+    past::EVENTS,
+    past::FUTURE,
     reach::CHECKPOINT,
     reach::LOG_HEAD,
     recorded::PAGE.whole,
+    retention_policy::OF_TENANT,
     role::DETAIL,
     role::LIST.whole,
     role_template::LIST.whole,
@@ -109,11 +135,21 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(audit::routes()))
         .merge(kept(billing::routes()))
         .merge(kept(break_glass::routes()))
+        // The platform's own, which no event of a tenant tells the age of.
+        .merge(compliance::routes())
+        // Keys are destroyed without an event of the tenant's own beside it.
+        .merge(data_subject::routes())
         .merge(kept(duty_set::routes()))
+        .merge(kept(erasure::routes()))
+        .merge(erasure::certificate_routes())
         .merge(events::routes())
         // What was sealed moves without an event of the tenant.
         .merge(evidence::routes())
         .merge(kept(identity_provider::routes()))
+        .merge(kept(legal_hold::routes()))
+        .merge(kept(retention_policy::routes()))
+        // Each report is a disclosure of its own.
+        .merge(reports::routes())
         .merge(kept(role::routes()))
         // A tenant reads what is the platform's, so its own events do not tell when an answer is old.
         .merge(role_template::routes())
@@ -167,7 +203,10 @@ mod tests {
             access_request::TAG,
             break_glass::TAG,
             duty_set::TAG,
+            erasure::TAG,
             identity_provider::TAG,
+            legal_hold::TAG,
+            retention_policy::TAG,
             role_template::TAG,
             support_access::TAG,
         ];
@@ -176,6 +215,7 @@ mod tests {
             api_key::TAG,
             audit::TAG,
             billing::TAG,
+            compliance::TAG,
             events::TAG,
             evidence::TAG,
             role::TAG,

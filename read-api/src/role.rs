@@ -3,7 +3,8 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -41,7 +42,7 @@ pub(crate) const LIST: Statement = statement!(
 pub(crate) const DETAIL: &str = detail!("roles");
 
 pub(crate) fn routes() -> Routes<Queries> {
-    Routes::new().list("/v1/tenants/{tenant_id}/roles", "role:read", list, describe_list).get(
+    Routes::new().list("/v1/tenants/{tenant_id}/roles", "role:read", list, describe_list).get_as_of(
         "/v1/tenants/{tenant_id}/roles/{role_id}",
         "role:read",
         detail,
@@ -104,9 +105,10 @@ async fn detail(
     Path(path): Path<RolePath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<RoleRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.role_id, consistency, known: &known };
+    let wanted = Wanted { tenant, id: path.role_id, consistency, known: &known, past: as_of.0, aggregate_type: "role" };
     queries.detail::<Roles>(DETAIL, wanted, |row| row.sequence).await
 }
 

@@ -1,12 +1,14 @@
 //! What lists and details of rows share: reading rows as JSON, and telling an empty list from an unknown tenant.
 
-use hub_http::{Detail, IfNoneMatch, Problem, ReadConsistency, ReadPosition, TenantScope};
-use hub_projections::model::ReadModel;
+use std::slice;
+
+use hub_http::{Detail, IfNoneMatch, Past, Problem, ReadConsistency, ReadPosition, TenantScope};
+use hub_projections::model::{AggregateKey, ReadModel};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryScalar, types::Json};
 use uuid::Uuid;
 
-use crate::{failure::failed, heads::tenant_head, reach::Source, read::Moment, state::Queries};
+use crate::{failure::failed, heads::tenant_head, personal::Erased, reach::Source, read::Moment, state::Queries};
 
 /// Which row a detail is, and what the caller asks of it.
 #[derive(Debug)]
@@ -15,6 +17,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) id: Uuid,
     pub(crate) consistency: ReadConsistency,
     pub(crate) known: &'a IfNoneMatch,
+    /// The moment that is asked about; `None` is now.
+    pub(crate) past: Option<Past>,
+    /// The type of the stream that the row is folded from.
+    pub(crate) aggregate_type: &'static str,
 }
 
 /// A statement that answers `to_jsonb` of a row, with its values bound.
@@ -70,7 +76,7 @@ pub(crate) fn name_of(value: Option<&impl Serialize>) -> Option<String> {
 
 impl Queries {
     /// One row of a read model by tenant and id, with the sequence of its stream as `ETag`.
-    pub(crate) async fn detail<M: ReadModel>(
+    pub(crate) async fn detail<M: ReadModel<Key = AggregateKey>>(
         &self,
         text: &'static str,
         wanted: Wanted<'_>,
@@ -79,16 +85,39 @@ impl Queries {
     where
         M::Row: Unpin,
     {
-        self.detail_as::<M, M::Row>(text, wanted, sequence).await
+        let (mut row, position) = self.row::<M, M::Row>(text, &wanted).await?;
+        let Erased(erased) = self.open::<M>(slice::from_mut(&mut row)).await?;
+        let sequence = sequence(&row);
+        let detail = Detail::new(row, sequence, position);
+        // What the caller has from before an erasure must not be used again.
+        Ok(if erased { detail } else { detail.unless(wanted.known) })
     }
 
-    /// The same, when the statement answers more than the row.
-    pub(crate) async fn detail_as<M: ReadModel, R: DeserializeOwned + Send + Unpin + 'static>(
+    /// The same, when the statement answers more than the row; what does not come from events is missing of a row of the past.
+    pub(crate) async fn detail_as<M: ReadModel<Key = AggregateKey>, R: DeserializeOwned + Send + Unpin + 'static>(
         &self,
         text: &'static str,
         wanted: Wanted<'_>,
         sequence: impl FnOnce(&R) -> i64,
     ) -> Result<Detail<R>, Problem> {
+        let (row, position) = self.row::<M, R>(text, &wanted).await?;
+        let sequence = sequence(&row);
+        Ok(Detail::new(row, sequence, position).unless(wanted.known))
+    }
+
+    /// What the statement answers, or what it would have answered in the past, 404 `not_found` when that is nothing; with the position that it
+    /// is of.
+    async fn row<M: ReadModel<Key = AggregateKey>, R: DeserializeOwned + Send + Unpin + 'static>(
+        &self,
+        text: &'static str,
+        wanted: &Wanted<'_>,
+    ) -> Result<(R, ReadPosition), Problem> {
+        if let Some(moment) = wanted.past {
+            let (position, row) = self.past::<M>(wanted, moment).await?;
+            // The same JSON that the table would have held.
+            let row = serde_json::to_value(row).and_then(serde_json::from_value::<R>);
+            return Ok((row.map_err(|error| failed(sqlx::Error::Decode(error.into())))?, position));
+        }
         let wait = self.wait(Source::Projection(M::NAME), wanted.consistency).await;
         let (position, row) = loop {
             let told = wait.told();
@@ -104,8 +133,7 @@ impl Queries {
             wait.again(position).await?;
         };
         let Json(row) = row.ok_or_else(Problem::not_found)?;
-        let sequence = sequence(&row);
-        Ok(Detail::new(row, sequence, position).unless(wanted.known))
+        Ok((row, position))
     }
 }
 

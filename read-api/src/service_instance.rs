@@ -3,7 +3,8 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -41,12 +42,14 @@ pub(crate) const LIST: Statement = statement!(
 pub(crate) const DETAIL: &str = detail!("service_instances");
 
 pub(crate) fn routes() -> Routes<Queries> {
-    Routes::new().list("/v1/tenants/{tenant_id}/service-instances", "service_instance:read", list, describe_list).get(
-        "/v1/tenants/{tenant_id}/service-instances/{service_instance_id}",
-        "service_instance:read",
-        detail,
-        describe_detail,
-    )
+    Routes::new()
+        .list("/v1/tenants/{tenant_id}/service-instances", "service_instance:read", list, describe_list)
+        .get_as_of(
+            "/v1/tenants/{tenant_id}/service-instances/{service_instance_id}",
+            "service_instance:read",
+            detail,
+            describe_detail,
+        )
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -126,9 +129,17 @@ async fn detail(
     Path(path): Path<ServiceInstancePath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<ServiceInstanceRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.service_instance_id, consistency, known: &known };
+    let wanted = Wanted {
+        tenant,
+        id: path.service_instance_id,
+        consistency,
+        known: &known,
+        past: as_of.0,
+        aggregate_type: "service_instance",
+    };
     queries.detail::<ServiceInstances>(DETAIL, wanted, |row| row.sequence).await
 }
 

@@ -3,16 +3,22 @@
 use std::{fmt, sync::Arc};
 
 use axum::extract::FromRef;
-use hub_event_store::tail::Tail;
+use hub_event_store::{tail::Tail, upcast::Upcasters};
 use hub_http::{Access, CursorKey, Gate, Resources};
 use hub_projections::positions::Positions;
+use hub_vault::Vault;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    answers::Answers, attributes::OfRows, changes::Changes, checkpoints::Checkpoints, heads::TenantHeads,
+    answers::Answers,
+    attributes::OfRows,
+    changes::Changes,
+    checkpoints::Checkpoints,
+    heads::TenantHeads,
     read::Database,
+    reports::{Disclosures, REPORTS_MAX, Unrecorded},
 };
 
 /// Event streams that one process serves at once when nothing else is said.
@@ -51,12 +57,18 @@ pub struct Queries {
     pub(crate) access: Access,
     pub(crate) cursor_key: CursorKey,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) reports: Arc<Semaphore>,
+    pub(crate) disclosures: Arc<dyn Disclosures>,
     pub(crate) heads: TenantHeads,
     pub(crate) tail: Tail,
     pub(crate) positions: Positions,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) answers: Answers,
     pub(crate) shutdown: CancellationToken,
+    /// The keys of personal data; without them it is answered as sealed.
+    pub(crate) vault: Option<Vault>,
+    /// How old events are read.
+    pub(crate) upcasters: Upcasters,
 }
 
 impl Queries {
@@ -76,12 +88,28 @@ impl Queries {
             database,
             cursor_key,
             streams: Arc::new(Semaphore::new(streams_max)),
+            reports: Arc::new(Semaphore::new(REPORTS_MAX)),
+            disclosures: Arc::new(Unrecorded),
             shutdown,
+            vault: None,
+            upcasters: Upcasters::default(),
         }
+    }
+
+    /// Reads old events with these, for answers about the past.
+    #[must_use]
+    pub fn with_upcasters(self, upcasters: Upcasters) -> Self {
+        Self { upcasters, ..self }
     }
 }
 
 impl Queries {
+    /// The same with the keys of personal data.
+    #[must_use]
+    pub fn with_vault(self, vault: Vault) -> Self {
+        Self { vault: Some(vault), ..self }
+    }
+
     /// What conditions of permissions may look at, read from the read models.
     #[must_use]
     pub fn resources(&self) -> Arc<dyn Resources> {

@@ -3,7 +3,8 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -34,7 +35,7 @@ pub(crate) const LIST: Statement = statement!(
 pub(crate) const DETAIL: &str = detail!("subscriptions");
 
 pub(crate) fn routes() -> Routes<Queries> {
-    Routes::new().list("/v1/tenants/{tenant_id}/subscriptions", "subscription:read", list, describe_list).get(
+    Routes::new().list("/v1/tenants/{tenant_id}/subscriptions", "subscription:read", list, describe_list).get_as_of(
         "/v1/tenants/{tenant_id}/subscriptions/{subscription_id}",
         "subscription:read",
         detail,
@@ -97,9 +98,17 @@ async fn detail(
     Path(path): Path<SubscriptionPath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<SubscriptionRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.subscription_id, consistency, known: &known };
+    let wanted = Wanted {
+        tenant,
+        id: path.subscription_id,
+        consistency,
+        known: &known,
+        past: as_of.0,
+        aggregate_type: "subscription",
+    };
     queries.detail::<Subscriptions>(DETAIL, wanted, |row| row.sequence).await
 }
 

@@ -4,7 +4,8 @@ use aide::transform::TransformOperation;
 use axum::extract::State;
 
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller, openapi::described,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::described,
 };
 use hub_projections::{
     model::ReadModel,
@@ -36,7 +37,7 @@ pub(crate) const DETAIL: &str = detail!("support_accesses");
 
 pub(crate) fn routes() -> Routes<Queries> {
     let all = "/v1/tenants/{tenant_id}/support-access";
-    Routes::new().list(all, "support_access:read", list, describe_list).get(
+    Routes::new().list(all, "support_access:read", list, describe_list).get_as_of(
         &format!("{all}/{{support_access_id}}"),
         "support_access:read",
         detail,
@@ -85,9 +86,17 @@ async fn detail(
     Path(path): Path<SupportAccessPath>,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<SupportAccessRow>, Problem> {
-    let wanted = Wanted { tenant, id: path.support_access_id, consistency, known: &known };
+    let wanted = Wanted {
+        tenant,
+        id: path.support_access_id,
+        consistency,
+        known: &known,
+        past: as_of.0,
+        aggregate_type: "support_access",
+    };
     queries.detail::<SupportAccesses>(DETAIL, wanted, |row| row.sequence).await
 }
 

@@ -3,7 +3,7 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, IfNoneMatch, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, Routes, TenantCaller,
+    AsOf, Detail, IfNoneMatch, Page, PageQuery, PlatformCaller, Problem, ReadConsistency, Routes, TenantCaller,
     openapi::described,
 };
 use hub_projections::{
@@ -34,7 +34,7 @@ pub(crate) const LIST: Statement = statement!(
 pub(crate) const DETAIL: &str = detail!("tenants");
 
 pub(crate) fn routes() -> Routes<Queries> {
-    Routes::new().get("/v1/tenants", "tenant:read", list, describe_list).get(
+    Routes::new().get("/v1/tenants", "tenant:read", list, describe_list).get_as_of(
         "/v1/tenants/{tenant_id}",
         "tenant:read",
         detail,
@@ -81,7 +81,8 @@ async fn list(
         .bind(name_of(tier.as_ref()))
         .bind(region.as_deref())
         .bind(slug.as_deref());
-    let rows = fetch(rows, &mut reading.connection).await?;
+    let mut rows = fetch(rows, &mut reading.connection).await?;
+    queries.open::<Tenants>(&mut rows).await?;
     Ok(query.page(&queries.cursor_key, &caller, None, rows, |row: &TenantRow| row.id).at(reading.position))
 }
 
@@ -89,9 +90,11 @@ async fn detail(
     TenantCaller { tenant, .. }: TenantCaller,
     consistency: ReadConsistency,
     known: IfNoneMatch,
+    as_of: AsOf,
     State(queries): State<Queries>,
 ) -> Result<Detail<TenantRow>, Problem> {
-    let wanted = Wanted { tenant, id: tenant.id(), consistency, known: &known };
+    let wanted =
+        Wanted { tenant, id: tenant.id(), consistency, known: &known, past: as_of.0, aggregate_type: "tenant" };
     queries.detail::<Tenants>(DETAIL, wanted, |row| row.sequence).await
 }
 

@@ -15,6 +15,8 @@ use hub_evidence::{
     bundle::ManifestError,
     entry::{Entry, EntryError, Timestamp},
 };
+use sqlx::PgPool;
+use uuid::Uuid;
 
 /// Why evidence cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +65,20 @@ pub enum EvidenceError {
         /// Why.
         source: EntryError,
     },
+    /// Whoever was to be told beforehand what is exported could not be.
+    #[error("{0}")]
+    Unannounced(String),
     /// The manifest cannot be written.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+}
+
+/// The last checkpoint of a tenant's log, a C2SP signed note; nothing before the first.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn last_checkpoint(pool: &PgPool, tenant_id: Uuid) -> Result<Option<String>, sqlx::Error> {
+    Ok(seals::Seals(pool).last(tenant_id).await?.map(|kept| kept.note))
 }
 
 /// How a log is not what was sealed.

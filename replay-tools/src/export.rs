@@ -68,20 +68,58 @@ impl Filter {
     }
 }
 
+/// The last place of a tenant's log, at or before this position.
+pub(crate) const END_OF_TENANT: &str =
+    "SELECT max(tenant_position) FROM events WHERE tenant_id = $1 AND position <= $2";
+
+/// Where an export ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// The position of the log's last event.
+    pub position: i64,
+    /// The same in the positions of the tenant, if one is asked for; 0 when there is nothing.
+    pub place: i64,
+}
+
+/// Where an export that begins now ends.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn end(pool: &PgPool, tenant_id: Option<Uuid>) -> Result<End, sqlx::Error> {
+    let position = Log::new(pool.clone()).head().await?;
+    let Some(tenant_id) = tenant_id else { return Ok(End { position, place: position }) };
+    let place: Option<i64> = sqlx::query_scalar(END_OF_TENANT).bind(tenant_id).bind(position).fetch_one(pool).await?;
+    Ok(End { position, place: place.unwrap_or(0) })
+}
+
 /// Writes every event that the filter admits, up to the head at the beginning; answers how many.
+///
+/// # Errors
+/// See [`export_until`].
+pub async fn export(
+    pool: &PgPool,
+    filter: &Filter,
+    output: impl AsyncWrite + Unpin,
+    progress: impl FnMut(i64, i64),
+) -> Result<u64, ExportError> {
+    let head = Log::new(pool.clone()).head().await?;
+    export_until(pool, filter, head, output, progress).await
+}
+
+/// The same up to a position that the log has reached.
 ///
 /// `progress` is told how far of how much: positions of the log, or of the tenant if one is asked for.
 ///
 /// # Errors
 /// When PostgreSQL does not answer or the output takes no more.
-pub async fn export(
+pub async fn export_until(
     pool: &PgPool,
     filter: &Filter,
+    head: i64,
     mut output: impl AsyncWrite + Unpin,
     mut progress: impl FnMut(i64, i64),
 ) -> Result<u64, ExportError> {
     let log = Log::new(pool.clone());
-    let head = log.head().await?;
     let mut written = 0;
     if let Some(tenant_id) = filter.tenant_id {
         let mut after = 0;

@@ -96,7 +96,7 @@ pub async fn verify_read_models(
     Ok(reports)
 }
 
-fn trouble_of(status: &ProjectionStatus) -> Option<String> {
+pub(crate) fn trouble_of(status: &ProjectionStatus) -> Option<String> {
     if status.state == State::Stopped {
         let reason = status.last_error.as_deref().unwrap_or("nobody knows why");
         return Some(format!("it has stopped at position {}: {reason}", status.position));

@@ -91,6 +91,12 @@ impl Signer {
         Ok(())
     }
 
+    /// The public halves of the keys.
+    #[must_use]
+    pub fn verifier_keys(&self) -> BTreeSet<String> {
+        self.keys.iter().map(|key| key.verifier_key().to_string()).collect()
+    }
+
     /// The name of a tenant's log, or of the platform's.
     pub(crate) fn origin(&self, log: Uuid) -> Origin {
         let origin = if log == PLATFORM_LOG { Origin::platform(&self.host) } else { Origin::tenant(&self.host, log) };

@@ -1,12 +1,17 @@
 //! Keys, roles and tenants as a whole process has them: over HTTP, with real keys, real roles and the gate that decides in production.
 
 mod attacks;
+mod audit_reports;
 mod bearer;
+mod compliance;
 mod document;
 mod evidence;
 mod facts;
+mod forgetting;
 mod keys;
 mod lists;
+mod loading;
+mod personal;
 mod principals;
 mod queries;
 mod refusals;
@@ -29,8 +34,8 @@ use axum::{
     extract::ConnectInfo,
     http::{HeaderMap, Request, Response, StatusCode, header::AUTHORIZATION, request::Builder},
 };
-use hub::api::Served;
-use hub_access::{AccessGate, Board, PermissionUses, api::Authorization};
+use hub::{api::Served, disclosures::ReportRuns};
+use hub_access::{AccessGate, Board, PermissionUses, Refusals, api::Authorization};
 use hub_commands::{Commands, access_record::AccessRecords, api_key::Enrolment, process};
 use hub_domain::api_key::KeyText;
 use hub_event_store::{store::EventStore, tail::Tail};
@@ -42,7 +47,7 @@ use hub_projections::{
 };
 use hub_read_api::Queries;
 use hub_seal::{Sealer, Signer};
-use hub_tests::kit::{Database, TestClock, eventually};
+use hub_tests::kit::{Database, TestClock, eventually, vault_in};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
@@ -66,6 +71,8 @@ struct Platform {
     clock: TestClock,
     commands: Commands,
     uses: PermissionUses,
+    /// What is noted of sensitive reads, and who writes it down; most tests do without.
+    reads: (Refusals, AccessRecords),
     router: Router,
     openapi: OpenApi,
     document: Value,
@@ -129,9 +136,12 @@ impl Platform {
         tokio::spawn(runner.run(end.clone()));
         let store = EventStore::start(pool.clone(), tail.clone(), upcasters(), clock.clock());
         tokio::spawn({
-            let (refusals, records, end) = (access.refusals(), AccessRecords::new(store.clone()), end.clone());
+            let (refusals, records, end) =
+                (access.refusals(), AccessRecords::new(store.clone(), vault_in(&pool)), end.clone());
             async move { refusals.run(|draft| records.write(draft), end).await }
         });
+        let reads = (access.sensitive_reads(), AccessRecords::new(store.clone(), vault_in(&pool)));
+        let report_runs = Arc::new(ReportRuns::new(store.clone()));
         let signer = Signer::new(vec![SigningKey::from_seed("hub.test", Zeroizing::new([9; 32])).unwrap()]).unwrap();
         tokio::spawn({
             let (pool, tail, clock, end) = (pool.clone(), tail.clone(), clock.clock(), end.clone());
@@ -146,6 +156,7 @@ impl Platform {
             secret_key: [7; 32],
             random: Arc::new(random),
         })
+        .with_vault(vault_in(&pool))
         .with_permissions(hub::api::catalogue().into_iter().map(|entry| entry.permission));
         let queries = Queries::new(hub_read_api::Settings {
             pool: pool.clone(),
@@ -155,7 +166,10 @@ impl Platform {
             cursor_key: CursorKey::new([8; 32]),
             streams_max: 10,
             shutdown: end.clone(),
-        });
+        })
+        .with_upcasters(upcasters())
+        .with_reports(report_runs)
+        .with_vault(vault_in(&pool));
         let authorization = Authorization::new(access, queries.resources(), &hub::api::catalogue());
         let served =
             Served { commands: Some(commands.clone()), queries: Some(queries), authorization: Some(authorization) };
@@ -165,6 +179,7 @@ impl Platform {
             clock,
             commands,
             uses,
+            reads,
             router,
             document: serde_json::to_value(&openapi).unwrap(),
             openapi,

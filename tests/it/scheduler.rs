@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hub_commands::{Commands, Settings, effects::effects_of, process};
 use hub_domain::{
     id::TenantId,
+    personal::Pii,
     role::{SystemRole, system_role_id},
     tenant::{self, Tenant},
 };
@@ -26,7 +27,7 @@ use hub_event_store::{
     upcast::Upcasters,
 };
 use hub_http::{Layers, Scope};
-use hub_tests::kit::{Database, TestClock, eventually};
+use hub_tests::kit::{Database, TestClock, eventually, vault_in};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -109,7 +110,8 @@ impl Platform {
             gate: gate([(1, "key:administrator", Scope::Platform)]),
             secret_key: [7; 32],
             random: Arc::new(|| [9; 32]),
-        });
+        })
+        .with_vault(vault_in(self.pool()));
         let router = Layers::default().wrap(hub_commands::routes(commands.clone()).into());
         let (pool, tail_end, process_end) = (self.pool().clone(), end.clone(), end.clone());
         let tasks = [
@@ -239,7 +241,7 @@ impl Process {
         let command = tenant::Command::Register {
             slug: slug.parse().unwrap(),
             name: "Acme".parse().unwrap(),
-            contact_email: "it@acme.example".parse().unwrap(),
+            contact_email: Pii::Clear("it@acme.example".parse().unwrap()),
             tier: tenant::Tier::Starter,
             region: "eu-central".parse().unwrap(),
             currency: "EUR".parse().unwrap(),

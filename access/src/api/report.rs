@@ -16,21 +16,12 @@ use axum::{
     http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use csv::{Terminator, WriterBuilder};
-use hub_http::{Problem, ReadPosition, openapi::header_documented};
+use hub_http::{Problem, ReadPosition, accept::preferred, openapi::header_documented};
+use hub_sheet::{MEDIA_TYPE, MEDIA_TYPE_ANSWERED};
 use schemars::{JsonSchema, json_schema};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
-
-/// As it is named in the document.
-const CSV: &str = "text/csv";
-
-/// As it is answered: RFC 4180, section 3.
-const CSV_ANSWERED: &str = "text/csv; charset=utf-8; header=present";
-
-/// A cell that begins with one of these may be a formula to a spreadsheet.
-const FORMULA_BEGINS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
 
 /// What the caller wants to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,49 +30,10 @@ pub(super) enum Form {
     Csv,
 }
 
-/// How much a media range of `Accept` wants something, and how closely it names it.
-type Weight = (u16, u8);
-
 impl Form {
     /// CSV when `Accept` prefers it to JSON; else JSON, which is what every operation answers whatever `Accept` says.
     fn of(headers: &HeaderMap) -> Self {
-        let texts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let (mut csv, mut json) = ((0, 0), (0, 0));
-        for range in texts.flat_map(|text| text.split(',')) {
-            let mut parts = range.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-            let Some(weight) = weight.map_or(Some(1_000), thousandths) else { continue };
-            raise(&mut csv, &name, "text/*", CSV, weight);
-            raise(&mut json, &name, "application/*", "application/json", weight);
-        }
-        if csv.0 > 0 && csv > json { Self::Csv } else { Self::Json }
-    }
-}
-
-/// The range that names a type most closely says how much it is wanted.
-fn raise(wanted: &mut Weight, range: &str, group: &str, media_type: &str, weight: u16) {
-    let closeness = match range {
-        "*/*" => 1,
-        range if range == group => 2,
-        range if range == media_type => 3,
-        _ => return,
-    };
-    if closeness >= wanted.1 {
-        *wanted = (weight, closeness);
-    }
-}
-
-/// `q` of RFC 9110, section 12.4.2, in thousandths; `None` for what is none.
-fn thousandths(text: &str) -> Option<u16> {
-    let (whole, digits) = text.split_once('.').unwrap_or((text, ""));
-    if digits.len() > 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    match (whole, format!("{digits:0<3}").parse().ok()?) {
-        ("0", fraction) => Some(fraction),
-        ("1", 0) => Some(1_000),
-        _ => None,
+        if preferred(headers, &["application/json", MEDIA_TYPE]) == 1 { Self::Csv } else { Self::Json }
     }
 }
 
@@ -123,7 +75,7 @@ impl<T: Serialize> Report<T> {
                 let file = format!("attachment; filename=\"{}-{tenant_id}-{position}.csv\"", sheet.name);
                 let file = HeaderValue::try_from(file).expect("names of sheets, ids and numbers are visible ascii");
                 let headers = [
-                    (header::CONTENT_TYPE, HeaderValue::from_static(CSV_ANSWERED)),
+                    (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE_ANSWERED)),
                     (header::CONTENT_DISPOSITION, file),
                 ];
                 let report = serde_json::to_value(report).expect("an answer is plain json");
@@ -134,26 +86,11 @@ impl<T: Serialize> Report<T> {
     }
 }
 
-/// The rows, each line ended by CR LF, below a line with the names of the columns.
+/// The rows below a line with the names of the columns.
 fn written(sheet: &Sheet, report: &Value) -> Vec<u8> {
-    let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new());
-    let mut line = |cells: Vec<String>| writer.write_record(cells).expect("lines are alike, and memory takes them");
-    line(sheet.columns.iter().map(|column| (*column).to_owned()).collect());
-    for row in report[sheet.rows].as_array().into_iter().flatten() {
-        let member = |column: &&str| cell(row.get(*column).unwrap_or(&report[*column]));
-        line(sheet.columns.iter().map(member).collect());
-    }
-    writer.into_inner().expect("memory takes what is written")
-}
-
-/// What a cell shows. A text that a spreadsheet may take for a formula begins with an apostrophe, which makes it a text.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) if text.starts_with(FORMULA_BEGINS) => format!("'{text}"),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
+    let rows = report[sheet.rows].as_array().into_iter().flatten();
+    let cells = rows.map(|row| sheet.columns.iter().map(|name| row.get(*name).unwrap_or(&report[*name])).collect());
+    hub_sheet::written(sheet.columns, cells)
 }
 
 impl<T> IntoResponse for Report<T> {
@@ -172,7 +109,7 @@ impl<T: JsonSchema> OperationOutput for Report<T> {
                            with `=`, `+`, `-`, `@` or a blank that breaks cells has an apostrophe before it, so that no spreadsheet takes it for a formula.";
         let schema = json_schema!({"type": "string", "description": description});
         let schema = openapi::SchemaObject { json_schema: schema, external_docs: None, example: None };
-        response.content.insert(CSV.to_owned(), MediaType { schema: Some(schema), ..MediaType::default() });
+        response.content.insert(MEDIA_TYPE.to_owned(), MediaType { schema: Some(schema), ..MediaType::default() });
         let position = "Position in the log up to which the rights that the report is of were known.";
         response.headers.insert("Projection-Position".into(), header_documented(position, "integer"));
         let disposition = "Of CSV: `attachment`, with a file name that has the tenant's id and the position.";
@@ -206,31 +143,6 @@ mod tests {
         let rows = json!([{ "count": 3, "name": "ada" }, { "name": null, "count": 0 }]);
         assert_eq!(csv(rows), "name,count,position\r\nada,3,7\r\n,0,7\r\n");
         assert_eq!(csv(json!([])), "name,count,position\r\n");
-    }
-
-    #[test]
-    fn cells_are_quoted_as_rfc_4180_has_it() {
-        let rows = json!([{ "name": "a,\"b\"\r\nc", "count": 1 }]);
-        assert_eq!(csv(rows), "name,count,position\r\n\"a,\"\"b\"\"\r\nc\",1,7\r\n");
-    }
-
-    #[test]
-    fn no_cell_is_a_formula() {
-        for (text, shown) in [
-            ("=1+1", "'=1+1"),
-            ("+1", "'+1"),
-            ("-1", "'-1"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "'\t=1"),
-            ("\r=1", "'\r=1"),
-            ("\n=1", "'\n=1"),
-            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
-            ("user:=1", "user:=1"),
-            ("", ""),
-        ] {
-            assert_eq!(cell(&json!(text)), shown);
-        }
-        assert_eq!(cell(&json!(-1)), "-1", "a number is no text");
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn a_credential_of_nobody_is_the_platforms_affair_and_names_a_network_only() {
     let mut networks: Vec<_> = observations
         .iter()
         .map(|event| match event {
-            Event::LoginFailed { network: Some(network), seen, .. } => (network.as_str(), seen.count),
+            Event::LoginFailed { network: Some(Pii::Clear(network)), seen, .. } => (network.as_str(), seen.count),
             other => panic!("{other:?}"),
         })
         .collect();

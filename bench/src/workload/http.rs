@@ -2,7 +2,8 @@
 //!
 //! `hub` is the program in the role `all`: the relay, the projections and the process managers work on the same two cores meanwhile, and so
 //! does the load. `hub-commands` is the role `commands` alone, as it is when the roles are split. A connection creates a role of its
-//! tenant and grants it nine permissions of some 300 bytes, then creates the next one.
+//! tenant and grants it nine permissions of some 300 bytes, then creates the next one: each of these commands changes what decisions
+//! rest on. `hub-plain` and `hub-commands-plain` send commands that change no rights: a connection renames its tenant again and again.
 
 use std::time::{Duration, Instant};
 
@@ -52,9 +53,12 @@ impl Workload for Http {
                 run.servers.settle().await?;
                 let program = Program::hub(&run.servers, role).await?;
                 let tenants = tenants(&program).await?;
-                let connections = program.connections(CLIENTS).await?;
-                let clients =
-                    connections.into_iter().zip(tenants).map(|(connection, tenant)| Roles::new(connection, tenant));
+                let connections = program.connections(CLIENTS).await?.into_iter().zip(tenants.clone());
+                let clients = connections.map(|(connection, tenant)| Names { connection, tenant, count: 0 });
+                let sample = drive(clients.collect(), run.window).await?;
+                report.add("http", CLIENTS, &format!("{subject}-plain"), sample);
+                let connections = program.connections(CLIENTS).await?.into_iter().zip(tenants);
+                let clients = connections.map(|(connection, tenant)| Roles::new(connection, tenant));
                 let sample = drive(clients.collect(), run.window).await?;
                 report.add("http", CLIENTS, subject, sample);
                 report.peak(
@@ -171,6 +175,22 @@ impl Roles {
 impl Client for Roles {
     async fn step(&mut self) -> anyhow::Result<()> {
         self.command().await?;
+        Ok(())
+    }
+}
+
+/// A client that gives its tenant one name after the other.
+struct Names {
+    connection: Connection,
+    tenant: String,
+    count: u64,
+}
+
+impl Client for Names {
+    async fn step(&mut self) -> anyhow::Result<()> {
+        self.count += 1;
+        let body = json!({ "name": format!("Benchmark {} of {}", self.count, Uuid::now_v7()) });
+        self.connection.post(&format!("/v1/tenants/{}/rename", self.tenant), &body).await?.success()?;
         Ok(())
     }
 }

@@ -4,8 +4,10 @@
 //! moment at once, does nothing twice. It is no part of a rebuild.
 
 mod checkpoints;
+mod erasure;
 mod follower;
 mod principal_end;
+mod retention;
 mod scheduler;
 mod system_roles;
 mod tenant_end;
@@ -28,10 +30,11 @@ use crate::Commands;
 use self::{
     checkpoints::Publisher,
     follower::{Follower, LastPage},
+    retention::Retention,
     scheduler::Scheduler,
 };
 
-pub(crate) use self::{principal_end::holds_from_before, scheduler::catch_up};
+pub(crate) use self::{erasure::EXECUTED as ERASURES_EXECUTED, principal_end::holds_from_before, scheduler::catch_up};
 
 /// Takes the lock of the active process managers for as long as the connection lives.
 const ELECT: &str = "SELECT pg_try_advisory_lock(7236831003)";
@@ -57,11 +60,14 @@ pub const QUERIES: &[&str] = &[
     checkpoints::UNPUBLISHED,
     follower::READ_CURSOR,
     follower::MOVE_CURSOR,
+    crate::reapply::DESTRUCTIONS,
     principal_end::HELD,
+    retention::TENANTS,
     scheduler::PUT_DUE,
     scheduler::DROP_DUE,
     scheduler::TAKE_DUE,
     scheduler::POSTPONE,
+    scheduler::WAKE,
     scheduler::NEXT_DUE,
 ];
 
@@ -110,6 +116,7 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
     let mut schedule = Follower::resume("scheduler", commands.store.clone()).await?;
     let scheduler = Scheduler::new(commands);
     let mut publisher = Publisher::default();
+    let mut retention = Retention::default();
     let mut head = commands.store.tail().follow();
     let mut last = LastPage::default();
     loop {
@@ -129,6 +136,7 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
             }
             let rest = scheduler.act().await?;
             publisher.act(commands).await?;
+            retention.act(commands).await?;
             Ok::<_, ProcessError>(if followed? { None } else { Some(rest) })
         };
         let rest = tokio::time::timeout(TURN_LIMIT, turn).await.map_err(|_| ProcessError::TooSlow)??;

@@ -1,7 +1,7 @@
 //! The scheduler: does what is due when its time comes, by commands.
 //!
 //! It keeps one row per aggregate that has a due time: subscriptions (the end of a trial, the next period, a scheduled change), roles (the end
-//! of an assignment), access requests, emergency and support accesses (their ends). The aggregate itself says when and what; the scheduler only looks at the clock. A command's id
+//! of an assignment), access requests, emergency and support accesses (their ends), erasures (the end of their grace period). The aggregate itself says when and what; the scheduler only looks at the clock. A command's id
 //! is derived from the aggregate and its due time, so the same thing is never done twice.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -13,6 +13,8 @@ use hub_domain::{
     access_request::{self, AccessRequest},
     aggregate::Decide,
     break_glass::{self, BreakGlass},
+    erasure::{self, Erasure},
+    legal_hold::LegalHold,
     role::{self, Role},
     subscription::{self, Subscription},
     support_access::{self, SupportAccess},
@@ -27,7 +29,11 @@ use uuid::Uuid;
 
 use crate::Commands;
 
-use super::{ProcessError, REST, order_of};
+use super::{
+    ProcessError, REST,
+    erasure::{LOOK_INTERVAL, Look, act},
+    order_of,
+};
 
 /// Keeps when aggregates are due.
 pub(super) const PUT_DUE: &str = "INSERT INTO scheduler_due (tenant_id, aggregate_type, aggregate_id, due_at, attempt_at) \
@@ -47,6 +53,10 @@ pub(super) const TAKE_DUE: &str = "SELECT tenant_id, aggregate_type, aggregate_i
 /// Puts off what could not be done.
 pub(super) const POSTPONE: &str =
     "UPDATE scheduler_due SET attempt_at = $4 WHERE tenant_id = $1 AND aggregate_type = $2 AND aggregate_id = $3";
+
+/// Looks at once at the erasures that the holds of a scope were in the way of: its own, its tenant's, and for a tenant all of them.
+pub(super) const WAKE: &str = "UPDATE scheduler_due SET attempt_at = due_at WHERE tenant_id = $1 AND aggregate_type = 'erasure' \
+     AND (aggregate_id = $2 OR aggregate_id = $1 OR $2 = $1)";
 
 /// When the scheduler has to act next.
 pub(super) const NEXT_DUE: &str = "SELECT min(attempt_at) FROM scheduler_due";
@@ -162,6 +172,17 @@ impl Scheduled for SupportAccess {
     }
 }
 
+impl Scheduled for Erasure {
+    fn due_at(&self) -> Option<DateTime<Utc>> {
+        Self::due_at(self)
+    }
+
+    /// What is due takes more than a command, and is done in `erasure`.
+    fn due_step(&self, _now: DateTime<Utc>) -> Option<(String, erasure::Command)> {
+        None
+    }
+}
+
 impl<'a> Scheduler<'a> {
     pub(super) fn new(commands: &'a Commands) -> Self {
         Self { commands }
@@ -197,9 +218,17 @@ impl<'a> Scheduler<'a> {
                     let repository = &self.commands.support_accesses.repository;
                     self.due_at(repository.load_up_to(tenant_id, aggregate_id, sequence).await)?
                 }
+                Erasure::TYPE => {
+                    let loaded = self.commands.erasures.repository.load_up_to(tenant_id, aggregate_id, sequence);
+                    self.due_at(loaded.await)?
+                }
+                LegalHold::TYPE => {
+                    moved.freed.push((tenant_id, aggregate_id));
+                    continue;
+                }
                 _ => continue,
             };
-            moved.0.push((due, due_at));
+            moved.due.push((due, due_at));
         }
         Ok(moved)
     }
@@ -226,12 +255,31 @@ impl<'a> Scheduler<'a> {
             AccessRequest::TYPE => self.do_due(&self.commands.access_requests.repository, due, now).await,
             BreakGlass::TYPE => self.do_due(&self.commands.break_glasses.repository, due, now).await,
             SupportAccess::TYPE => self.do_due(&self.commands.support_accesses.repository, due, now).await,
+            Erasure::TYPE => self.erase(due, now).await,
             other => Err(ProcessError::Read(format!("nothing of type {other} is ever due"))),
         };
         if let Err(error) = done {
             tracing::warn!(%error, aggregate_type = due.aggregate_type, aggregate_id = %due.aggregate_id, "put off what is due");
             let postpone = due.bind(sqlx::query(POSTPONE)).bind(now + RETRY_AFTER);
             postpone.execute(self.commands.store.pool()).await?;
+        }
+        Ok(())
+    }
+
+    /// Executes an erasure; while holds are in the way it is looked at again now and then.
+    async fn erase(&self, due: &Due, now: DateTime<Utc>) -> Result<(), ProcessError> {
+        let pool = self.commands.store.pool();
+        match act(self.commands, due.tenant_id, due.aggregate_id, now).await? {
+            Look::Deferred => {
+                due.bind(sqlx::query(POSTPONE)).bind(now + LOOK_INTERVAL).execute(pool).await?;
+            }
+            // Its events tell when it is due again, or the row is from before a cancellation.
+            Look::Over => {
+                let loaded = self.commands.erasures.repository.load_latest(due.tenant_id, due.aggregate_id).await;
+                let due_at = self.due_at(loaded)?;
+                let mut connection = pool.acquire().await?;
+                Moved { due: vec![(due.clone(), due_at)], freed: Vec::new() }.keep(&mut connection).await?;
+            }
         }
         Ok(())
     }
@@ -252,7 +300,7 @@ impl<'a> Scheduler<'a> {
                 if step_count == 0 {
                     let due_at = self.due_at(Ok(loaded))?;
                     let mut connection = self.commands.store.pool().acquire().await?;
-                    Moved(vec![(due.clone(), due_at)]).keep(&mut connection).await?;
+                    Moved { due: vec![(due.clone(), due_at)], freed: Vec::new() }.keep(&mut connection).await?;
                 }
                 break;
             };
@@ -292,24 +340,32 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-/// Aggregates that were moved, and when each is due now.
+/// What the events of a page changed about what is due.
 #[derive(Debug, Default)]
-pub(super) struct Moved(Vec<(Due, Option<DateTime<Utc>>)>);
+pub(super) struct Moved {
+    /// Aggregates that were moved, and when each is due now.
+    due: Vec<(Due, Option<DateTime<Utc>>)>,
+    /// Tenants and scopes of legal holds that were moved.
+    freed: Vec<(Uuid, Uuid)>,
+}
 
 impl Moved {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.due.is_empty() && self.freed.is_empty()
     }
 
-    /// Keeps when they are due.
+    /// Keeps when what is due.
     pub(super) async fn keep(&self, connection: &mut PgConnection) -> Result<(), ProcessError> {
-        let (due, idle): (Vec<_>, Vec<_>) = self.0.iter().partition(|(_, due_at)| due_at.is_some());
+        let (due, idle): (Vec<_>, Vec<_>) = self.due.iter().partition(|(_, due_at)| due_at.is_some());
         if !due.is_empty() {
             let times: Vec<_> = due.iter().filter_map(|(_, due_at)| *due_at).collect();
             bind_all(sqlx::query(PUT_DUE), &due).bind(times).execute(&mut *connection).await?;
         }
         if !idle.is_empty() {
-            bind_all(sqlx::query(DROP_DUE), &idle).execute(connection).await?;
+            bind_all(sqlx::query(DROP_DUE), &idle).execute(&mut *connection).await?;
+        }
+        for (tenant_id, id) in &self.freed {
+            sqlx::query(WAKE).bind(tenant_id).bind(id).execute(&mut *connection).await?;
         }
         Ok(())
     }

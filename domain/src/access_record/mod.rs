@@ -1,4 +1,5 @@
-//! Access records: what was refused in a tenant, and which credentials were not accepted, so that an audit finds it in the log.
+//! Access records: what was refused in a tenant, which credentials were not accepted, and who read what is sensitive, so that an audit finds
+//! it in the log.
 //!
 //! One record is what one process noted in some seconds about one principal, or about credentials that belong to nobody. What is alike is
 //! counted, so that a flood of refusals is a few events. Life: absent, written; a record never changes.
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     aggregate,
     fact::Home,
+    personal::Pii,
     refusal::{Kind, Refusal},
     role::Principal,
 };
@@ -43,8 +45,11 @@ pub enum Event {
     },
     /// A credential was not accepted. `key_id` is the public part of a key that is or was the tenant's, `network` the /24 (IPv4) or /48
     /// (IPv6) that the requests came from.
-    LoginFailed { reason: LoginFailure, key_id: Option<String>, network: Option<String>, seen: Seen },
-    /// More kinds of refusals and failures than are told apart; these were only counted.
+    LoginFailed { reason: LoginFailure, key_id: Option<String>, network: Option<Pii<String>>, seen: Seen },
+    /// A principal, at home in the tenant or on the platform, was let in to read what is sensitive in the record's tenant, `seen.count` times. The
+    /// things that it was about, if it was about one, are named up to twenty.
+    SensitiveRead { principal: Principal, home: Home, permission: String, resource_ids: Vec<Uuid>, seen: Seen },
+    /// More kinds of observations than are told apart; these were only counted.
     Unlisted { seen: Seen },
 }
 
@@ -110,9 +115,9 @@ pub enum LoginFailure {
 pub struct Draft {
     /// The record's own id.
     pub id: Uuid,
-    /// The tenant of who was refused.
+    /// The tenant of who was refused, or whose things were read.
     pub tenant_id: Uuid,
-    /// Who was refused; `None` for credentials that were not accepted.
+    /// Who was refused, or read; `None` for credentials that were not accepted.
     pub principal: Option<Principal>,
     /// What was observed.
     pub observations: Vec<Event>,
@@ -173,7 +178,10 @@ impl Aggregate for AccessRecord {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Refused { .. } | Event::LoginFailed { .. } | Event::Unlisted { .. } => *self = Self::Written,
+            Event::Refused { .. }
+            | Event::LoginFailed { .. }
+            | Event::SensitiveRead { .. }
+            | Event::Unlisted { .. } => *self = Self::Written,
         }
     }
 }
@@ -184,6 +192,11 @@ impl DomainEvent for Event {
     }
 
     fn event_version(&self) -> String {
-        "1".to_owned()
+        match self {
+            // Version 1 has the network in clear text.
+            Self::LoginFailed { .. } => "2",
+            Self::Refused { .. } | Self::Unlisted { .. } => "1",
+        }
+        .to_owned()
     }
 }

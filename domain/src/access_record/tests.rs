@@ -6,7 +6,7 @@ use strum::VariantNames;
 use uuid::Uuid;
 
 use super::{AccessRecord, Command, Error, Event, LoginFailure, OBSERVATION_COUNT_MAX, Reason, Seen};
-use crate::{fact::Home, golden};
+use crate::{fact::Home, golden, personal::Pii};
 
 fn given(events: Vec<Event>) -> AggregateTestExecutor<AccessRecord> {
     TestFramework::with(()).given(events)
@@ -33,7 +33,7 @@ fn login_failed() -> Event {
     Event::LoginFailed {
         reason: LoginFailure::WrongSecret,
         key_id,
-        network: Some("192.0.2.0/24".to_owned()),
+        network: Some(Pii::Clear("192.0.2.0/24".to_owned())),
         seen: seen(2),
     }
 }

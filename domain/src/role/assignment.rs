@@ -29,10 +29,11 @@ impl fmt::Display for AssignmentId {
     }
 }
 
-/// Who acts: `user:`, `key:` or `service:` and a name; at most 200 visible ASCII characters.
+/// Who acts: `user:`, `key:` or `service:` and an identifier; at most 200 visible ASCII characters. It stays in the log for ever, so it may be
+/// no mail address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Principal(#[schemars(length(max = 200), regex(pattern = "^(user|key|service):[!-~]+$"))] String);
+pub struct Principal(#[schemars(length(max = 200), regex(pattern = "^(user|key|service):[!-?A-~]+$"))] String);
 
 impl Principal {
     /// The text.
@@ -48,10 +49,13 @@ impl FromStr for Principal {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let name = ["user:", "key:", "service:"].iter().find_map(|kind| text.strip_prefix(kind));
-        let shaped = name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_graphic()));
+        let shaped =
+            name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_graphic() && c != '@'));
         if !shaped || text.len() > 200 {
             return Err(InvalidText(
-                "a principal is `user:`, `key:` or `service:` and a name, at most 200 visible ASCII characters".into(),
+                "a principal is `user:`, `key:` or `service:` and an identifier of visible ASCII characters without `@` (it stays in the log for \
+                 ever, so it is no mail address), at most 200 characters"
+                    .into(),
             ));
         }
         Ok(Self(text.to_owned()))

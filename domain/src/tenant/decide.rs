@@ -51,6 +51,7 @@ impl Profile {
             Command::Activate => self.activate(),
             Command::Suspend { reason, note } => self.suspend(reason, note),
             Command::Resume { reason } => self.resume(reason),
+            Command::ChangeContact { contact_email } => Ok(vec![Event::ContactChanged { contact_email }]),
             Command::Rename { name } if name == self.name => Ok(vec![]),
             Command::Rename { name } => Ok(vec![Event::Renamed { name }]),
             Command::ChangeTier { tier } if tier == self.tier => Ok(vec![]),

@@ -17,6 +17,7 @@ use strum::{AsRefStr, VariantNames};
 use crate::{
     aggregate,
     money::Currency,
+    personal::Pii,
     refusal::{Code, Kind, Refusal},
     text::{DomainName, Email, Key, Name, Remark, Slug},
 };
@@ -30,13 +31,15 @@ pub const DOMAIN_COUNT_MAX: usize = 100;
 #[strum(serialize_all = "snake_case")]
 pub enum Event {
     /// The organisation became known to the platform.
-    Registered { slug: Slug, name: Name, contact_email: Email, tier: Tier, region: Key, currency: Currency },
+    Registered { slug: Slug, name: Name, contact_email: Pii<Email>, tier: Tier, region: Key, currency: Currency },
     /// The tenant may use services.
     Activated {},
     /// One more reason keeps the tenant from using services.
     Suspended { reason: SuspensionReason, note: Remark },
     /// One reason was cleared; `active` tells whether it was the last.
     Resumed { reason: SuspensionReason, active: bool },
+    /// Somebody else is to be written to.
+    ContactChanged { contact_email: Pii<Email> },
     /// The display name changed.
     Renamed { name: Name },
     /// The tenant moved to another tier.
@@ -61,7 +64,7 @@ pub enum Command {
     Register {
         slug: Slug,
         name: Name,
-        contact_email: Email,
+        contact_email: Pii<Email>,
         tier: Tier,
         region: Key,
         currency: Currency,
@@ -73,6 +76,9 @@ pub enum Command {
     },
     Resume {
         reason: SuspensionReason,
+    },
+    ChangeContact {
+        contact_email: Pii<Email>,
     },
     Rename {
         name: Name,
@@ -377,6 +383,7 @@ impl Profile {
                 }
             }
             Event::PrimaryDomainSet { domain } => self.primary_domain = Some(domain),
+            Event::ContactChanged { .. } => {} // No decision depends on it.
             Event::Registered { .. } | Event::Archived {} => {} // Applied to the tenant as a whole.
         }
     }
@@ -388,6 +395,11 @@ impl DomainEvent for Event {
     }
 
     fn event_version(&self) -> String {
-        "1".to_owned()
+        match self {
+            // Version 1 has the contact in clear text.
+            Self::Registered { .. } => "2",
+            _ => "1",
+        }
+        .to_owned()
     }
 }

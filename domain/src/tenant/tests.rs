@@ -3,17 +3,28 @@ use strum::VariantNames;
 use uuid::Uuid;
 
 use super::{CODES, Command, DOMAIN_COUNT_MAX, Error, Event, Resource, Standing, SuspensionReason, Tenant, Tier};
-use crate::{aggregate::Decide, effect::Effect, golden, refusal::Refusal, text::DomainName};
+use crate::{
+    aggregate::Decide,
+    effect::Effect,
+    golden,
+    personal::{Pii, Sealed},
+    refusal::Refusal,
+    text::{DomainName, Email},
+};
 
 fn given(events: Vec<Event>) -> cqrs_es::test::AggregateTestExecutor<Tenant> {
     TestFramework::with(()).given(events)
+}
+
+fn contact() -> Pii<Email> {
+    Pii::Sealed(Sealed { key_id: Uuid::from_u128(7), sealed: "AQ==".to_owned() })
 }
 
 fn registered() -> Event {
     Event::Registered {
         slug: "acme".parse().unwrap(),
         name: "Acme".parse().unwrap(),
-        contact_email: "ops@acme.example".parse().unwrap(),
+        contact_email: contact(),
         tier: Tier::Starter,
         region: "eu-central".parse().unwrap(),
         currency: "EUR".parse().unwrap(),
@@ -24,7 +35,7 @@ fn register() -> Command {
     Command::Register {
         slug: "acme".parse().unwrap(),
         name: "Acme".parse().unwrap(),
-        contact_email: "ops@acme.example".parse().unwrap(),
+        contact_email: contact(),
         tier: Tier::Starter,
         region: "eu-central".parse().unwrap(),
         currency: "EUR".parse().unwrap(),
@@ -289,4 +300,14 @@ fn archiving_gives_verified_domains_back_and_keeps_the_slug() {
     let effects = state(with_domain(true)).effects(Uuid::nil(), &Event::Archived {});
     assert!(matches!(&effects[..], [Effect::Release { scope: "tenant_domain", key, .. }] if key == "acme.example"));
     assert!(state(with_domain(false)).effects(Uuid::nil(), &Event::Archived {}).is_empty());
+}
+
+#[test]
+fn somebody_else_is_written_to_while_the_tenant_lives() {
+    let change = || Command::ChangeContact { contact_email: contact() };
+    let changed = || vec![Event::ContactChanged { contact_email: contact() }];
+    given(active()).when(change()).then_expect_events(changed());
+    given(suspended(&[SuspensionReason::Payment])).when(change()).then_expect_events(changed());
+    given(vec![]).when(change()).then_expect_error(Error::NotFound);
+    given(vec![registered(), Event::Archived {}]).when(change()).then_expect_error(Error::Archived);
 }

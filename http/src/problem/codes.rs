@@ -71,6 +71,8 @@ codes! {
         "Path and query together are longer than `uri_bytes_max`.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "Unsupported media type",
         "The request body must be sent as Content-Type: application/json.";
+    HISTORY_TOO_LONG = "history_too_long", 422, "History too long",
+        "More than `event_count_max` events lead to the thing as it was; ask for an earlier moment, or read its events.";
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "Idempotency key reused",
         "This Idempotency-Key was used before with another method, path or body; use a new key for a new request.";
     INVALID_BODY = "invalid_body", 422, "Invalid body",

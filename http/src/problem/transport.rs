@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::access::Permission;
 
 use super::{
-    BODY_TIMEOUT, BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, HEADERS_TOO_LARGE, IDEMPOTENCY_KEY_IN_FLIGHT,
-    IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID, INVALID_HEADER,
-    INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND,
-    NOT_SEALED, OVERLOADED, PROJECTION_BEHIND, Problem, RATE_LIMITED, REQUEST_TIMEOUT, STORE_UNAVAILABLE,
+    BODY_TIMEOUT, BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, HEADERS_TOO_LARGE, HISTORY_TOO_LONG,
+    IDEMPOTENCY_KEY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID,
+    INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED,
+    NOT_FOUND, NOT_SEALED, OVERLOADED, PROJECTION_BEHIND, Problem, RATE_LIMITED, REQUEST_TIMEOUT, STORE_UNAVAILABLE,
     UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG, VERSION_CONFLICT, capitalized,
 };
 
@@ -153,6 +153,13 @@ impl Problem {
         Self::of(UNSUPPORTED_MEDIA_TYPE)
             .detail("send the body as Content-Type: application/json")
             .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+    }
+
+    /// 422 `history_too_long` with the member `event_count_max`.
+    pub fn history_too_long(event_count_max: i64) -> Self {
+        Self::of(HISTORY_TOO_LONG)
+            .detail(format!("more than {event_count_max} events lead to it"))
+            .with("event_count_max", event_count_max)
     }
 
     /// 422 `idempotency_key_reused`.

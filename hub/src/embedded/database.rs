@@ -3,13 +3,18 @@
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::{DATABASE, Directory, Durability, Place, Postgres, PostgresBinaries, Running, blocking, stop_leftovers};
+use super::{
+    DATABASE, Directory, Durability, Place, Postgres, PostgresBinaries, Running, VAULT_DATABASE, blocking,
+    stop_leftovers,
+};
 use crate::config::Config;
 
 /// A database that can be reached until [`OpenDatabase::close`].
 #[derive(Debug)]
 pub struct OpenDatabase {
     url: String,
+    /// The vault of `hub up`, when the database is one of its.
+    vault_url: Option<String>,
     /// The server that was started for this verb, and the directory it works in.
     own: Option<(Postgres, Directory)>,
 }
@@ -22,7 +27,7 @@ impl OpenDatabase {
     /// When there is no database, or it cannot be started.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         if let Some(url) = &config.database_url {
-            return Ok(Self { url: url.clone(), own: None });
+            return Ok(Self { url: url.clone(), vault_url: None, own: None });
         }
         if Place::existing(&config.directory).is_none() {
             bail!("there is no data in {}: start `hub up` first, or give DATABASE_URL", config.directory.display());
@@ -32,7 +37,7 @@ impl OpenDatabase {
             Err(holder) => {
                 let running = Running::read(&config.directory)
                     .with_context(|| format!("the hub{holder} on {} is not ready", config.directory.display()))?;
-                Ok(Self { url: running.database_url, own: None })
+                Ok(Self { url: running.database_url, vault_url: Some(running.vault_url), own: None })
             }
         }
     }
@@ -41,6 +46,12 @@ impl OpenDatabase {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of the vault's database, when this one is of `hub up`.
+    #[must_use]
+    pub fn vault_url(&self) -> Option<&str> {
+        self.vault_url.as_deref()
     }
 
     /// Stops the server when it was started for this verb.
@@ -61,6 +72,8 @@ impl OpenDatabase {
         .await?;
         let postgres = Postgres::start(&place, &binaries, None, Durability::Durable).await?;
         postgres.create_database(DATABASE).await?;
-        Ok(Self { url: postgres.url(DATABASE), own: Some((postgres, directory)) })
+        postgres.create_database(VAULT_DATABASE).await?;
+        let (url, vault_url) = (postgres.url(DATABASE), postgres.url(VAULT_DATABASE));
+        Ok(Self { url, vault_url: Some(vault_url), own: Some((postgres, directory)) })
     }
 }

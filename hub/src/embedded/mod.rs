@@ -42,6 +42,9 @@ pub use running::Running;
 /// The name of the database that holds everything.
 pub const DATABASE: &str = "hub";
 
+/// The name of the one beside it that holds the keys of personal data, so that a backup of the events does not.
+pub const VAULT_DATABASE: &str = "hub_vault";
+
 /// Between two starts of a NATS that does not stay: at first, and at most.
 const NATS_DELAY_MIN: Duration = Duration::from_secs(1);
 const NATS_DELAY_MAX: Duration = Duration::from_secs(30);
@@ -64,6 +67,7 @@ impl Servers {
         let postgres = async {
             let postgres = Postgres::start(place, &binaries.postgres, None, Durability::Durable).await?;
             postgres.create_database(DATABASE).await?;
+            postgres.create_database(VAULT_DATABASE).await?;
             anyhow::Ok(postgres)
         };
         let nats = Nats::start(place, &binaries.nats, None);

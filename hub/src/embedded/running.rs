@@ -17,6 +17,8 @@ pub struct Running {
     pub metrics_url: String,
     /// URL of the database, with its password.
     pub database_url: String,
+    /// URL of the database with the keys of personal data.
+    pub vault_url: String,
     /// URL of NATS.
     pub nats_url: String,
 }

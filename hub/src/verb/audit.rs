@@ -3,16 +3,26 @@
 //! `verify` and `verify-proof` need no database, no configuration and no network; the others need the database only.
 
 mod offline;
+mod replay;
+mod report;
 mod rollback;
 mod self_check;
+mod subject;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
-use hub_evidence::bundle::{SMALL_BYTES_MAX, read_bounded};
+use hub_domain::{
+    disclosure::{CheckpointRef, Event, ExportForm, Range, Recipient},
+    id::TenantId,
+};
+use hub_evidence::{
+    bundle::{SMALL_BYTES_MAX, read_bounded},
+    checkpoint::Checkpoint,
+};
 use hub_replay_tools::evidence::{
-    export::{Bound, Exported, Request, export},
+    export::{Bound, Exported, Planned, Request, export_announced},
     prove::prove,
     seals,
 };
@@ -20,7 +30,7 @@ use uuid::Uuid;
 
 pub(super) use self::offline::offline;
 use super::{INTERRUPTED, print, progress, with_database};
-use crate::{config::Config, evidence_key::rotate};
+use crate::{config::Config, disclosures::record, evidence_key::rotate};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -46,13 +56,21 @@ enum What {
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Make a report of a tenant's log, which becomes an event of it
+    Report(report::Arguments),
     /// Verify such a proof, offline; exit codes as those of verify
     VerifyProof(offline::VerifyProof),
+    /// Write down what a tenant's log has about one person, signed
+    Subject(subject::Subject),
+    /// Verify such a document, offline; exit codes as those of verify
+    VerifySubject(offline::VerifySubject),
     /// Hash what is sealed anew, and write down what that came to; exit code 1 if something is not as it was sealed, 2 if that could not
     /// be found out
     SelfCheck(self_check::Arguments),
     /// Let this machine seal a database that does not continue what was signed here, such as a backup that was played back
     AcceptRollback(rollback::Arguments),
+    /// Rebuild any moment beside the live tables, compare two, or hold the live tables to the log; exit code 1 if those differ
+    Replay(replay::Arguments),
     /// Print the keys that checkpoints are verified with
     Keys,
     /// Put a new key in the place of the one that signs checkpoints
@@ -100,8 +118,22 @@ pub(super) fn failure(arguments: &Arguments) -> ExitCode {
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.what {
         What::Export(arguments) => written(config, &arguments).await,
+        What::Replay(arguments) => replay::run(config, arguments).await,
         What::Prove { tenant, position, output } => {
-            let proof = with_database(config, async |pool| Ok(prove(&pool, tenant, position).await?)).await?;
+            let proof = with_database(config, async |pool| {
+                let proof = prove(&pool, tenant, position).await?;
+                let checkpoint = Checkpoint::parse(proof.note.text())?;
+                let planned = Planned {
+                    tenant_id: tenant,
+                    from: position,
+                    to: position,
+                    size: checkpoint.size(),
+                    root: checkpoint.root().to_base64(),
+                };
+                record(&pool, Some(tenant), exported(&planned, ExportForm::Proof, false)).await?;
+                Ok(proof)
+            });
+            let proof = proof.await?;
             let mut file =
                 fs::File::create_new(&output).with_context(|| format!("cannot make {}", output.display()))?;
             let written = std::io::Write::write_all(&mut file, proof.to_string().as_bytes());
@@ -109,6 +141,8 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
             print(&format!("the event {position} and its proof are in {}\n", output.display()))?;
             Ok(ExitCode::SUCCESS)
         }
+        What::Subject(arguments) => subject::run(config, &arguments).await,
+        What::Report(arguments) => report::run(config, arguments).await,
         What::Keys => {
             let keys = with_database(config, async |pool| Ok(seals::keys(&pool).await?)).await?;
             let line = |key: &seals::PublishedKey| {
@@ -133,7 +167,7 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
         }
         What::SelfCheck(arguments) => self_check::run(config, &arguments).await,
         What::AcceptRollback(arguments) => rollback::run(config, arguments).await,
-        What::Verify(_) | What::VerifyProof(_) => unreachable!("these were done offline"),
+        What::Verify(_) | What::VerifyProof(_) | What::VerifySubject(_) => unreachable!("these were done offline"),
     }
 }
 
@@ -147,7 +181,12 @@ async fn written(config: &Config, arguments: &Export) -> anyhow::Result<ExitCode
     let directory = arguments.output.display();
     let bar = progress::events("export");
     let done = with_database(config, async |pool| {
-        let work = export(&pool, &request, &arguments.output, |done, all| progress::show(&bar, done, all));
+        let announce = async |planned: &Planned| {
+            let recorded = record(&pool, Some(planned.tenant_id), exported(planned, ExportForm::Bundle, request.as_is));
+            recorded.await.map_err(|error| format!("{error:#}"))
+        };
+        let show = |done, all| progress::show(&bar, done, all);
+        let work = export_announced(&pool, &request, &arguments.output, announce, show);
         tokio::select! {
             // First, so that the signal is listened for before anything is written.
             biased;
@@ -169,6 +208,21 @@ async fn written(config: &Config, arguments: &Export) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     bail!("the log is not what was sealed: {}", done.faults[0]);
+}
+
+/// What is taken out of a tenant's log, as it is written down.
+fn exported(planned: &Planned, form: ExportForm, as_is: bool) -> impl FnOnce(Recipient) -> Event {
+    let Planned { tenant_id, from, to, size, root } = planned.clone();
+    move |recipient| Event::Exported {
+        recipient,
+        form,
+        tenant_id: Some(TenantId(tenant_id)),
+        range: Range { from, to },
+        filter: None,
+        entry_count: Some(to + 1 - from),
+        checkpoint: Some(CheckpointRef { size, root }),
+        as_is,
+    }
 }
 
 fn text(done: &Exported, directory: &str) -> String {

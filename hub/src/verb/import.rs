@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
-    access_record, access_request, api_key, break_glass, checkpoint, duty_set, identity_provider, principal, role,
-    role_template, self_check, service_instance, subscription, support_access, tenant, webhook,
+    access_record, access_request, api_key, break_glass, checkpoint, control_check, control_run, disclosure, duty_set,
+    erasure, finding, identity_provider, legal_hold, principal, retention_policy, role, role_template, self_check,
+    service_instance, signing_key, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -124,13 +125,21 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "api_key" => reads::<api_key::Event>,
         "break_glass" => reads::<break_glass::Event>,
         "checkpoint" => reads::<checkpoint::Event>,
+        "control_check" => reads::<control_check::Event>,
+        "control_run" => reads::<control_run::Event>,
+        "disclosure" => reads::<disclosure::Event>,
         "duty_set" => reads::<duty_set::Event>,
+        "erasure" => reads::<erasure::Event>,
+        "finding" => reads::<finding::Event>,
         "identity_provider" => reads::<identity_provider::Event>,
+        "legal_hold" => reads::<legal_hold::Event>,
         "principal" => reads::<principal::Event>,
+        "retention_policy" => reads::<retention_policy::Event>,
         "role" => reads::<role::Event>,
         "role_template" => reads::<role_template::Event>,
         "self_check" => reads::<self_check::Event>,
         "service_instance" => reads::<service_instance::Event>,
+        "signing_key" => reads::<signing_key::Event>,
         "subscription" => reads::<subscription::Event>,
         "support_access" => reads::<support_access::Event>,
         "tenant" => reads::<tenant::Event>,

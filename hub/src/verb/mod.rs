@@ -1,6 +1,7 @@
 //! The verbs of the program, one file each.
 
 mod audit;
+pub(crate) mod compliance;
 mod demo;
 mod enrol;
 mod events;
@@ -44,6 +45,8 @@ struct Program {
 enum Verb {
     /// Take evidence out of the platform, and verify it without one
     Audit(audit::Arguments),
+    /// Have the controls of the platform checked
+    Compliance(compliance::Arguments),
     /// Play a year of a provider with dozens of tenants on a platform that runs
     Demo(demo::Arguments),
     /// Make one more administrator, with a key in the administrator's key file
@@ -97,6 +100,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
         async {
             match program.verb {
                 Verb::Audit(arguments) => audit::run(&config, arguments).await,
+                Verb::Compliance(arguments) => compliance::run(&config, arguments).await,
                 Verb::Demo(arguments) => demo::run(config, arguments).await,
                 Verb::Enrol => enrol::run(&config).await,
                 Verb::Events(arguments) => events::run(&config, arguments).await,
@@ -132,10 +136,19 @@ const VERB_POOL_SIZE: u32 = 4;
 
 /// Does something with the database that was given, that of the hub which runs in the directory, or that of the data in it.
 async fn with_database<T>(config: &Config, work: impl AsyncFnOnce(PgPool) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    with_database_and_vault(config, async |pool, _| work(pool).await).await
+}
+
+/// The same with the URL of the vault that `hub up` has, when the database is one of `hub up`.
+async fn with_database_and_vault<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(PgPool, Option<String>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let database = OpenDatabase::open(config).await?;
+    let vault_url = database.vault_url().map(str::to_owned);
     let outcome = match pool::open(database.url(), VERB_POOL_SIZE).await {
         Ok(pool) => {
-            let outcome = work(pool.clone()).await;
+            let outcome = work(pool.clone(), vault_url).await;
             pool.close().await;
             outcome
         }

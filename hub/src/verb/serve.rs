@@ -8,11 +8,12 @@ use hub_seal::Signer;
 use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::Config;
+use crate::controls::key_files;
 use crate::evidence_key::{self, signing_keys};
 use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
-use crate::{enrol::enrol_from_file, key, migrate, pool, serve, telemetry};
+use crate::{enrol::enrol_from_file, key, migrate, pool, serve, telemetry, vault};
 
 /// What only this verb takes.
 #[derive(Debug, clap::Args)]
@@ -43,13 +44,17 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         pool = opened => pool?,
         () = shutdown.drain.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    for file in [&config.secret_key_file, &config.admin_key_file, &config.evidence_key_file] {
+    for file in [&config.secret_key_file, &config.admin_key_file, &config.evidence_key_file, &config.vault_key_file] {
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         }
     }
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
+    let vault = match config.role.serves_commands() || config.role.serves_queries() {
+        true => Some(vault::open(&config, &pool, None).await?),
+        false => None,
+    };
     let (mut signer, mut witness) = (None, None);
     if config.role.serves_commands() {
         let keys = signing_keys(&config.evidence_key_file, &config.evidence_name)?;
@@ -64,6 +69,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             None => tracing::info!("an administrator was enrolled before; `hub enrol` makes another one"),
         }
     }
+    let key_files = key_files(&config);
     let options = ServeOptions {
         surroundings: Surroundings { listener, metrics_listener, metrics: telemetry::start_metrics()?, pool },
         role: config.role,
@@ -73,8 +79,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         clock,
         secret_key,
         signer,
+        vault,
         witness,
         loopback_providers: false,
+        key_files,
     };
     let announce = |bound: Bound| {
         tracing::info!(listen = %bound.listen, metrics = %bound.metrics, role = ?config.role, "serving");

@@ -13,14 +13,15 @@ use tokio::net::TcpListener;
 use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::{Config, Role};
-use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, stop_leftovers};
+use crate::controls::key_files;
+use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, VAULT_DATABASE, stop_leftovers};
 use crate::enrol::enrol_from_file;
 use crate::evidence_key::{self, signing_keys};
 use crate::key::AdministratorKey;
 use crate::listener::Connections;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
-use crate::{key, migrate, pool, serve, telemetry};
+use crate::{key, migrate, pool, serve, telemetry, vault};
 
 /// How long the roles may take to end; they have shorter limits of their own.
 const ROLES_LIMIT: Duration = Duration::from_secs(20);
@@ -43,12 +44,14 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         () = shutdown.drain.cancelled() => return Ok(ExitCode::SUCCESS),
     };
     let (database_url, nats_url) = (servers.postgres.url(DATABASE), servers.nats.url());
+    let vault_url = servers.postgres.url(VAULT_DATABASE);
     let announce = |bound: Bound, key: &AdministratorKey| {
         let running = Running {
             pid: std::process::id(),
             url: format!("{scheme}://{}", bound.listen),
             metrics_url: format!("http://{}/metrics", bound.metrics),
             database_url: database_url.clone(),
+            vault_url: vault_url.clone(),
             nats_url: nats_url.clone(),
         };
         if let Err(error) = running.write(directory.path()) {
@@ -56,7 +59,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
         greet(&config, &running, key, started.elapsed());
     };
-    let roles = roles(&config, (&database_url, &nats_url), listeners, &shutdown, announce);
+    let roles = roles(&config, (&database_url, &vault_url, &nats_url), listeners, &shutdown, announce);
     tokio::pin!(roles);
     let outcome = tokio::select! {
         outcome = &mut roles => outcome,
@@ -127,13 +130,13 @@ async fn bind_metrics(config: &Config) -> anyhow::Result<TcpListener> {
 /// Migrates, makes the keys, and does the work of every role until the wish to stop.
 async fn roles(
     config: &Config,
-    (database_url, nats_url): (&str, &str),
+    (database_url, vault_url, nats_url): (&str, &str, &str),
     listeners: Listeners,
     shutdown: &Shutdown,
     announce: impl FnOnce(Bound, &AdministratorKey),
 ) -> anyhow::Result<()> {
     let pool = pool::open(database_url, config.database_pool_size).await?;
-    let outcome = roles_on(config, pool.clone(), nats_url, listeners, shutdown, announce).await;
+    let outcome = roles_on(config, pool.clone(), (vault_url, nats_url), listeners, shutdown, announce).await;
     if outcome.is_err() {
         // Or the server that is about to stop would be missed by connections that nobody needs any more.
         pool.close().await;
@@ -145,7 +148,7 @@ async fn roles(
 async fn roles_on(
     config: &Config,
     pool: PgPool,
-    nats_url: &str,
+    (vault_url, nats_url): (&str, &str),
     listeners: Listeners,
     shutdown: &Shutdown,
     announce: impl FnOnce(Bound, &AdministratorKey),
@@ -156,6 +159,7 @@ async fn roles_on(
     checkpoint::release_all(&pool).await.context("cannot take over the projections")?;
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
+    let vault = vault::open(config, &pool, Some(vault_url)).await?;
     // The directory holds the data and the key, so whoever can lose the key can have another one.
     let administrator = enrol_from_file(&pool, &clock, &secret_key, &config.admin_key_file, true).await?;
     let administrator = administrator.context("the administrator was not enrolled")?;
@@ -175,10 +179,12 @@ async fn roles_on(
         edge: config.edge.clone(),
         clock,
         secret_key,
+        vault: Some(vault),
         signer: Some(Signer::new(signing_keys(&config.evidence_key_file, &config.evidence_name)?)?),
         witness: Some(evidence_key::witness(&config.evidence_key_file)),
         // Somebody tries it out on his own machine.
         loopback_providers: true,
+        key_files: key_files(config),
     };
     serve::run(options, shutdown.drain.clone(), |bound| {
         announce(bound, &administrator);

@@ -108,16 +108,46 @@ impl Request {
     }
 }
 
-/// Writes the bundle into `directory`, which is made. When it is interrupted, the same request goes on. `progress` is told how many
-/// events of how many are done.
+/// What is about to be exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Whose log.
+    pub tenant_id: Uuid,
+    /// The place of the first event.
+    pub from: u64,
+    /// The place of the last one.
+    pub to: u64,
+    /// How many events are covered by the checkpoint.
+    pub size: u64,
+    /// Their root, in base64.
+    pub root: String,
+}
+
+/// As [`export_announced`], told to nobody.
 ///
 /// # Errors
-/// When the range is not there or not sealed, the log is not what was sealed (unless `as_is`), the directory holds something else,
-/// or PostgreSQL or the disk give up.
+/// See there.
 pub async fn export(
     pool: &PgPool,
     request: &Request,
     directory: &Path,
+    progress: impl FnMut(i64, i64) + Send,
+) -> Result<Exported, EvidenceError> {
+    export_announced(pool, request, directory, async |_| Ok(()), progress).await
+}
+
+/// Writes the bundle into `directory`, which is made. `announce` is told what is exported before any event is read, and nothing is exported
+/// when it fails; an export that goes on is announced again. When it is interrupted, the same request goes on. `progress` is told how many
+/// events of how many are done.
+///
+/// # Errors
+/// When the range is not there or not sealed, the log is not what was sealed (unless `as_is`), the directory holds something else,
+/// it cannot be announced, or PostgreSQL or the disk give up.
+pub async fn export_announced(
+    pool: &PgPool,
+    request: &Request,
+    directory: &Path,
+    announce: impl AsyncFnOnce(&Planned) -> Result<(), String>,
     progress: impl FnMut(i64, i64) + Send,
 ) -> Result<Exported, EvidenceError> {
     let asked = request.asked();
@@ -134,6 +164,14 @@ pub async fn export(
     let kept = seals.from(request.tenant_id, state.size).await?.filter(|kept| kept.size() == state.size);
     let kept = kept.ok_or_else(|| unusable(format!("the checkpoint of {} events is gone", state.size)))?;
     let (note, checkpoint) = kept.read()?;
+    let planned = Planned {
+        tenant_id: request.tenant_id,
+        from: state.from,
+        to: state.to,
+        size: state.size,
+        root: checkpoint.root().to_base64(),
+    };
+    announce(&planned).await.map_err(EvidenceError::Unannounced)?;
     let (left, right) = range_nodes(state.from - 1, state.to, state.size).map_err(unusable)?;
     let nodes = seals.nodes(request.tenant_id, &[left, right].concat(), state.size).await?;
     let range = prove_range(&nodes, state.from - 1, state.to, state.size).map_err(unusable)?;

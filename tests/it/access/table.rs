@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use hub_http::{health, routes::PERMISSION_EXTENSION};
+use hub_http::{as_of::CATALOGUE_SUFFIX, health, routes::PERMISSION_EXTENSION};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -24,18 +24,30 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA...P", "api_key", "issue revoke rotate"),
     ("OA.U.P", "api_key", "read"),
     ("OA.U.P", "audit", "read"),
+    ("OA.U.P", "audit_report", "read"),
     ("OA...P", "authorization", "check"),
     ("OA.U.P", "authorization", "read"),
     ("OABU.P", "billing", "read"),
     ("OA...P", "break_glass", "close open review"),
     ("OA.U.P", "break_glass", "read"),
+    (".....P", "control", "read"),
+    (".....P", "control_run", "read request"),
+    ("OA.U.P", "data_subject", "read"),
     ("OA...P", "duty_set", "change define remove"),
     ("OA.U.P", "duty_set", "read"),
+    ("OA...P", "erasure", "cancel request"),
+    ("OA.U.P", "erasure", "read"),
     ("OA.U.P", "event", "read"),
     ("OA.U.P", "evidence", "read"),
+    (".....P", "finding", "accept-risk acknowledge read resolve start-remediation"),
+    ("OA.U.P", "history", "read"),
     ("OA...P", "identity_provider", "change-keys-address disable enable register remove"),
     ("OA.U.P", "identity_provider", "read"),
+    ("OA...P", "legal_hold", "place release"),
+    ("OA.U.P", "legal_hold", "read"),
     ("OA...P", "principal", "end reinstate"),
+    ("OA.U.P", "retention_policy", "read"),
+    ("OA...P", "retention_policy", "set-class"),
     (
         "OA...P",
         "role",
@@ -54,8 +66,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("O.....", "support_access", "grant"),
     ("OA.U.P", "support_access", "read"),
     ("OA...P", "support_access", "revoke"),
-    (".....P", "tenant", "activate register"),
-    ("OA...P", "tenant", "add-domain remove-domain rename resume set-primary-domain suspend verify-domain"),
+    (".....P", "tenant", "activate off-board register"),
+    (
+        "OA...P",
+        "tenant",
+        "add-domain change-contact remove-domain rename resume set-primary-domain suspend verify-domain",
+    ),
     ("O....P", "tenant", "archive change-tier set-quota"),
     ("OABUVP", "tenant", "read"),
     ("OA...P", "webhook", "delete pause register resume rotate-secret update"),
@@ -84,13 +100,17 @@ struct Operation {
 impl Operation {
     /// The path with the tenant's id in it, and a random id wherever it wants another one.
     fn path_in(&self, tenant_id: Uuid) -> String {
-        let segments = self.path.split('/').map(|segment| match segment {
+        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let segments = path.split('/').map(|segment| match segment {
             "{tenant_id}" => tenant_id.to_string(),
             "{principal}" => "user:ada".to_owned(),
             segment if segment.starts_with('{') => Uuid::from_u128(0x1d).to_string(),
             segment => segment.to_owned(),
         });
         let path = segments.collect::<Vec<_>>().join("/");
+        if !query.is_empty() {
+            return format!("{path}?{query}");
+        }
         if path.ends_with("/who-can") { format!("{path}?permission=tenant:read") } else { path }
     }
 
@@ -116,7 +136,9 @@ impl Operation {
             StatusCode::UNAUTHORIZED => Class::Unauthenticated,
             StatusCode::FORBIDDEN => Class::Forbidden,
             // A thing that is not there answers as a tenant that is not there.
-            StatusCode::NOT_FOUND if answer.code() == "not_found" && self.path.matches('{').count() < 2 => {
+            StatusCode::NOT_FOUND
+                if answer.code() == "not_found" && self.of_tenant() && self.path.matches('{').count() < 2 =>
+            {
                 Class::Stranger
             }
             status => {
@@ -139,6 +161,10 @@ fn operations(document: &Value) -> Vec<Operation> {
             let permission = permission.unwrap_or_else(|| panic!("{id} names no permission")).to_owned();
             operations.push(Operation { method: method.to_uppercase(), path: path.clone(), permission });
         }
+    }
+    for entry in hub::api::catalogue().iter().filter(|entry| entry.path.ends_with(CATALOGUE_SUFFIX)) {
+        let (method, path) = (entry.method.to_string(), format!("{}1", entry.path));
+        operations.push(Operation { method, path, permission: entry.permission.to_string() });
     }
     operations
 }

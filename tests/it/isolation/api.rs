@@ -20,7 +20,7 @@ use hub_event_store::{
 use hub_http::{CursorKey, Scope};
 use hub_projections::{positions::Positions, rebuild::rebuild};
 use hub_read_api::Queries;
-use hub_tests::kit::{Database, TestClock, workspace};
+use hub_tests::kit::{Database, TestClock, vault_in, workspace};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio_util::sync::CancellationToken;
@@ -70,10 +70,15 @@ impl Api {
             shutdown: shutdown.clone(),
         };
         let random = Arc::new(|| [9; 32]);
-        let commands = Commands::new(hub_commands::Settings { store, gate, secret_key: [7; 32], random });
+        let commands = Commands::new(hub_commands::Settings { store, gate, secret_key: [7; 32], random })
+            .with_vault(vault_in(&pool));
         let health = hub::api::health(&pool, None);
         let (router, document) = hub::api::router(
-            Served { commands: Some(commands), queries: Some(Queries::new(settings)), ..Served::default() },
+            Served {
+                commands: Some(commands),
+                queries: Some(Queries::new(settings).with_vault(vault_in(&pool))),
+                ..Served::default()
+            },
             health,
         );
         let document = serde_json::to_value(document).unwrap();

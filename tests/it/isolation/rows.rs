@@ -115,9 +115,17 @@ async fn a_query_changes_nothing_and_reads_nothing_else() {
             assert!(code == DENIED || of_view, "{statement}: {code} {message}");
         }
     }
-    for table in
-        ["snapshots", "claims", "counters", "command_outcomes", "facts", "fact_heads", "streams", "installation"]
-    {
+    for table in [
+        "snapshots",
+        "claims",
+        "counters",
+        "command_outcomes",
+        "facts",
+        "fact_heads",
+        "fact_removals",
+        "streams",
+        "installation",
+    ] {
         assert!(all.iter().any(|name| name == table) && !readable.iter().any(|name| name == table), "{table}");
     }
     for policy in ["CREATE POLICY mine ON tenants USING (true)", "DROP POLICY own_tenant ON tenants"] {

@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 26] = [
+const READABLE: [&str; 32] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -26,20 +26,26 @@ const READABLE: [&str; 26] = [
     "break_glasses",
     "charges",
     "checkpoints",
+    "control_checks",
     "duty_sets",
+    "erasures",
     "event_counts",
     "events",
     "evidence_keys",
+    "findings",
     "identity_providers",
+    "legal_holds",
     "log_head",
     "mrr_movements",
     "permission_uses",
     "permission_uses_begin",
     "projection_checkpoints",
+    "retention_classes",
     "role_templates",
     "roles",
     "sealed_tiles",
     "service_instances",
+    "subject_records",
     "subscriptions",
     "support_accesses",
     "tenant_heads",

@@ -11,6 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use hub_domain::{
+    personal::Pii,
     subscription::{self, Interval, Plan, Subscription},
     tenant::{self, SuspensionReason, Tenant, Tier},
 };
@@ -327,7 +328,7 @@ async fn history(store: &EventStore, tenants: u128) -> i64 {
         let register = tenant::Command::Register {
             slug: format!("tenant-{n}").parse().unwrap(),
             name: "Acme".parse().unwrap(),
-            contact_email: "ops@acme.example".parse().unwrap(),
+            contact_email: Pii::Clear("ops@acme.example".parse().unwrap()),
             tier: Tier::Starter,
             region: "eu-central".parse().unwrap(),
             currency: "EUR".parse().unwrap(),

@@ -6,6 +6,13 @@ use uuid::Uuid;
 
 use super::{ACME, Api, OTHER, Who, created, metadata, registered, subscription, tenant, webhook, webhook_registered};
 
+#[tokio::test]
+async fn a_report_that_nobody_writes_down_is_not_answered() {
+    let (api, _) = trail().await;
+    let uri = format!("/v1/tenants/{ACME}/audit/reports/access");
+    api.get(Who::Acme, &uri).await.refused(503, "store_unavailable");
+}
+
 /// An hour between all events, two tenants, two actors, one conversation over two commands.
 async fn trail() -> (Api, Uuid) {
     let api = Api::start().await;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hub::migrate::MIGRATOR;
+use hub_vault::{RootKey, SCHEMA, Vault};
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
 use uuid::Uuid;
@@ -48,6 +49,12 @@ impl Database {
     }
 }
 
+/// The vault in a database that [`Database::new`] made, with the same root key each time.
+#[must_use]
+pub fn vault_in(pool: &PgPool) -> Vault {
+    Vault::new(pool.connect_options().as_ref().clone(), RootKey::new([7; 32]), None)
+}
+
 impl Drop for Database {
     /// Best effort: what stays is removed with the server.
     fn drop(&mut self) {
@@ -72,7 +79,7 @@ impl Drop for Database {
 /// that lives longer than one run never hands out an old schema.
 async fn template(connection: &mut PgConnection) -> String {
     let mut digest = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in MIGRATOR.iter().flat_map(|migration| migration.checksum.iter()) {
+    for byte in MIGRATOR.iter().chain(hub_vault::MIGRATOR.iter()).flat_map(|migration| migration.checksum.iter()) {
         digest = (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     }
     let name = format!("template_{digest:016x}");
@@ -91,6 +98,9 @@ async fn template(connection: &mut PgConnection) -> String {
         // Not a pool: its last connection may outlive its closing, and then the template cannot be renamed.
         let mut template = PgConnection::connect(&url(&unfinished)).await.expect("the template was just made");
         MIGRATOR.run(&mut template).await.expect("the migrations apply to an empty database");
+        run(&mut template, &format!("CREATE SCHEMA {SCHEMA}")).await;
+        run(&mut template, &format!("SET search_path = {SCHEMA}")).await;
+        hub_vault::MIGRATOR.run(&mut template).await.expect("the vault's migrations apply to an empty schema");
         template.close().await.expect("the connection is idle");
         run(connection, &format!("ALTER DATABASE {unfinished} RENAME TO {name}")).await;
     }

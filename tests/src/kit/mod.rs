@@ -14,7 +14,7 @@ mod serve_process;
 pub mod servers;
 mod test_clock;
 
-pub use database::Database;
+pub use database::{Database, vault_in};
 pub use environment::{directory, program, workspace};
 pub use eventually::eventually;
 pub use hub_process::{HubProcess, Outcome, free_port, run_hub};

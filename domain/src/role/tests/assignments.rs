@@ -249,11 +249,22 @@ fn what_is_due_is_ended_by_its_commands() {
 
 #[test]
 fn a_principal_has_a_kind_and_a_name() {
-    for text in ["user:ada@acme.example", "key:01", "service:backup", &format!("user:{}", "a".repeat(195))] {
+    for text in ["user:ada", "user:acme|0042", "key:01", "service:backup", &format!("user:{}", "a".repeat(195))] {
         assert_eq!(text.parse::<Principal>().unwrap().as_str(), text);
     }
     let long = format!("user:{}", "a".repeat(196));
-    for text in ["", "ada", "user:", "group:a", "User:a", "user:a b", "user:\u{e9}", "user:a\n b", &long] {
+    for text in [
+        "",
+        "ada",
+        "user:",
+        "group:a",
+        "User:a",
+        "user:a b",
+        "user:\u{e9}",
+        "user:a\n b",
+        "user:ada@acme.example",
+        &long,
+    ] {
         assert!(text.parse::<Principal>().is_err(), "{text}");
     }
 }

@@ -13,7 +13,9 @@ use hub_evidence::{
     checkpoint::{Checkpoint, Origin},
     key::{KEYS_BYTES_MAX, VerifierKey, VerifierKeys},
     proof::{EntryProof, PROOF_BYTES_MAX},
+    signed::{SIGNED_BYTES_MAX, SignedDocument},
 };
+use hub_replay_tools::subject::KIND;
 
 use super::{Arguments, What};
 use crate::verb::{print, progress};
@@ -46,6 +48,15 @@ pub(super) struct VerifyProof {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct VerifySubject {
+    /// The document
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    trusted: Trusted,
+}
+
+#[derive(Debug, clap::Args)]
 struct Trusted {
     /// A trusted key, or a file with one in each line; may be given more than once
     #[arg(long = "key", value_name = "KEY|FILE", required = true)]
@@ -63,8 +74,12 @@ pub(in crate::verb) fn offline(arguments: &Arguments) -> Option<ExitCode> {
     let done = match &arguments.what {
         What::Verify(arguments) => verified(arguments),
         What::VerifyProof(arguments) => proven(arguments),
+        What::VerifySubject(arguments) => told(arguments),
         What::Export(_)
         | What::Prove { .. }
+        | What::Replay(_)
+        | What::Report(_)
+        | What::Subject(_)
         | What::SelfCheck(_)
         | What::AcceptRollback(_)
         | What::Keys
@@ -104,6 +119,20 @@ fn proven(arguments: &VerifyProof) -> anyhow::Result<ExitCode> {
     let bytes = read(&arguments.file, PROOF_BYTES_MAX as u64)?;
     let (text, valid) = match proof(&bytes, &keys) {
         Ok(text) => (format!("{text}valid\n"), true),
+        Err(what) => (format!("{what}\nnot valid\n"), false),
+    };
+    print(&text)?;
+    Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn told(arguments: &VerifySubject) -> anyhow::Result<ExitCode> {
+    let keys = arguments.trusted.keys()?;
+    let bytes = read(&arguments.file, SIGNED_BYTES_MAX as u64)?;
+    let (text, valid) = match SignedDocument::verify(&bytes, KIND, &keys) {
+        Ok((document, signers)) => {
+            let signers: Vec<String> = signers.iter().map(|key| format!("signed by {key}\n")).collect();
+            (format!("{document}\n{}valid\n", signers.concat()), true)
+        }
         Err(what) => (format!("{what}\nnot valid\n"), false),
     };
     print(&text)?;
