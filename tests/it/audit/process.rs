@@ -11,7 +11,7 @@ use hub::{
     telemetry,
 };
 use hub_seal::Signer;
-use hub_tests::kit::{Database, Nats, TestClock, directory, eventually};
+use hub_tests::kit::{Database, Nats, TestClock, directory, eventually, vault_in};
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -43,9 +43,11 @@ async fn while_it_runs(pool: &PgPool, clock: &TestClock, files: &Path, work: imp
         edge,
         clock: clock.clock(),
         secret_key,
+        vault: Some(vault_in(pool)),
         signer: Some(Signer::new(evidence_key::signing_keys(&evidence_key, "hub.test").unwrap()).unwrap()),
         witness: Some(evidence_key::witness(&evidence_key)),
         loopback_providers: false,
+        key_files: Vec::new(),
     };
     let shutdown = CancellationToken::new();
     let running = run(options, shutdown.clone(), |_| {});

@@ -40,7 +40,7 @@ async fn each_role_has_the_rights_that_its_work_needs_and_no_other() {
         ("i", "events cqrs_streams"),
         ("su", "log_head imports"),
         ("sid", "claims"),
-        ("siu", "tenant_heads streams command_outcomes counters fact_heads"),
+        ("siu", "tenant_heads streams command_outcomes counters fact_heads fact_removals"),
         ("siud", "facts"),
     ]);
     let seal = expected(&[
