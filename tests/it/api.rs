@@ -189,8 +189,8 @@ async fn bad_input_is_named_and_appends_nothing() {
             let bad = operation.path_with(&TENANT.to_string(), "not-a-uuid");
             let request = operation.request(&bad, Some(1), json, "{}");
             if bad.contains("not-a-uuid") {
-                let number = operation.path.contains("{position}");
-                let code = if number { "invalid_path" } else { "invalid_uuid" };
+                let no_id = ["{position}", "{kind}"].iter().any(|segment| operation.path.contains(segment));
+                let code = if no_id { "invalid_path" } else { "invalid_uuid" };
                 refused(&router, operation, request, StatusCode::BAD_REQUEST, code).await;
             }
         }
