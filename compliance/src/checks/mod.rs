@@ -23,6 +23,9 @@ use uuid::Uuid;
 
 use crate::catalogue::{Control, catalogue};
 
+/// No check changes anything.
+const READ_ONLY: &str = "SET TRANSACTION READ ONLY";
+
 /// One statement of a check may take so long; it ends a check that would hold PostgreSQL up.
 const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 
@@ -245,7 +248,7 @@ fn listed(control: &Control, Thing { tenant_id, about, what }: Thing) -> Listed 
 
 async fn query(text: &'static str, Asked { pool, now, limit }: Asked<'_>) -> Result<Found, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("SET TRANSACTION READ ONLY").execute(&mut *transaction).await?;
+    sqlx::query(READ_ONLY).execute(&mut *transaction).await?;
     sqlx::query(STATEMENT_LIMIT).execute(&mut *transaction).await?;
     let (checked, found, Json(findings)): (i64, i64, Json<Vec<Thing>>) =
         sqlx::query_as(text).bind(now).bind(limit).bind(FINDING_COUNT_MAX as i64).fetch_one(&mut *transaction).await?;

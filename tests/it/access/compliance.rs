@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::{LIMIT, Platform};
+use super::{LIMIT, Platform, id_of as id_of_item};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -175,8 +175,8 @@ async fn findings_are_listed_counted_and_kept_from_tenants() {
     platform.controls_run().await;
     let path = format!("findings?control_id=api-keys-expire&severity=medium&concerned_tenant_id={acme}");
     let listed = platform.compliance(&path).await;
-    let ids: BTreeSet<_> = listed["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect();
-    assert_eq!(ids, keys.iter().map(|key| json!(about_key(acme, key.id))).collect());
+    let ids: BTreeSet<_> = listed["items"].as_array().unwrap().iter().map(id_of_item).collect();
+    assert_eq!(ids, keys.iter().map(|key| about_key(acme, key.id)).collect());
     let dashboard = platform.compliance("dashboard").await;
     let open = platform.compliance("findings?status=open&severity=medium&limit=500").await;
     assert_eq!(dashboard["findings"]["medium"], open["items"].as_array().unwrap().len());
