@@ -28,7 +28,9 @@ impl Disclosures {
     /// When it is not written, or that is not known: nothing may be handed over then.
     pub async fn record(&self, tenant_id: Uuid, disclosure: &Event) -> Result<(), ExecuteError<Error>> {
         let recipient = match disclosure {
-            Event::Exported { recipient, .. } | Event::ReportRun { recipient, .. } => recipient,
+            Event::Exported { recipient, .. }
+            | Event::SubjectExported { recipient, .. }
+            | Event::ReportRun { recipient, .. } => recipient,
         };
         let id = Uuid::now_v7();
         let metadata = Metadata {

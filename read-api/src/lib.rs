@@ -202,6 +202,7 @@ mod tests {
         let tags = [
             access_request::TAG,
             break_glass::TAG,
+            data_subject::TAG,
             duty_set::TAG,
             erasure::TAG,
             identity_provider::TAG,

@@ -46,6 +46,8 @@ pub enum Event {
         /// Whether events that are not as they were sealed are exported all the same.
         as_is: bool,
     },
+    /// What there is about a data subject is about to be handed over, opened.
+    SubjectExported { recipient: Recipient, subject_id: Uuid, record_count: u64 },
     /// A report is about to be handed over.
     ReportRun {
         recipient: Recipient,
@@ -198,7 +200,7 @@ impl Aggregate for Disclosure {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Exported { .. } | Event::ReportRun { .. } => *self = Self::Recorded,
+            Event::Exported { .. } | Event::SubjectExported { .. } | Event::ReportRun { .. } => *self = Self::Recorded,
         }
     }
 }

@@ -152,7 +152,7 @@ mod tests {
             format!("www.{}.example", company.slug).parse::<DomainName>().unwrap();
             format!("ops@{}.example", company.slug).parse::<Email>().unwrap();
             let person = PEOPLE[index % PEOPLE.len()];
-            format!("user:{person}@{}.example", company.slug).parse::<Principal>().unwrap();
+            format!("user:{}/{person}", company.slug).parse::<Principal>().unwrap();
         }
     }
 

@@ -89,10 +89,13 @@ fn creations(role_id: Uuid, another: Uuid, until: &str) -> Vec<(&'static str, Va
         ("api-keys", json!({ "name": "Key", "roles": [role_id] })),
         ("break-glass", json!({ "role_id": role_id, "reason": "mail is down", "ticket": "OPS-12", "minutes": 30 })),
         ("duty-sets", json!({ "key": "duties", "name": "Duties", "role_ids": [role_id, another], "held_max": 1 })),
+        ("erasures", json!({ "whom": { "email": "it@acme.example" }, "reason": "asked by letter" })),
         (
             "identity-providers",
             json!({ "issuer": "https://id.acme.example", "jwks_uri": "https://id.acme.example/keys" }),
         ),
+        ("legal-holds", json!({ "whom": "tenant", "matter": "case-7", "reason": "a claim" })),
+        ("retention-policy/set-class", json!({ "class": "access", "days": 400 })),
         ("roles", json!({ "key": "made", "name": "Made" })),
         ("service-instances", json!({ "service": "mail", "plan": "business" })),
         ("subscriptions", subscription()),
@@ -220,6 +223,10 @@ async fn nobody_sets_what_the_program_sets_itself() {
     all.push((templates.to_owned(), &two.platform.administrator, template("another")));
     let from_template = json!({ "role_template_id": template_id, "key": "taken", "name": "Taken" });
     all.push((two.path("roles/from-template"), &two.owner.text, from_template));
+    let gone = two.platform.tenant("gone").await;
+    two.platform.done(&format!("/v1/tenants/{gone}/archive"), Value::Null).await;
+    let off_board = json!({ "reason": "the contract ended" });
+    all.push((format!("/v1/tenants/{gone}/off-board"), &two.platform.administrator, off_board));
     let known: BTreeSet<&str> = all.iter().map(|(path, ..)| path.rsplit('/').next().unwrap()).collect();
     for (path, methods) in two.platform.document["paths"].as_object().unwrap() {
         let creates = methods["post"]["responses"].get("201").is_some();

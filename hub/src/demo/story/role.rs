@@ -142,6 +142,6 @@ impl Draft {
     fn person(&mut self) -> String {
         let place = self.steps.len();
         let (first, last) = (PEOPLE[place % PEOPLE.len()], FAMILIES[place / PEOPLE.len() % FAMILIES.len()]);
-        format!("user:{first}.{last}@{{slug}}.example")
+        format!("user:{{slug}}/{first}.{last}")
     }
 }

@@ -3,6 +3,7 @@
 use std::{fs, io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, bail};
+use hub_domain::disclosure::Event;
 use hub_evidence::signed::SignedDocument;
 use hub_replay_tools::subject::{KIND, export};
 use serde_json::value::RawValue;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     clock::system_clock,
     config::Config,
+    disclosures::record,
     evidence_key::signing_keys,
     vault,
     verb::{print, with_database_and_vault},
@@ -53,7 +55,10 @@ pub(super) async fn run(config: &Config, arguments: &Subject) -> anyhow::Result<
         };
         let Some(subject_id) = subject_id else { bail!("the tenant's log has nothing about such a person") };
         let document = export(&pool, &vault, *tenant, subject_id, now).await?;
-        Ok((RawValue::from_string(serde_json::to_string_pretty(&document)?)?, document.records.len()))
+        let record_count = document.records.len();
+        let handed_over = move |recipient| Event::SubjectExported { recipient, subject_id, record_count: record_count as u64 };
+        record(&pool, Some(*tenant), handed_over).await?;
+        Ok((RawValue::from_string(serde_json::to_string_pretty(&document)?)?, record_count))
     })
     .await?;
     let keys = signing_keys(&config.evidence_key_file, &config.evidence_name)?;
