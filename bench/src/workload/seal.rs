@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+use ::hub::clock::system_clock;
 use anyhow::Context as _;
 use futures::future::BoxFuture;
-use hub::clock::system_clock;
 use hub_event_store::tail::Tail;
 use hub_evidence::key::SigningKey;
 use hub_seal::{Sealer, Signer};
