@@ -11,16 +11,17 @@ use zeroize::Zeroizing;
 const KIND: &str = "service-hub test v1";
 
 fn key(seed: u8) -> SigningKey {
-    SigningKey::from_seed("hub.test", Zeroizing::new([seed; 32])).unwrap()
+    SigningKey::from_seed("hub.test", Zeroizing::new([seed; 32])).expect("the name is one of a key")
 }
 
 fn trusted(seed: u8) -> VerifierKeys {
-    VerifierKeys::new([key(seed).verifier_key().clone()]).unwrap()
+    VerifierKeys::new([key(seed).verifier_key().clone()]).expect("one key is no key twice")
 }
 
 fn signed() -> String {
-    let document = RawValue::from_string("{ \"b\": 1,\n \"a\": \"\u{e9}\" }".to_owned()).unwrap();
-    serde_json::to_string(&SignedDocument::sign(KIND, document, &[key(1)]).unwrap()).unwrap()
+    let document = RawValue::from_string("{ \"b\": 1,\n \"a\": \"\u{e9}\" }".to_owned()).expect("this is JSON");
+    let signed = SignedDocument::sign(KIND, document, &[key(1)]).expect("the kind is one line");
+    serde_json::to_string(&signed).expect("texts can be written")
 }
 
 #[test]

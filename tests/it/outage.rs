@@ -506,7 +506,7 @@ impl Wired {
             secret_key: [7; 32],
             random: Arc::new(|| *Uuid::new_v4().into_bytes().repeat(2).first_chunk().unwrap()),
         })
-        .with_vault(vault_in(&pool));
+        .with_vault(vault_in(&database.pool));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router: axum::Router = hub_commands::routes(commands).into();

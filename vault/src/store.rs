@@ -87,8 +87,10 @@ const DESTROY_KEY: &str =
 
 const FORGET_KEY: &str = "DELETE FROM lookups WHERE key_id = $1";
 
-const DESTROY_TENANT_KEY: &str =
-    "UPDATE tenant_keys SET wrapped = NULL, destroyed_at = $2 WHERE tenant_id = $1 AND wrapped IS NOT NULL";
+const DESTROY_TENANT_KEY: &str = "
+INSERT INTO tenant_keys AS t (tenant_id, created_at, destroyed_at)
+VALUES ($1, $2, $2)
+ON CONFLICT (tenant_id) DO UPDATE SET wrapped = NULL, destroyed_at = EXCLUDED.destroyed_at WHERE t.wrapped IS NOT NULL";
 
 const FORGET_TENANT: &str = "DELETE FROM lookups WHERE tenant_id = $1";
 

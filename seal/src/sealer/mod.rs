@@ -136,7 +136,10 @@ impl Sealer {
             // Also proves that the connection, and with it the lock, still lives.
             bounded(connection.ping()).await?;
             let took = began.elapsed();
-            while !more {
+            if more {
+                continue;
+            }
+            loop {
                 let waiting = *head.borrow_and_update() - seen;
                 let due = began + self.pace.due(waiting, took);
                 tokio::select! {

@@ -56,7 +56,8 @@ pub(super) async fn run(config: &Config, arguments: &Subject) -> anyhow::Result<
         let Some(subject_id) = subject_id else { bail!("the tenant's log has nothing about such a person") };
         let document = export(&pool, &vault, *tenant, subject_id, now).await?;
         let record_count = document.records.len();
-        let handed_over = move |recipient| Event::SubjectExported { recipient, subject_id, record_count: record_count as u64 };
+        let handed_over =
+            move |recipient| Event::SubjectExported { recipient, subject_id, record_count: record_count as u64 };
         record(&pool, Some(*tenant), handed_over).await?;
         Ok((RawValue::from_string(serde_json::to_string_pretty(&document)?)?, record_count))
     })
