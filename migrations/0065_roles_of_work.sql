@@ -66,7 +66,7 @@ BEGIN
 END $$;
 GRANT INSERT ON events, cqrs_streams TO hub_append;
 -- Which of its events are in the log already, after a connection was lost; nothing of what they say.
-GRANT SELECT (position, tenant_position, leaf_hash) ON events TO hub_append;
+GRANT SELECT (position, tenant_position, event_id, leaf_hash) ON events TO hub_append;
 GRANT SELECT, INSERT ON claims TO hub_append;
 GRANT DELETE ON claims, facts TO hub_append;
 GRANT SELECT, UPDATE ON log_head, imports TO hub_append;

@@ -214,6 +214,10 @@ async fn bad_input_is_named_and_appends_nothing() {
             let request = operation.request(&path, Some(1), "text/plain", "{}");
             refused(&router, operation, request, StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type").await;
         }
+        // A question has none of a command's headers.
+        if operation.id == "findDataSubject" {
+            continue;
+        }
         let mut request = operation.request(&path, Some(1), json, "{}");
         request.headers_mut().insert("if-match", "7".parse().unwrap());
         refused(&router, operation, request, StatusCode::BAD_REQUEST, "invalid_header").await;

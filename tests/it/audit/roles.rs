@@ -69,7 +69,7 @@ async fn each_role_has_the_rights_that_its_work_needs_and_no_other() {
     .fetch_all(&database.pool)
     .await
     .unwrap();
-    assert_eq!(columns, ["leaf_hash", "position", "tenant_position"]);
+    assert_eq!(columns, ["event_id", "leaf_hash", "position", "tenant_position"]);
 }
 
 async fn code(connection: &mut PgConnection, statement: &str) -> Option<String> {
