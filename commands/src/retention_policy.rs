@@ -21,7 +21,7 @@ const DOCUMENTED: Documented = Documented::new("retention", CODES);
 pub(crate) fn routes() -> Routes<Commands> {
     let policy = "/v1/tenants/{tenant_id}/retention-policy";
     Routes::new().post(&format!("{policy}/set-class"), "retention_policy:set-class", set_class, |op| {
-        DOCUMENTED.creation(
+        DOCUMENTED.command(
             op,
             "setRetentionClass",
             "Say how long a class of personal data is kept",

@@ -15,7 +15,7 @@ use hub_commands::Commands;
 use hub_event_store::{log::Log, store::EventStore, tail::Tail};
 use hub_http::{CursorKey, Layers, Scope, health, openapi::complaints};
 use hub_read_api::Queries;
-use hub_tests::kit::{Database, TestClock, workspace};
+use hub_tests::kit::{Database, TestClock, vault_in, workspace};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,8 @@ pub(crate) fn api_within(layers: Layers, pool: &PgPool) -> (Router, OpenApi) {
         gate: gate.clone(),
         secret_key: [7; 32],
         random: Arc::new(|| [9; 32]),
-    });
+    })
+    .with_vault(vault_in(pool));
     let queries = Queries::new(hub_read_api::Settings {
         positions: hub_projections::positions::Positions::default(),
         pool: pool.clone(),
@@ -50,7 +51,8 @@ pub(crate) fn api_within(layers: Layers, pool: &PgPool) -> (Router, OpenApi) {
         cursor_key: CursorKey::new([8; 32]),
         streams_max: 10,
         shutdown: CancellationToken::new(),
-    });
+    })
+    .with_vault(vault_in(pool));
     let served = Served { commands: Some(commands), queries: Some(queries), ..Served::default() };
     hub::api::router_within(layers, served, hub::api::health(pool, None))
 }

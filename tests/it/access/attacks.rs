@@ -95,7 +95,6 @@ fn creations(role_id: Uuid, another: Uuid, until: &str) -> Vec<(&'static str, Va
             json!({ "issuer": "https://id.acme.example", "jwks_uri": "https://id.acme.example/keys" }),
         ),
         ("legal-holds", json!({ "whom": "tenant", "matter": "case-7", "reason": "a claim" })),
-        ("retention-policy/set-class", json!({ "class": "access", "days": 400 })),
         ("roles", json!({ "key": "made", "name": "Made" })),
         ("service-instances", json!({ "service": "mail", "plan": "business" })),
         ("subscriptions", subscription()),
