@@ -13,10 +13,11 @@ use crate::{clock::Clock, config::Config};
 /// The files with keys that the settings name, by the names of the settings.
 #[must_use]
 pub fn key_files(config: &Config) -> Vec<(&'static str, PathBuf)> {
-    let own: [(&'static str, &Path); 3] = [
+    let own: [(&'static str, &Path); 4] = [
         ("admin_key_file", &config.admin_key_file),
         ("evidence_key_file", &config.evidence_key_file),
         ("secret_key_file", &config.secret_key_file),
+        ("vault_key_file", &config.vault_key_file),
     ];
     let tls = config.edge.tls.iter().map(|files| ("tls_key_file", &*files.key));
     own.into_iter().chain(tls).map(|(name, path)| (name, path.to_owned())).collect()
