@@ -31,6 +31,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-report", &["hub-domain", "hub-event-store", "hub-evidence", "hub-sheet"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
     ("hub-sheet", &[]),
+    ("hub-signature", &[]),
     ("hub-token", &[]),
     ("hub-vault", &[]),
 ];
