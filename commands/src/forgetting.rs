@@ -209,7 +209,7 @@ impl Commands {
 }
 
 /// The keys do not answer, or not as they should.
-fn unreachable<E: std::error::Error + 'static>(error: VaultError) -> ExecuteError<E> {
+pub(crate) fn unreachable<E: std::error::Error + 'static>(error: VaultError) -> ExecuteError<E> {
     match error {
         VaultError::Unavailable(error) => ExecuteError::Append(AppendError::Unavailable(error.to_string())),
         error => ExecuteError::Corrupt(error.to_string()),

@@ -6,10 +6,9 @@ use hub_domain::{
     tenant,
     text::Email,
 };
-use hub_event_store::{append::AppendError, repository::ExecuteError};
 use hub_vault::{Place, SealedText, SealingKey, Vault, VaultError};
 
-use crate::{Commands, dispatch::PrepareError, outcome::Refused};
+use crate::{Commands, dispatch::PrepareError, forgetting::unreachable, outcome::Refused};
 
 impl Commands {
     /// The mail address, sealed for its place by the key of whoever has it in the tenant.
@@ -20,9 +19,8 @@ impl Commands {
     where
         E: std::error::Error + 'static,
     {
-        let keyless = || ExecuteError::Corrupt("this process has no keys of personal data".to_owned());
-        let vault = self.vault.as_ref().ok_or_else(keyless)?;
-        let key = vault.key_by_email(place.tenant_id, email.as_str(), self.store.now()).await.map_err(unsealed)?;
+        let key =
+            self.keys()?.key_by_email(place.tenant_id, email.as_str(), self.store.now()).await.map_err(unsealed)?;
         Ok(sealed(&key, email.as_str(), place))
     }
 }
@@ -47,7 +45,6 @@ fn unsealed<E: std::error::Error + 'static>(error: VaultError) -> PrepareError<E
     match error {
         // Only a tenant that was archived loses its keys.
         VaultError::TenantErased => PrepareError::Refused(Refused::of(&tenant::Error::Archived)),
-        VaultError::Unavailable(error) => ExecuteError::Append(AppendError::Unavailable(error.to_string())).into(),
-        error => ExecuteError::Corrupt(error.to_string()).into(),
+        error => unreachable(error).into(),
     }
 }

@@ -6,17 +6,14 @@ use hub_http::{
     AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
     openapi::described,
 };
-use hub_projections::{
-    access_request::{AccessRequestRow, AccessRequestStatus, AccessRequests},
-    model::ReadModel,
-};
+use hub_projections::access_request::{AccessRequestRow, AccessRequestStatus, AccessRequests};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
     attributes::permitted,
-    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
+    rows::{Wanted, detail, name_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -60,27 +57,15 @@ struct AccessRequestFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
+    caller: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<AccessRequestFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<AccessRequestRow>, Problem> {
-    let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(tenant, AccessRequests::NAME, consistency).await?;
     let AccessRequestFilter { status, requested_by } = &query.filter;
-    let text = LIST.with([after.is_some(), status.is_some(), requested_by.is_some(), filter.is_some()]);
-    let rows = rows_of(&text)
-        .bind(tenant.id())
-        .bind(query.fetch_limit())
-        .bind(after)
-        .bind(name_of(status.as_ref()))
-        .bind(requested_by.as_deref())
-        .bind(filter.as_deref());
-    let rows = fetch(rows, &mut reading.connection).await?;
-    known_or_filled(tenant, &rows, &mut reading.connection).await?;
-    Ok(query
-        .page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &AccessRequestRow| row.id)
-        .at(reading.position))
+    queries
+        .list::<AccessRequests, _>(LIST, caller, consistency, &query, &[name_of(status.as_ref()), requested_by.clone()])
+        .await
 }
 
 async fn detail(

@@ -7,17 +7,14 @@ use hub_http::{
     AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
     openapi::described,
 };
-use hub_projections::{
-    duty_set::{DutySetRow, DutySets},
-    model::ReadModel,
-};
+use hub_projections::duty_set::{DutySetRow, DutySets};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
     attributes::permitted,
-    rows::{Wanted, detail, fetch, known_or_filled, rows_of},
+    rows::{Wanted, detail},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -59,24 +56,13 @@ struct DutySetFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
+    caller: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<DutySetFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<DutySetRow>, Problem> {
-    let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(tenant, DutySets::NAME, consistency).await?;
     let DutySetFilter { key } = &query.filter;
-    let text = LIST.with([after.is_some(), key.is_some(), filter.is_some()]);
-    let rows = rows_of(&text)
-        .bind(tenant.id())
-        .bind(query.fetch_limit())
-        .bind(after)
-        .bind(key.as_deref())
-        .bind(filter.as_deref());
-    let rows = fetch(rows, &mut reading.connection).await?;
-    known_or_filled(tenant, &rows, &mut reading.connection).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &DutySetRow| row.id).at(reading.position))
+    queries.list::<DutySets, _>(LIST, caller, consistency, &query, std::slice::from_ref(key)).await
 }
 
 async fn detail(

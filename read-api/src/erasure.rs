@@ -7,10 +7,7 @@ use hub_http::{
     AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
     openapi::described,
 };
-use hub_projections::{
-    erasure::{ErasureRow, ErasureStatus, Erasures, Executed},
-    model::ReadModel,
-};
+use hub_projections::erasure::{ErasureRow, ErasureStatus, Erasures, Executed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,7 +17,7 @@ use crate::{
     evidence::{EventAnswer as Proof, KeyAnswer, unusable},
     failure::failed,
     recorded::EventAnswer,
-    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
+    rows::{Wanted, detail, name_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -92,24 +89,13 @@ struct Certificate {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
+    caller: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<ErasureFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<ErasureRow>, Problem> {
-    let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(tenant, Erasures::NAME, consistency).await?;
     let ErasureFilter { status } = &query.filter;
-    let text = LIST.with([after.is_some(), status.is_some(), filter.is_some()]);
-    let rows = rows_of(&text)
-        .bind(tenant.id())
-        .bind(query.fetch_limit())
-        .bind(after)
-        .bind(name_of(status.as_ref()))
-        .bind(filter.as_deref());
-    let rows = fetch(rows, &mut reading.connection).await?;
-    known_or_filled(tenant, &rows, &mut reading.connection).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &ErasureRow| row.id).at(reading.position))
+    queries.list::<Erasures, _>(LIST, caller, consistency, &query, &[name_of(status.as_ref())]).await
 }
 
 async fn detail(

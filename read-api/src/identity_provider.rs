@@ -7,17 +7,14 @@ use hub_http::{
     AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
     openapi::described,
 };
-use hub_projections::{
-    identity_provider::{IdentityProviderRow, IdentityProviderStatus, IdentityProviders},
-    model::ReadModel,
-};
+use hub_projections::identity_provider::{IdentityProviderRow, IdentityProviderStatus, IdentityProviders};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
     attributes::permitted,
-    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
+    rows::{Wanted, detail, name_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -59,26 +56,13 @@ struct IdentityProviderFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
+    caller: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<IdentityProviderFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<IdentityProviderRow>, Problem> {
-    let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(tenant, IdentityProviders::NAME, consistency).await?;
     let IdentityProviderFilter { status } = &query.filter;
-    let text = LIST.with([after.is_some(), status.is_some(), filter.is_some()]);
-    let rows = rows_of(&text)
-        .bind(tenant.id())
-        .bind(query.fetch_limit())
-        .bind(after)
-        .bind(name_of(status.as_ref()))
-        .bind(filter.as_deref());
-    let rows = fetch(rows, &mut reading.connection).await?;
-    known_or_filled(tenant, &rows, &mut reading.connection).await?;
-    Ok(query
-        .page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &IdentityProviderRow| row.id)
-        .at(reading.position))
+    queries.list::<IdentityProviders, _>(LIST, caller, consistency, &query, &[name_of(status.as_ref())]).await
 }
 
 async fn detail(

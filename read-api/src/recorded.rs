@@ -1,6 +1,7 @@
 //! An event of a tenant's log as callers see it: in the tenant's own positions, and without what is secret.
 
 use chrono::{DateTime, Utc};
+use hub_cloudevents::without_secrets;
 use hub_event_store::event::Metadata;
 use hub_http::Problem;
 use schemars::JsonSchema;
@@ -23,9 +24,6 @@ pub(crate) const PAGE: Statement = statement!(
     [" AND event_type = $5", " AND starts_with(event_type, $6)", " AND aggregate_id = $7"],
     " ORDER BY tenant_position LIMIT $4",
 );
-
-/// The aggregates whose payloads hold a secret, sealed or as a hash, and the member that holds it.
-const SEALED: &[(&str, &str)] = &[("api_key", "sha256"), ("webhook", "sealed_secret")];
 
 /// One event of a tenant's log.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -58,12 +56,7 @@ pub(crate) struct EventAnswer {
 impl FromRow<'_, PgRow> for EventAnswer {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let aggregate_type: String = row.try_get("aggregate_type")?;
-        let payload = json(row, "payload")?;
-        let sealed = SEALED.iter().find(|(sealed, _)| *sealed == aggregate_type);
-        let payload = match sealed {
-            Some((_, member)) => without_secret(payload, member),
-            None => payload,
-        };
+        let payload = without_secrets(&aggregate_type, json(row, "payload")?);
         Ok(Self {
             position: row.try_get("tenant_position")?,
             event_id: row.try_get("event_id")?,
@@ -82,15 +75,6 @@ impl FromRow<'_, PgRow> for EventAnswer {
 fn json(row: &PgRow, column: &str) -> Result<Box<RawValue>, sqlx::Error> {
     let text: String = row.try_get(column)?;
     RawValue::from_string(text).map_err(|e| sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(e) })
-}
-
-/// The payload without its secret; a payload that is no object tells nothing rather than too much.
-fn without_secret(payload: Box<RawValue>, member: &str) -> Box<RawValue> {
-    let mut members: Map<String, Value> = serde_json::from_str(payload.get()).unwrap_or_default();
-    match members.remove(member) {
-        None if !members.is_empty() => payload,
-        Some(_) | None => serde_json::value::to_raw_value(&members).expect("an object made from json is json"),
-    }
 }
 
 /// Which events of a tenant are wanted.
@@ -139,26 +123,5 @@ impl Window {
         limit: i64,
     ) -> Result<Vec<EventAnswer>, Problem> {
         self.read(connection, wanted, limit).await.map_err(failed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn redacted(text: &str) -> String {
-        without_secret(RawValue::from_string(text.to_owned()).unwrap(), "sealed_secret").get().to_owned()
-    }
-
-    #[test]
-    fn a_sealed_secret_is_left_out_and_the_rest_is_kept() {
-        assert_eq!(redacted(r#"{"url":"x","sealed_secret":{"nonce":"a"}}"#), r#"{"url":"x"}"#);
-        assert_eq!(redacted(r#"{ "url" : "x" }"#), r#"{ "url" : "x" }"#);
-        assert_eq!(redacted(r#"{"sealed_secret":"s"}"#), "{}");
-    }
-
-    #[test]
-    fn a_payload_that_cannot_be_looked_into_is_not_shown() {
-        assert_eq!(redacted(r#"["sealed_secret"]"#), "{}");
     }
 }

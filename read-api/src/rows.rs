@@ -2,13 +2,18 @@
 
 use std::slice;
 
-use hub_http::{Detail, IfNoneMatch, Past, Problem, ReadConsistency, ReadPosition, TenantScope};
+use hub_http::{
+    Detail, IfNoneMatch, Page, PageQuery, Past, Problem, ReadConsistency, ReadPosition, TenantCaller, TenantScope,
+};
 use hub_projections::model::{AggregateKey, ReadModel};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryScalar, types::Json};
 use uuid::Uuid;
 
-use crate::{failure::failed, heads::tenant_head, personal::Erased, reach::Source, read::Moment, state::Queries};
+use crate::{
+    failure::failed, heads::tenant_head, personal::Erased, reach::Source, read::Moment, state::Queries,
+    statement::Statement,
+};
 
 /// Which row a detail is, and what the caller asks of it.
 #[derive(Debug)]
@@ -75,6 +80,32 @@ pub(crate) fn name_of(value: Option<&impl Serialize>) -> Option<String> {
 }
 
 impl Queries {
+    /// A page of a tenant's things in the order of their ids. The values of the statement are the tenant, how many rows, the id to go on behind,
+    /// each of `filters`, and the condition that the caller's permission has; all but the first two have a condition each.
+    pub(crate) async fn list<M: ReadModel<Key = AggregateKey>, F>(
+        &self,
+        statement: Statement,
+        TenantCaller { caller, tenant, filter, .. }: TenantCaller,
+        consistency: ReadConsistency,
+        query: &PageQuery<F>,
+        filters: &[Option<String>],
+    ) -> Result<Page<M::Row>, Problem> {
+        let after: Option<Uuid> = query.open(&self.cursor_key, &caller, Some(tenant))?;
+        let mut reading = self.reach_projection(tenant, M::NAME, consistency).await?;
+        let filtered = filters.iter().map(Option::is_some);
+        let applies: Vec<bool> = [after.is_some()].into_iter().chain(filtered).chain([filter.is_some()]).collect();
+        let text = statement.with(applies);
+        let mut rows = rows_of(&text).bind(tenant.id()).bind(query.fetch_limit()).bind(after);
+        for value in filters {
+            rows = rows.bind(value.as_deref());
+        }
+        let mut rows = fetch(rows.bind(filter.as_deref()), &mut reading.connection).await?;
+        known_or_filled(tenant, &rows, &mut reading.connection).await?;
+        self.open::<M>(&mut rows).await?;
+        let id = |row: &M::Row| M::key_of(row).id;
+        Ok(query.page(&self.cursor_key, &caller, Some(tenant), rows, id).at(reading.position))
+    }
+
     /// One row of a read model by tenant and id, with the sequence of its stream as `ETag`.
     pub(crate) async fn detail<M: ReadModel<Key = AggregateKey>>(
         &self,

@@ -31,10 +31,11 @@ pub(crate) use statement;
 
 impl Statement {
     /// The text with those conditions that apply, which are named in the order of the constants.
-    pub(crate) fn with<const N: usize>(&self, applies: [bool; N]) -> String {
-        assert_eq!(N, self.conditions.len(), "each condition is said to apply or not");
+    pub(crate) fn with(&self, applies: impl AsRef<[bool]>) -> String {
+        let applies = applies.as_ref();
+        assert_eq!(applies.len(), self.conditions.len(), "each condition is said to apply or not");
         let applying =
-            self.conditions.iter().zip(applies).filter(|(_, applies)| *applies).map(|(condition, _)| *condition);
+            self.conditions.iter().zip(applies).filter(|(_, applies)| **applies).map(|(condition, _)| *condition);
         std::iter::once(self.head).chain(applying).chain([self.tail]).collect()
     }
 }

@@ -6,17 +6,14 @@ use hub_http::{
     AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
     openapi::described,
 };
-use hub_projections::{
-    model::ReadModel,
-    subscription::{SubscriptionRow, Subscriptions},
-};
+use hub_projections::subscription::{SubscriptionRow, Subscriptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     attributes::permitted,
-    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
+    rows::{Wanted, detail, name_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -70,27 +67,13 @@ enum StageFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
+    caller: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<SubscriptionFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<SubscriptionRow>, Problem> {
-    let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(tenant, Subscriptions::NAME, consistency).await?;
     let SubscriptionFilter { stage, plan } = &query.filter;
-    let text = LIST.with([after.is_some(), stage.is_some(), plan.is_some(), filter.is_some()]);
-    let rows = rows_of(&text)
-        .bind(tenant.id())
-        .bind(query.fetch_limit())
-        .bind(after)
-        .bind(name_of(stage.as_ref()))
-        .bind(plan.as_deref())
-        .bind(filter.as_deref());
-    let rows = fetch(rows, &mut reading.connection).await?;
-    known_or_filled(tenant, &rows, &mut reading.connection).await?;
-    Ok(query
-        .page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &SubscriptionRow| row.id)
-        .at(reading.position))
+    queries.list::<Subscriptions, _>(LIST, caller, consistency, &query, &[name_of(stage.as_ref()), plan.clone()]).await
 }
 
 async fn detail(

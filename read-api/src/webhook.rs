@@ -6,17 +6,14 @@ use hub_http::{
     AsOf, Detail, IfNoneMatch, Page, PageQuery, Path, Problem, ReadConsistency, Routes, TenantCaller,
     openapi::described,
 };
-use hub_projections::{
-    model::ReadModel,
-    webhook::{WebhookRow, WebhookStatus, Webhooks},
-};
+use hub_projections::webhook::{WebhookRow, WebhookStatus, Webhooks};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
     attributes::permitted,
-    rows::{Wanted, detail, fetch, known_or_filled, name_of, rows_of},
+    rows::{Wanted, detail, name_of},
     state::Queries,
     statement::{Statement, statement},
 };
@@ -57,24 +54,13 @@ struct WebhookFilter {
 }
 
 async fn list(
-    TenantCaller { caller, tenant, filter, .. }: TenantCaller,
+    caller: TenantCaller,
     consistency: ReadConsistency,
     query: PageQuery<WebhookFilter>,
     State(queries): State<Queries>,
 ) -> Result<Page<WebhookRow>, Problem> {
-    let after: Option<Uuid> = query.open(&queries.cursor_key, &caller, Some(tenant))?;
-    let mut reading = queries.reach_projection(tenant, Webhooks::NAME, consistency).await?;
     let WebhookFilter { status } = &query.filter;
-    let text = LIST.with([after.is_some(), status.is_some(), filter.is_some()]);
-    let rows = rows_of(&text)
-        .bind(tenant.id())
-        .bind(query.fetch_limit())
-        .bind(after)
-        .bind(name_of(status.as_ref()))
-        .bind(filter.as_deref());
-    let rows = fetch(rows, &mut reading.connection).await?;
-    known_or_filled(tenant, &rows, &mut reading.connection).await?;
-    Ok(query.page(&queries.cursor_key, &caller, Some(tenant), rows, |row: &WebhookRow| row.id).at(reading.position))
+    queries.list::<Webhooks, _>(LIST, caller, consistency, &query, &[name_of(status.as_ref())]).await
 }
 
 async fn detail(

@@ -12,12 +12,14 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
     ("hub-http", &[]),
+    ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
     ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
     ("hub-projections", &["hub-domain", "hub-event-store"]),
     (
         "hub-read-api",
         &[
+            "hub-cloudevents",
             "hub-compliance",
             "hub-event-store",
             "hub-evidence",
