@@ -37,6 +37,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-sealing", &[]),
     ("hub-sheet", &[]),
     ("hub-token", &["hub-outbound"]),
+    ("hub-signature", &[]),
+    ("hub-token", &[]),
     ("hub-vault", &[]),
 ];
 

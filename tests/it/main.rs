@@ -15,6 +15,7 @@ mod edges;
 mod event_store;
 mod faults;
 mod import;
+mod interop;
 mod isolation;
 mod key_uses;
 mod outage;
