@@ -10,16 +10,32 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-access", &["hub-domain", "hub-http", "hub-sheet", "hub-token"]),
     // The catalogue knows the others in its tests only, which compare what is published with what is.
     ("hub-catalogue", &["hub-cloudevents", "hub-domain", "hub-http"]),
-    ("hub-domain", &[]),
+    (
+        "hub-delivery",
+        &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-outbound", "hub-sealing", "hub-signature"],
+    ),
+    ("hub-domain", &["hub-filter"]),
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
     ("hub-filter", &[]),
     ("hub-http", &[]),
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
-    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-outbound", "hub-sealing", "hub-vault"]),
+    (
+        "hub-commands",
+        &[
+            "hub-domain",
+            "hub-event-store",
+            "hub-filter",
+            "hub-http",
+            "hub-outbound",
+            "hub-sealing",
+            "hub-signature",
+            "hub-vault",
+        ],
+    ),
     ("hub-outbound", &[]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
-    ("hub-projections", &["hub-domain", "hub-event-store"]),
+    ("hub-projections", &["hub-domain", "hub-event-store", "hub-filter"]),
     (
         "hub-read-api",
         &[
@@ -38,9 +54,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
     ("hub-sealing", &[]),
     ("hub-sheet", &[]),
-    ("hub-token", &["hub-outbound"]),
     ("hub-signature", &[]),
-    ("hub-token", &[]),
+    ("hub-token", &["hub-outbound"]),
     ("hub-vault", &[]),
 ];
 

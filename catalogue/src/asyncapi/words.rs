@@ -63,7 +63,8 @@ fn event_socket() -> Way {
         channel: json!({
             "address": "/v1/tenants/{tenant_id}/events/socket",
             "title": "Event socket",
-            "description": "The same over WebSocket. Each message is one text frame.",
+            "description": "The same over WebSocket, subprotocol `service-hub.v1`. Each message is one text frame; those that are no events say so by the \
+                            member `control`. The close code says why the stream ends, too.",
             "servers": [{ "$ref": "#/servers/socket" }],
             "parameters": { "tenant_id": tenant_parameter() },
             "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } },
@@ -86,7 +87,9 @@ fn webhook() -> Way {
             "address": null,
             "title": "Webhook",
             "description": "The address that a tenant has registered. Deliveries are signed as Standard Webhooks has it: `webhook-id` stays the \
-                            same over retries, `webhook-timestamp` is that of the attempt, `webhook-signature` has one signature for each secret.",
+                            same over retries, `webhook-timestamp` is that of the attempt, `webhook-signature` has one signature for each secret. \
+                            The endpoint's settings say whether it gets CloudEvents, or events in the shape that Standard Webhooks \
+                            recommends (`full`, or `thin` without payload), and whether one by one or in arrays.",
             "bindings": { "http": { "bindingVersion": "0.3.0" } },
         }),
         operation: json!({
@@ -97,7 +100,7 @@ fn webhook() -> Way {
             "traits": [{ "description": "Retried with growing delays until it is accepted or too old." }],
         }),
         cloud_events: true,
-        messages: &[],
+        messages: &["event_batch", "standard_event", "standard_event_batch"],
     }
 }
 
@@ -163,37 +166,45 @@ pub(super) fn security_schemes() -> Value {
 
 /// The messages that are no event types.
 pub(super) fn messages() -> Map<String, Value> {
-    let control = |title: &str, summary: &str, schema: &str| {
+    let plain = |title: &str, summary: &str, content_type: &str, schema: &str| {
         json!({
             "name": title,
             "title": title,
             "summary": summary,
-            "contentType": "application/json",
+            "contentType": content_type,
             "payload": { "$ref": format!("#/components/schemas/{schema}") },
         })
     };
+    const JSON: &str = "application/json";
+    const BATCH: &str = "application/cloudevents-batch+json";
     [
-        ("hello", control("hello", "The first message of a stream: where it begins.", "Hello")),
+        ("hello", "The first message of a stream: where it begins.", JSON, "Hello"),
         (
             "checkpoint",
-            control(
-                "checkpoint",
-                "Everything up to a position has been looked at, and nothing of it was wanted.",
-                "Checkpoint",
-            ),
+            "Everything up to a position has been looked at, and nothing of it was wanted.",
+            JSON,
+            "Checkpoint",
         ),
-        ("end", control("end", "The platform ends the stream; the follower may come back.", "End")),
-        ("logged_event", control("logged_event", "An event as the log has it.", "LoggedEvent")),
+        ("end", "The platform ends the stream; the follower may come back.", JSON, "End"),
+        ("event_batch", "Several events in one delivery, in order.", BATCH, "EventBatch"),
+        ("standard_event", "An event in the shape that Standard Webhooks recommends.", JSON, "StandardEvent"),
+        ("standard_event_batch", "Several of these in one delivery, in order.", JSON, "StandardEventBatch"),
+        ("logged_event", "An event as the log has it.", JSON, "LoggedEvent"),
     ]
-    .map(|(name, message)| (name.to_owned(), message))
+    .map(|(name, summary, content_type, schema)| (name.to_owned(), plain(name, summary, content_type, schema)))
     .into_iter()
     .collect()
 }
 
 /// The schemas that are no event types'.
 pub(super) fn schemas() -> Map<String, Value> {
+    let batch =
+        |of: &str| json!({ "type": "array", "minItems": 1, "items": { "$ref": format!("#/components/schemas/{of}") } });
     [
         ("CloudEvent", cloud_event()),
+        ("EventBatch", batch("CloudEvent")),
+        ("StandardEvent", standard_event()),
+        ("StandardEventBatch", batch("StandardEvent")),
         ("Hello", hello()),
         ("Checkpoint", checkpoint()),
         ("End", end()),
@@ -240,10 +251,44 @@ fn cloud_event() -> Value {
     })
 }
 
+fn standard_event() -> Value {
+    json!({
+        "description": "An event as endpoints get it whose payload is `full` or `thin`.",
+        "type": "object",
+        "properties": {
+            "type": { "type": "string", "description": "What happened, such as `tenant.suspended`." },
+            "timestamp": { "type": "string", "format": "date-time", "description": "When it happened." },
+            "data": {
+                "type": "object",
+                "properties": {
+                    "event_id": { "type": "string", "format": "uuid", "description": "Identifies the event." },
+                    "tenant_id": { "type": "string", "format": "uuid", "description": "Whose log." },
+                    "position": { "type": "integer", "minimum": 1, "description": "Place in the tenant's log, without gaps." },
+                    "aggregate_type": { "type": "string" },
+                    "aggregate_id": { "type": "string", "format": "uuid" },
+                    "sequence": { "type": "integer", "minimum": 1, "description": "Place among the events of the same aggregate." },
+                    "event_version": { "type": "integer", "minimum": 1, "description": "With `full` only." },
+                    "actor": { "type": "string", "description": "Who caused it; with `full` only." },
+                    "correlation_id": { "type": "string", "format": "uuid", "description": "With `full` only." },
+                    "payload": { "type": "object", "description": "As `data` of the CloudEvent; with `full` only." },
+                },
+                "required": ["event_id", "tenant_id", "position", "aggregate_type", "aggregate_id", "sequence"],
+            },
+        },
+        "required": ["type", "timestamp", "data"],
+    })
+}
+
+/// How a message over WebSocket says that it is no event.
+fn control(name: &str) -> Value {
+    json!({ "const": name, "description": "Over WebSocket only." })
+}
+
 fn hello() -> Value {
     json!({
         "type": "object",
         "properties": {
+            "control": control("hello"),
             "tenant": { "type": "string", "format": "uuid", "description": "Whose log." },
             "position": { "type": "integer", "minimum": 0, "description": "Events after this position follow." },
             "head": { "type": "integer", "minimum": 0, "description": "Where the log ended when the stream began." },
@@ -257,7 +302,10 @@ fn hello() -> Value {
 fn checkpoint() -> Value {
     json!({
         "type": "object",
-        "properties": { "position": { "type": "integer", "minimum": 0, "description": "Go on behind this position." } },
+        "properties": {
+            "control": control("checkpoint"),
+            "position": { "type": "integer", "minimum": 0, "description": "Go on behind this position." },
+        },
         "required": ["position"],
     })
 }
@@ -266,6 +314,8 @@ fn end() -> Value {
     json!({
         "type": "object",
         "properties": {
+            "control": control("end"),
+            "position": { "type": "integer", "minimum": 0, "description": "Go on behind this position." },
             "reason": { "type": "string", "description": "Why, such as `token_expired`, `forbidden`, `shutdown` or `too_slow`." },
         },
         "required": ["reason"],
