@@ -34,3 +34,4 @@ mod running;
 mod scheduler;
 mod tokens;
 mod vault;
+mod webhooks;
