@@ -43,6 +43,7 @@ const TAGS: &[(&str, &str)] = &[
     ("erasures", "Personal data that is made unreadable for ever."),
     ("retention", "How long personal data of nobody in particular is kept."),
     ("events", "The tenant's log: pages and a stream."),
+    (hub_catalogue::TAG, "What events there are, and what each looks like."),
     ("evidence", "Signed checkpoints of the log, and proofs that lead to them."),
     ("compliance", "Controls of the platform, their evidence and findings; evidence, not a certification."),
     ("analytics", "Counts, revenue and movements over time."),
@@ -67,6 +68,12 @@ pub struct Served {
     pub queries: Option<Queries>,
     /// Questions about rights.
     pub authorization: Option<Authorization>,
+}
+
+/// The ids of the operations that anybody may call.
+#[must_use]
+pub fn open_operations() -> Vec<&'static str> {
+    [health::OPERATIONS, hub_catalogue::OPERATIONS].concat()
 }
 
 /// Every permission that a route of the platform asks for.
@@ -105,7 +112,7 @@ pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router,
         About { title: "Service Hub", version: env!("CARGO_PKG_VERSION"), description: DESCRIPTION, tags: TAGS };
     let shortcut = queries.as_ref().map(Queries::shortcut);
     let (router, document) = openapi::document(about, || {
-        let mut routes = ApiRouter::new().merge(health::routes(health));
+        let mut routes = ApiRouter::new().merge(health::routes(health)).merge(hub_catalogue::routes());
         if let Some(commands) = commands {
             routes = routes.merge(hub_commands::routes(commands));
         }
@@ -118,6 +125,7 @@ pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router,
         routes
     });
     let router = openapi::serve(router, &document).merge(problem_pages::routes());
+    let router = hub_catalogue::serve(router, &hub_catalogue::document(env!("CARGO_PKG_VERSION")));
     let router = match shortcut {
         Some(shortcut) => layers.wrap_behind(shortcut, router),
         None => layers.wrap(router),
