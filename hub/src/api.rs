@@ -42,6 +42,7 @@ const TAGS: &[(&str, &str)] = &[
     ("legal-holds", "What keeps personal data from being erased."),
     ("erasures", "Personal data that is made unreadable for ever."),
     ("retention", "How long personal data of nobody in particular is kept."),
+    ("event-subscriptions", "Events handed out to consumers, each until it is acknowledged."),
     ("events", "The tenant's log: pages and a stream."),
     ("evidence", "Signed checkpoints of the log, and proofs that lead to them."),
     ("compliance", "Controls of the platform, their evidence and findings; evidence, not a certification."),

@@ -252,6 +252,7 @@ const TAGS: &[(&str, &str)] = &[
     ("duty-sets", "Sets of duties."),
     ("principals", "People and services that end."),
     ("erasures", "Erasures."),
+    ("event-subscriptions", "Event subscriptions."),
     ("legal-holds", "Legal holds."),
     ("retention", "Retention."),
     ("identity-providers", "Identity providers."),

@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 32] = [
+const READABLE: [&str; 33] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -30,6 +30,7 @@ const READABLE: [&str; 32] = [
     "duty_sets",
     "erasures",
     "event_counts",
+    "event_subscriptions",
     "events",
     "evidence_keys",
     "findings",
