@@ -6,6 +6,7 @@ use aide::{axum::ApiRouter, openapi::OpenApi};
 use axum::{Router, http::HeaderValue};
 use hub_access::api::Authorization;
 use hub_commands::Commands;
+use hub_consumers::Consumers;
 use hub_http::{
     Layers, RateLimits,
     health::{self, Check, Health},
@@ -66,6 +67,8 @@ pub struct Served {
     pub commands: Option<Commands>,
     /// The query API.
     pub queries: Option<Queries>,
+    /// Consuming event subscriptions.
+    pub consumers: Option<Consumers>,
     /// Questions about rights.
     pub authorization: Option<Authorization>,
 }
@@ -73,7 +76,7 @@ pub struct Served {
 /// Every permission that a route of the platform asks for.
 #[must_use]
 pub fn catalogue() -> Vec<Entry> {
-    [hub_commands::catalogue(), hub_read_api::catalogue(), hub_access::api::catalogue()].concat()
+    [hub_commands::catalogue(), hub_read_api::catalogue(), hub_consumers::catalogue(), hub_access::api::catalogue()].concat()
 }
 
 /// The layers as the settings want them.
@@ -101,7 +104,7 @@ pub fn router(served: Served, health: Health) -> (Router, OpenApi) {
 
 /// The same with these layers.
 pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router, OpenApi) {
-    let Served { commands, queries, authorization } = served;
+    let Served { commands, queries, consumers, authorization } = served;
     let about =
         About { title: "Service Hub", version: env!("CARGO_PKG_VERSION"), description: DESCRIPTION, tags: TAGS };
     let shortcut = queries.as_ref().map(Queries::shortcut);
@@ -112,6 +115,9 @@ pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router,
         }
         if let Some(queries) = queries {
             routes = routes.merge(hub_read_api::routes(queries));
+        }
+        if let Some(consumers) = consumers {
+            routes = routes.merge(hub_consumers::routes(consumers));
         }
         if let Some(authorization) = authorization {
             routes = routes.merge(hub_access::api::routes(authorization));

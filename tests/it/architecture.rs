@@ -8,15 +8,19 @@ use hub_tests::kit::workspace;
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-access", &["hub-domain", "hub-http", "hub-sheet", "hub-token"]),
-    ("hub-domain", &[]),
+    ("hub-domain", &["hub-filter"]),
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
     ("hub-filter", &[]),
     ("hub-http", &[]),
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
-    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
+    ("hub-commands", &["hub-domain", "hub-event-store", "hub-filter", "hub-http", "hub-vault"]),
+    (
+        "hub-consumers",
+        &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-filter", "hub-http"],
+    ),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
-    ("hub-projections", &["hub-domain", "hub-event-store"]),
+    ("hub-projections", &["hub-domain", "hub-event-store", "hub-filter"]),
     (
         "hub-read-api",
         &[
