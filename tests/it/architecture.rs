@@ -14,11 +14,15 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-filter", &[]),
     ("hub-http", &[]),
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
-    ("hub-commands", &["hub-domain", "hub-event-store", "hub-filter", "hub-http", "hub-vault"]),
+    (
+        "hub-commands",
+        &["hub-domain", "hub-event-store", "hub-filter", "hub-http", "hub-outbound", "hub-sealing", "hub-vault"],
+    ),
     (
         "hub-consumers",
         &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-filter", "hub-http"],
     ),
+    ("hub-outbound", &[]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
     ("hub-projections", &["hub-domain", "hub-event-store", "hub-filter"]),
     (
@@ -37,7 +41,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections", "hub-vault"]),
     ("hub-report", &["hub-domain", "hub-event-store", "hub-evidence", "hub-sheet"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
+    ("hub-sealing", &[]),
     ("hub-sheet", &[]),
+    ("hub-token", &["hub-outbound"]),
+    ("hub-signature", &[]),
     ("hub-token", &[]),
     ("hub-vault", &[]),
 ];

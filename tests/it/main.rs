@@ -16,6 +16,7 @@ mod event_store;
 mod event_subscriptions;
 mod faults;
 mod import;
+mod interop;
 mod isolation;
 mod key_uses;
 mod outage;
