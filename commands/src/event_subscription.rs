@@ -147,9 +147,8 @@ async fn create(
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let start_position = position_of(&commands, tenant_id, start).await?;
     let command = Command::Create { name, filter, start_position, handling };
-    let done = dispatch
-        .execute_in_tenant(&commands, &commands.event_subscriptions, Uuid::now_v7(), command, MAXIMA)
-        .await?;
+    let done =
+        dispatch.execute_in_tenant(&commands, &commands.event_subscriptions, Uuid::now_v7(), command, MAXIMA).await?;
     let location = format!("/v1/tenants/{tenant_id}/event-subscriptions/{}", done.accepted.aggregate_id);
     Ok(done.receipt().created(location))
 }

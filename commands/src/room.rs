@@ -5,10 +5,11 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure, event_subscription::EventSubscription, finding::Finding,
-    identity_provider::IdentityProvider, legal_hold::LegalHold, principal::Standing, refusal::Code,
-    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
-    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure,
+    event_subscription::EventSubscription, finding::Finding, identity_provider::IdentityProvider,
+    legal_hold::LegalHold, principal::Standing, refusal::Code, retention_policy::RetentionPolicy, role::Role,
+    role_template::RoleTemplate, service_instance::ServiceInstance, subscription::Subscription,
+    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
@@ -16,9 +17,9 @@ use hub_sealing::Sealing;
 use hub_vault::Vault;
 
 use crate::{
-    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, event_subscription, finding,
-    identity_provider, in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role, role_template,
-    service_instance, subscription, support_access, tenant, webhook,
+    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, event_subscription,
+    finding, identity_provider, in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role,
+    role_template, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -196,8 +197,9 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, control_run, duty_set, erasure, event_subscription, finding, identity_provider, legal_hold,
-        principal, role, role_template, service_instance, subscription, support_access, tenant, webhook,
+        access_request, api_key, break_glass, control_run, duty_set, erasure, event_subscription, finding,
+        identity_provider, legal_hold, principal, role, role_template, service_instance, subscription, support_access,
+        tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.

@@ -69,10 +69,7 @@ mod tests {
 
     #[test]
     fn an_id_comes_back_as_it_was_given() {
-        for id in [
-            AckId { epoch: 1, position: 1, lease: 1 },
-            AckId { epoch: 3, position: i64::MAX, lease: 4_711 },
-        ] {
+        for id in [AckId { epoch: 1, position: 1, lease: 1 }, AckId { epoch: 3, position: i64::MAX, lease: 4_711 }] {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
     }

@@ -30,8 +30,7 @@ pub(crate) const KEEP: &str = "UPDATE event_subscription_cursors \
      WHERE tenant_id = $1 AND subscription_id = $2";
 
 /// The row of a subscription that is deleted goes.
-pub(crate) const FORGET: &str =
-    "DELETE FROM event_subscription_cursors WHERE tenant_id = $1 AND subscription_id = $2";
+pub(crate) const FORGET: &str = "DELETE FROM event_subscription_cursors WHERE tenant_id = $1 AND subscription_id = $2";
 
 /// The position of the tenant's last event.
 pub(crate) const HEAD: &str = "SELECT position FROM tenant_heads WHERE tenant_id = $1";

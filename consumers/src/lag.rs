@@ -96,8 +96,7 @@ async fn read(
     let Counts { in_flight, waiting, parked, first } =
         sqlx::query_as(COUNTS).bind(tenant_id).bind(id).bind(now).fetch_one(&mut *connection).await?;
     // Read last, so that it is not behind what was looked at.
-    let head: Option<i64> =
-        sqlx::query_scalar(cursor::HEAD).bind(tenant_id).fetch_optional(&mut *connection).await?;
+    let head: Option<i64> = sqlx::query_scalar(cursor::HEAD).bind(tenant_id).fetch_optional(&mut *connection).await?;
     let head = head.unwrap_or(0).max(cursor.position);
     let oldest = first.or((head > cursor.position).then_some(cursor.position + 1));
     let happened: Option<DateTime<Utc>> = match oldest {

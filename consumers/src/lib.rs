@@ -121,5 +121,8 @@ pub fn describe_metrics() {
     metrics::describe_counter!(HANDED_OUT, "Events handed out to consumers of event subscriptions.");
     metrics::describe_counter!(ACKNOWLEDGED, "Events that consumers of event subscriptions acknowledged.");
     metrics::describe_counter!(PARKED, "Events of event subscriptions that were put aside.");
-    metrics::describe_counter!(SKIPPED, "Events of event subscriptions that were passed over after their last delivery.");
+    metrics::describe_counter!(
+        SKIPPED,
+        "Events of event subscriptions that were passed over after their last delivery."
+    );
 }

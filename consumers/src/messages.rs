@@ -9,11 +9,7 @@ use hub_domain::event_subscription::OnExhausted;
 use sqlx::{FromRow, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::{
-    OUTSTANDING_MAX, PARKED, PARKED_MAX, SKIPPED,
-    ack_id::AckId,
-    cursor::Locked,
-};
+use crate::{OUTSTANDING_MAX, PARKED, PARKED_MAX, SKIPPED, ack_id::AckId, cursor::Locked};
 
 /// Those that were handed out as often as allowed, and are with nobody.
 pub(crate) const EXHAUSTED: &str = "SELECT position FROM event_subscription_messages \
@@ -211,9 +207,8 @@ impl Locked<'_> {
     pub(crate) async fn blocked(&mut self, now: DateTime<Utc>) -> Result<Vec<Blocked>, sqlx::Error> {
         let query = sqlx::query(BLOCKED).bind(self.subscription.tenant.id()).bind(self.subscription.id).bind(now);
         let rows: Vec<PgRow> = query.fetch_all(&mut *self.transaction).await?;
-        let blocked = |row: &PgRow| {
-            Ok(Blocked { aggregate: (row.try_get(0)?, row.try_get(1)?), free_at: row.try_get(2)? })
-        };
+        let blocked =
+            |row: &PgRow| Ok(Blocked { aggregate: (row.try_get(0)?, row.try_get(1)?), free_at: row.try_get(2)? });
         rows.iter().map(blocked).collect()
     }
 

@@ -10,13 +10,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    ACK_COUNT_MAX, OUTSTANDING_MAX, PARKED_MAX,
-    cursor::Locked,
-    documented::operation,
-    failure::failed,
-    messages,
-    state::Consumers,
-    subscription::SubscriptionPath,
+    ACK_COUNT_MAX, OUTSTANDING_MAX, PARKED_MAX, cursor::Locked, documented::operation, failure::failed, messages,
+    state::Consumers, subscription::SubscriptionPath,
 };
 
 /// A page of what is parked, without what the events say.
@@ -210,5 +205,11 @@ fn describe_replay(op: TransformOperation<'_>) -> TransformOperation<'_> {
 }
 
 fn describe_discard(op: TransformOperation<'_>) -> TransformOperation<'_> {
-    operation(op, "discardParkedEvents", "Discard parked events", "The events are done with, and never handed out again.", &[])
+    operation(
+        op,
+        "discardParkedEvents",
+        "Discard parked events",
+        "The events are done with, and never handed out again.",
+        &[],
+    )
 }

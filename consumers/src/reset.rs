@@ -85,5 +85,11 @@ fn describe(op: TransformOperation<'_>) -> TransformOperation<'_> {
     let description = "Drops everything that is handed out or waits, and goes on behind the position. What was handed out before can be \
         acknowledged no more: its ack ids are refused with the reason `reset`. What is parked stays if it lies before the position; \
         what lies after it is looked at again. Nobody has an exclusive subscription afterwards.";
-    operation(op, "resetEventSubscription", "Reset an event subscription", description, &["event_subscription_position_ahead"])
+    operation(
+        op,
+        "resetEventSubscription",
+        "Reset an event subscription",
+        description,
+        &["event_subscription_position_ahead"],
+    )
 }

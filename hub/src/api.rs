@@ -76,7 +76,8 @@ pub struct Served {
 /// Every permission that a route of the platform asks for.
 #[must_use]
 pub fn catalogue() -> Vec<Entry> {
-    [hub_commands::catalogue(), hub_read_api::catalogue(), hub_consumers::catalogue(), hub_access::api::catalogue()].concat()
+    [hub_commands::catalogue(), hub_read_api::catalogue(), hub_consumers::catalogue(), hub_access::api::catalogue()]
+        .concat()
 }
 
 /// The layers as the settings want them.

@@ -219,7 +219,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         contradiction = Some(sealer.contradiction());
         if let Some(store) = store.clone() {
             let checks = SelfChecks::new(store, BY_ITSELF);
-            let (check, written, contradiction) = (SelfCheck::new(pool, clock.clone()), checks.clone(), sealer.contradiction());
+            let (check, written, contradiction) =
+                (SelfCheck::new(pool, clock.clone()), checks.clone(), sealer.contradiction());
             let write = move |report| {
                 let checks = written.clone();
                 async move { checks.write(self_check::completed(report)).await }

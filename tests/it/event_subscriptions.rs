@@ -85,10 +85,8 @@ impl Process {
             async move { tail.run(pool, end).await }
         });
         let store = EventStore::start(pool.clone(), tail, Upcasters::default(), clock.clock());
-        let gate = gate([
-            (PLATFORM, "key:administrator", Scope::Platform),
-            (OTHERS_KEY, "key:other", Scope::Tenant(OTHER)),
-        ]);
+        let gate =
+            gate([(PLATFORM, "key:administrator", Scope::Platform), (OTHERS_KEY, "key:other", Scope::Tenant(OTHER))]);
         let random = Arc::new(|| [7; 32]);
         let settings = hub_commands::Settings { store: store.clone(), gate: gate.clone(), secret_key: [7; 32], random };
         let commands = Commands::new(settings).with_vault(vault_in(&pool));
@@ -102,8 +100,7 @@ impl Process {
             wait_max: LIMIT,
             shutdown: end.clone(),
         });
-        let served =
-            Served { commands: Some(commands.clone()), consumers: Some(consumers), ..Served::default() };
+        let served = Served { commands: Some(commands.clone()), consumers: Some(consumers), ..Served::default() };
         let (router, _) = hub::api::router(served, Health::new([], Duration::from_secs(1)));
         Self { database, clock, store, commands, router, _end: end.drop_guard() }
     }
@@ -160,9 +157,11 @@ impl Process {
 
     async fn append(&self, tenant_id: Uuid, aggregate_type: &'static str, number: u128, payload: Value) {
         let command_id = Uuid::now_v7();
+        let stream = StreamId { tenant_id, aggregate_type, aggregate_id: Uuid::from_u128(number) };
+        let before = self.store.log().page_of_stream(&stream, 0, 1_000).await.unwrap().len();
         let append = Append {
-            stream: StreamId { tenant_id, aggregate_type, aggregate_id: Uuid::from_u128(number) },
-            expected_sequence: None,
+            stream,
+            expected_sequence: Some(i64::try_from(before).unwrap()),
             metadata: Metadata {
                 actor: "user:test".to_owned(),
                 command_id,

@@ -60,10 +60,9 @@ impl Decide for EventSubscription {
             }
             // No such history is ever written.
             (Self::Absent | Self::Deleted, Event::Deleted {})
-            | (
-                _,
-                Event::FilterChanged { .. } | Event::HandlingChanged { .. } | Event::Paused {} | Event::Resumed {},
-            ) => Vec::new(),
+            | (_, Event::FilterChanged { .. } | Event::HandlingChanged { .. } | Event::Paused {} | Event::Resumed {}) => {
+                Vec::new()
+            }
         }
     }
 }
@@ -71,8 +70,7 @@ impl Decide for EventSubscription {
 impl Definition {
     /// One event for each part that becomes another one.
     fn update(&self, filter: Option<Filter>, handling: Handling) -> Vec<Event> {
-        let filter =
-            filter.filter(|filter| *filter != self.filter).map(|filter| Event::FilterChanged { filter });
+        let filter = filter.filter(|filter| *filter != self.filter).map(|filter| Event::FilterChanged { filter });
         let handling = (handling != self.handling).then_some(Event::HandlingChanged { handling });
         [filter, handling].into_iter().flatten().collect()
     }

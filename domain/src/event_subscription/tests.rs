@@ -200,10 +200,7 @@ fn the_name_is_held_and_the_place_counted_from_creation_to_deletion() {
     let (reach, scope, name) = key();
     assert_eq!(
         state(vec![]).effects(Uuid::nil(), &created()),
-        [
-            Effect::Take { reach, scope, key: name },
-            Effect::Count { counter: decide::EVENT_SUBSCRIPTIONS, delta: 1 },
-        ]
+        [Effect::Take { reach, scope, key: name }, Effect::Count { counter: decide::EVENT_SUBSCRIPTIONS, delta: 1 },]
     );
     for before in [vec![created()], vec![created(), Event::Paused {}]] {
         let (reach, scope, name) = key();

@@ -50,7 +50,7 @@ async fn only_what_the_filter_wants_is_handed_out_from_where_it_begins() {
     assert_eq!(pulled("present", json!({ "start": { "time": "2026-01-01T12:00:00.000001Z" } })).await, []);
     let subject = json!({ "start": "earliest", "filter": { "subjects": ["parcel/*"] } });
     assert_eq!(pulled("subject", subject).await, [3]);
-    let sql = json!({ "start": "earliest", "filter": { "filters": [{ "sql": "type LIKE '%.sent' AND NOT type LIKE 'letter.%'" }] } });
+    let sql = json!({ "start": "earliest", "filter": { "filters": [{ "sql": "type LIKE '%.sent' AND type NOT LIKE 'letter.%'" }] } });
     assert_eq!(pulled("sql", sql).await, [3]);
     let ahead = json!({ "name": "ahead", "start": { "position": 10_000 } });
     let answer = process.post(&format!("/v1/tenants/{tenant_id}/event-subscriptions"), ahead).await;
@@ -179,7 +179,8 @@ async fn everything_up_to_a_position_is_acknowledged() {
     process.pass(60);
     assert_eq!(positions(&letters.pull("a", 10).await), [yours[1].position]);
     letters.post("acknowledge", json!({ "up_to": 1, "epoch": 2 })).await.refused(409, "event_subscription_reset");
-    for wrong in [json!({}), json!({ "up_to": 1, "ack_ids": ids(&mine) }), json!({ "ack_ids": ids(&mine), "epoch": 1 })] {
+    for wrong in [json!({}), json!({ "up_to": 1, "ack_ids": ids(&mine) }), json!({ "ack_ids": ids(&mine), "epoch": 1 })]
+    {
         letters.post("acknowledge", wrong).await.refused(422, "invalid_body");
     }
 }

@@ -76,9 +76,8 @@ impl Model {
             let known = self.open.get_mut(&one.position).unwrap();
             (known.ack_id, known.free_at) = (None, self.now + rest);
         }
-        let follows = |one: &&Handed| {
-            counting.iter().any(|first| first.number == one.number && first.position < one.position)
-        };
+        let follows =
+            |one: &&Handed| counting.iter().any(|first| first.number == one.number && first.position < one.position);
         let back: Vec<Handed> = batch.iter().filter(follows).filter(|one| self.counts(one)).cloned().collect();
         for one in &back {
             let known = self.open.get_mut(&one.position).unwrap();

@@ -39,30 +39,29 @@ async fn a_rejected_event_rests_and_holds_up_its_aggregate_only() {
     let again = letters.pull("b", 10).await;
     assert_eq!(positions(&again), [handed[0].position, handed[1].position]);
     assert_eq!((again[0].delivery, again[1].delivery), (2, 1), "what was taken back does not count");
-    // The next rest is twice as long, the one after it is bounded, and the consumer's own wish goes before both.
-    for (seconds, wish) in [(20, None), (25, None), (3, Some(3)), (0, Some(0))] {
-        process.pass(60);
-        let handed = letters.pull("b", 1).await;
-        letters.done("reject", json!({ "ack_ids": ids(&handed), "retry_after_seconds": 0 })).await;
-        let handed = letters.pull("b", 1).await;
+}
+
+#[tokio::test]
+async fn each_rest_is_longer_than_the_one_before_unless_the_consumer_says_how_long() {
+    let process = Process::start().await;
+    let retry = json!({ "initial_seconds": 10, "max_seconds": 25 });
+    let letters = process.subscription("acme", json!({ "retry": retry })).await;
+    letters.letters(&[1]).await;
+    for (seconds, wish) in [(10, None), (20, None), (25, None), (25, None), (3, Some(3)), (400, Some(400))] {
+        let handed = letters.pull("a", 1).await;
+        assert_eq!(numbers(&handed), [1], "{seconds}");
         let mut body = json!({ "ack_ids": ids(&handed) });
         if let Some(wish) = wish {
             body["retry_after_seconds"] = json!(wish);
         }
         letters.done("reject", body).await;
-        if seconds > 0 {
-            process.pass(seconds - 1);
-            assert_eq!(letters.pull("b", 1).await, [], "{seconds}");
-            process.pass(1);
-        }
-        assert_eq!(numbers(&letters.pull("b", 1).await), [1], "{seconds}");
-        letters.done("reset", json!({ "to": { "position": again[0].position - 1 } })).await;
-        // The rest depends on how often it was handed out.
-        let handed = letters.pull("b", 1).await;
-        if seconds == 20 {
-            letters.done("reject", json!({ "ack_ids": ids(&handed), "retry_after_seconds": 0 })).await;
-        }
+        process.pass(seconds - 1);
+        assert_eq!(letters.pull("a", 1).await, [], "{seconds}");
+        process.pass(1);
     }
+    let handed = letters.pull("a", 1).await;
+    letters.done("reject", json!({ "ack_ids": ids(&handed), "retry_after_seconds": 0 })).await;
+    assert_eq!(numbers(&letters.pull("a", 1).await), [1]);
 }
 
 #[tokio::test]

@@ -58,7 +58,9 @@ async fn what_is_parked_is_replayed_as_if_for_the_first_time() {
     assert_eq!(answer, json!({ "discarded": 1, "parked": 1 }));
     assert_eq!(letters.done("parked/replay", json!({ "all": true })).await, json!({ "replayed": 1, "parked": 0 }));
     assert_eq!(numbers(&letters.pull("a", 10).await), [3]);
-    for wrong in [json!({}), json!({ "all": false }), json!({ "all": true, "positions": [1] }), json!({ "positions": [] })] {
+    for wrong in
+        [json!({}), json!({ "all": false }), json!({ "all": true, "positions": [1] }), json!({ "positions": [] })]
+    {
         letters.post("parked/replay", wrong).await.refused(422, "invalid_body");
     }
 }

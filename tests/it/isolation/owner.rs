@@ -44,7 +44,9 @@ impl Place {
         for statement in [
             format!("CREATE ROLE {owner} LOGIN PASSWORD 'secret'"),
             format!("CREATE ROLE {reader} LOGIN PASSWORD 'secret'"),
-            format!("GRANT hub_query, hub_platform, hub_worker, hub_append, hub_seal, hub_project, hub_consume TO {owner}"),
+            format!(
+                "GRANT hub_query, hub_platform, hub_worker, hub_append, hub_seal, hub_project, hub_consume TO {owner}"
+            ),
             format!("GRANT hub_query TO {reader}"),
             format!("CREATE DATABASE {database} OWNER {owner}"),
         ] {
