@@ -75,8 +75,8 @@ CREATE TABLE event_subscription_messages (
     parked_reason   text,
     PRIMARY KEY (tenant_id, subscription_id, position)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
-CREATE INDEX event_subscription_messages_order
-    ON event_subscription_messages (tenant_id, subscription_id, aggregate_id, position) WHERE parked_at IS NULL;
+CREATE INDEX event_subscription_messages_open
+    ON event_subscription_messages (tenant_id, subscription_id, position) WHERE parked_at IS NULL;
 CREATE INDEX event_subscription_messages_parked
     ON event_subscription_messages (tenant_id, subscription_id, position) WHERE parked_at IS NOT NULL;
 

@@ -28,8 +28,9 @@ pub(crate) const PARK: &str = "UPDATE event_subscription_messages SET parked_at 
 pub(crate) const REMOVE: &str = "DELETE FROM event_subscription_messages \
      WHERE tenant_id = $1 AND subscription_id = $2 AND position = ANY($3)";
 
-/// The aggregates that have a message which is leased or at rest, and when the first of each becomes free.
-pub(crate) const BLOCKED: &str = "SELECT aggregate_type, aggregate_id, min(available_at) FROM event_subscription_messages \
+/// The aggregates that have a message which is leased or at rest: the first such of each, and when one of them becomes free.
+pub(crate) const BLOCKED: &str = "SELECT aggregate_type, aggregate_id, min(position), min(available_at) \
+     FROM event_subscription_messages \
      WHERE tenant_id = $1 AND subscription_id = $2 AND parked_at IS NULL AND available_at > $3 \
      GROUP BY aggregate_type, aggregate_id";
 
@@ -38,13 +39,13 @@ pub(crate) const OUTSTANDING: &str = "SELECT count(*) FROM event_subscription_me
      WHERE tenant_id = $1 AND subscription_id = $2 AND parked_at IS NULL";
 
 /// Those that may be handed out: whose time has come, and with nothing of their aggregate before them whose time has not. If all events go one
-/// after the other, with nothing before them at all.
+/// after the other, only those before the position given.
 pub(crate) const READY: &str = "SELECT m.position FROM event_subscription_messages m \
+     LEFT JOIN unnest($4::text[], $5::uuid[], $6::bigint[]) AS b(aggregate_type, aggregate_id, position) \
+         ON b.aggregate_id = m.aggregate_id AND b.aggregate_type = m.aggregate_type \
      WHERE m.tenant_id = $1 AND m.subscription_id = $2 AND m.parked_at IS NULL AND m.available_at <= $3 \
-     AND NOT EXISTS (SELECT FROM event_subscription_messages b \
-         WHERE b.tenant_id = $1 AND b.subscription_id = $2 AND b.parked_at IS NULL AND b.available_at > $3 AND b.position < m.position \
-         AND ($4 OR (b.aggregate_id = m.aggregate_id AND b.aggregate_type = m.aggregate_type))) \
-     ORDER BY m.position LIMIT $5";
+     AND (b.position IS NULL OR b.position > m.position) AND ($7::bigint IS NULL OR m.position < $7) \
+     ORDER BY m.position LIMIT $8";
 
 /// Hands these out once more.
 pub(crate) const LEASE: &str = "UPDATE event_subscription_messages \
@@ -111,7 +112,10 @@ pub(crate) const NOT_ACKNOWLEDGED: &str = "it was handed out as often as allowed
 /// An aggregate that has something leased or at rest.
 #[derive(Debug, Clone)]
 pub(crate) struct Blocked {
-    pub(crate) aggregate: (String, Uuid),
+    pub(crate) aggregate_type: String,
+    pub(crate) aggregate_id: Uuid,
+    /// The first of them that is not ready.
+    pub(crate) position: i64,
     pub(crate) free_at: DateTime<Utc>,
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use hub_cloudevents::Event;
 use hub_domain::event_subscription::{Mode, TAKEN};
-use hub_filter::{Attributes, Filter, TypeHint, Value};
+use hub_filter::{Filter, TypeHint};
 use hub_http::Problem;
 use serde_json::json;
 use sqlx::{FromRow as _, postgres::PgRow};
@@ -15,7 +15,7 @@ use crate::{
     HANDED_OUT, OUTSTANDING_MAX,
     cursor::Locked,
     failure::failed,
-    messages,
+    messages::{self, Blocked},
     state::Consumers,
     subscription::{Subscription, refusal},
 };
@@ -89,15 +89,6 @@ pub(crate) struct Round {
     pub(crate) more: bool,
 }
 
-/// A CloudEvent as filters see it.
-struct Seen<'a>(&'a Event);
-
-impl Attributes for Seen<'_> {
-    fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        self.0.attribute(name).map(Value::Text)
-    }
-}
-
 impl Consumers {
     /// Looks once; what is handed out is committed when this returns.
     pub(crate) async fn look(&self, subscription: &Subscription, ask: &Ask) -> Result<Round, Problem> {
@@ -133,19 +124,24 @@ impl Locked<'_> {
         Ok(())
     }
 
+    /// Whether all events go one after the other.
+    fn exclusive(&self) -> bool {
+        self.subscription.definition.handling.mode == Mode::Exclusive
+    }
+
     async fn hand_out(&mut self, ask: &Ask, now: DateTime<Utc>) -> Result<Round, sqlx::Error> {
         let head = self.head().await?;
         self.settle_exhausted(now).await?;
         let blocked = self.blocked(now).await?;
         let lease = self.cursor.lease + 1;
         let lease_until = now + self.subscription.definition.handling.lease();
-        let mut handed = self.again(ask, now, lease, lease_until).await?;
+        let mut handed = self.again(ask, &blocked, now, lease, lease_until).await?;
         let mut more = false;
-        let exclusive = self.subscription.definition.handling.mode == Mode::Exclusive;
+        let exclusive = self.exclusive();
         if handed.len() < ask.max && !(exclusive && !blocked.is_empty()) {
             // Whatever was ready is among what is handed out, so only what is not ready holds up what comes after it.
             let mut scan = Scan {
-                blocked: blocked.iter().map(|blocked| blocked.aggregate.clone()).collect(),
+                blocked: blocked.iter().map(|one| (one.aggregate_type.clone(), one.aggregate_id)).collect(),
                 room: ask.max - handed.len(),
                 outstanding_room: usize::try_from(OUTSTANDING_MAX - self.outstanding().await?).unwrap_or(0),
                 position: self.cursor.position,
@@ -168,7 +164,7 @@ impl Locked<'_> {
             epoch: self.cursor.epoch,
             position: self.cursor.position,
             head,
-            free_at: blocked.iter().map(|blocked| blocked.free_at).min(),
+            free_at: blocked.iter().map(|one| one.free_at).min(),
             more,
         })
     }
@@ -177,6 +173,7 @@ impl Locked<'_> {
     async fn again(
         &mut self,
         ask: &Ask,
+        blocked: &[Blocked],
         now: DateTime<Utc>,
         lease: i64,
         lease_until: DateTime<Utc>,
@@ -186,7 +183,10 @@ impl Locked<'_> {
             .bind(tenant_id)
             .bind(id)
             .bind(now)
-            .bind(self.subscription.definition.handling.mode == Mode::Exclusive)
+            .bind(blocked.iter().map(|one| one.aggregate_type.as_str()).collect::<Vec<_>>())
+            .bind(blocked.iter().map(|one| one.aggregate_id).collect::<Vec<_>>())
+            .bind(blocked.iter().map(|one| one.position).collect::<Vec<_>>())
+            .bind(blocked.iter().map(|one| one.position).min().filter(|_| self.exclusive()))
             .bind(i64::try_from(ask.max).unwrap_or(OUTSTANDING_MAX))
             .fetch_all(&mut *self.transaction)
             .await?;
@@ -234,7 +234,7 @@ impl Locked<'_> {
                 if !scan.has_room() {
                     return Ok(());
                 }
-                if filter.matches(&Seen(&event)) {
+                if filter.matches(&event) {
                     scan.take(event);
                 }
                 scan.position = position;

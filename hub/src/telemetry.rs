@@ -51,6 +51,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     hub_access::gate::describe_metrics();
     hub_commands::describe_metrics();
     hub_consumers::describe_metrics();
+    hub_delivery::describe_metrics();
     hub_event_store::describe_metrics();
     hub_http::layers::describe_metrics();
     hub_projections::describe_metrics();

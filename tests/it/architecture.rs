@@ -8,6 +8,10 @@ use hub_tests::kit::workspace;
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-access", &["hub-domain", "hub-http", "hub-sheet", "hub-token"]),
+    (
+        "hub-delivery",
+        &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-outbound", "hub-sealing", "hub-signature"],
+    ),
     ("hub-domain", &["hub-filter"]),
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
@@ -16,7 +20,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
     (
         "hub-commands",
-        &["hub-domain", "hub-event-store", "hub-filter", "hub-http", "hub-outbound", "hub-sealing", "hub-vault"],
+        &[
+            "hub-domain",
+            "hub-event-store",
+            "hub-filter",
+            "hub-http",
+            "hub-outbound",
+            "hub-sealing",
+            "hub-signature",
+            "hub-vault",
+        ],
     ),
     ("hub-consumers", &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-filter", "hub-http"]),
     ("hub-outbound", &[]),
@@ -40,9 +53,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
     ("hub-sealing", &[]),
     ("hub-sheet", &[]),
-    ("hub-token", &["hub-outbound"]),
     ("hub-signature", &[]),
-    ("hub-token", &[]),
+    ("hub-token", &["hub-outbound"]),
     ("hub-vault", &[]),
 ];
 

@@ -3,6 +3,7 @@
 mod access_request;
 mod break_glass;
 mod duty_set;
+mod event_subscription;
 mod identity_provider;
 mod rehearsal;
 mod role;

@@ -13,6 +13,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("access", hub_access::QUERIES),
     ("event-store", hub_event_store::QUERIES),
     ("commands", hub_commands::process::QUERIES),
+    ("delivery", hub_delivery::QUERIES),
     ("compliance", hub_compliance::QUERIES),
     ("consumers", hub_consumers::QUERIES),
     ("projections", hub_projections::QUERIES),
