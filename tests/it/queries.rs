@@ -9,7 +9,7 @@ use sqlx::Executor as _;
 const VERBS: [&str; 5] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
 
 /// Each room with its list.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("access", hub_access::QUERIES),
     ("event-store", hub_event_store::QUERIES),
     ("commands", hub_commands::process::QUERIES),
