@@ -18,6 +18,7 @@ mod data_subject;
 mod duty_set;
 mod erasure;
 mod event_stream;
+mod event_subscription;
 mod event_type;
 mod events;
 mod evidence;
@@ -91,6 +92,8 @@ pub const QUERIES: &[&str] = &[
     erasure::DETAIL,
     erasure::EXECUTED,
     erasure::LIST.whole,
+    event_subscription::DETAIL,
+    event_subscription::LIST.whole,
     evidence::CHECKPOINT_FROM,
     evidence::CHECKPOINT_LAST,
     evidence::KEYS,
@@ -149,6 +152,7 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(duty_set::routes()))
         .merge(kept(erasure::routes()))
         .merge(erasure::certificate_routes())
+        .merge(kept(event_subscription::routes()))
         .merge(events::routes())
         // What was sealed moves without an event of the tenant.
         .merge(evidence::routes())
@@ -213,6 +217,7 @@ mod tests {
             data_subject::TAG,
             duty_set::TAG,
             erasure::TAG,
+            event_subscription::TAG,
             identity_provider::TAG,
             legal_hold::TAG,
             retention_policy::TAG,

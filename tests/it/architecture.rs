@@ -33,6 +33,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hub-vault",
         ],
     ),
+    ("hub-consumers", &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-filter", "hub-http"]),
     ("hub-outbound", &[]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
     ("hub-projections", &["hub-domain", "hub-event-store", "hub-filter"]),

@@ -38,6 +38,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA...P", "erasure", "cancel request"),
     ("OA.U.P", "erasure", "read"),
     ("OA.U.P", "event", "read"),
+    ("OA...P", "event_subscription", "consume create delete pause resume update"),
+    ("OA.U.P", "event_subscription", "read"),
     ("OA.U.P", "evidence", "read"),
     (".....P", "finding", "accept-risk acknowledge read resolve start-remediation"),
     ("OA.U.P", "history", "read"),
