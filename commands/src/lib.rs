@@ -16,7 +16,6 @@ pub mod process;
 mod reapply;
 mod resources;
 pub mod room;
-mod sealing;
 mod surroundings;
 
 pub mod access_record;

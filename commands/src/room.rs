@@ -12,12 +12,13 @@ use hub_domain::{
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
+use hub_sealing::Sealing;
 use hub_vault::Vault;
 
 use crate::{
     access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, finding,
     identity_provider, in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role, role_template,
-    sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
+    service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.

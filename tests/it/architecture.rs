@@ -13,7 +13,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-evidence", &[]),
     ("hub-http", &[]),
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
-    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
+    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-outbound", "hub-sealing", "hub-vault"]),
+    ("hub-outbound", &[]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
     ("hub-projections", &["hub-domain", "hub-event-store"]),
     (
@@ -32,9 +33,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections", "hub-vault"]),
     ("hub-report", &["hub-domain", "hub-event-store", "hub-evidence", "hub-sheet"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
+    ("hub-sealing", &[]),
     ("hub-sheet", &[]),
     ("hub-signature", &[]),
-    ("hub-token", &[]),
+    ("hub-token", &["hub-outbound"]),
     ("hub-vault", &[]),
 ];
 
