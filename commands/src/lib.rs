@@ -29,6 +29,7 @@ pub mod duty_set;
 pub mod erasure;
 pub mod finding;
 pub mod identity_provider;
+pub mod inbound_source;
 pub mod legal_hold;
 pub mod principal;
 pub mod retention_policy;
@@ -59,6 +60,7 @@ fn all() -> Routes<Commands> {
         .merge(erasure::routes())
         .merge(finding::routes())
         .merge(identity_provider::routes())
+        .merge(inbound_source::routes())
         .merge(legal_hold::routes())
         .merge(principal::routes())
         .merge(retention_policy::routes())
@@ -73,7 +75,7 @@ fn all() -> Routes<Commands> {
 
 /// The command API, to be served with the query API beside it.
 pub fn routes(commands: Commands) -> ApiRouter {
-    all().into_router().with_state(commands)
+    all().into_router().merge(inbound_source::receive::routes()).with_state(commands)
 }
 
 /// What the command API asks permission for.
@@ -88,6 +90,8 @@ pub fn describe_metrics() {
         break_glass::OPENED,
         "Emergency accesses that were opened; somebody should look at each."
     );
+    metrics::describe_counter!(inbound_source::receive::RECEIVED, "Deliveries of providers that became events.");
+    metrics::describe_counter!(inbound_source::receive::REFUSED, "Deliveries that were not let in, by reason.");
     metrics::describe_counter!(process::ERASURES_EXECUTED, "Erasures whose key was destroyed.");
     metrics::describe_counter!(process::PASSED_OVER, "Commands of process managers that could not be executed.");
 }

@@ -25,6 +25,7 @@ pub mod duty_set;
 pub mod erasure;
 pub mod finding;
 pub mod identity_provider;
+pub mod inbound_source;
 pub mod legal_hold;
 pub mod principal;
 pub mod retention_policy;

@@ -38,6 +38,7 @@ const TAGS: &[(&str, &str)] = &[
     ("api-keys", "Credentials of programs: roles, scopes, networks, rotation."),
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
+    ("inbound-sources", "Providers whose signed webhooks become events."),
     (hub_access::api::TAG, "Who may do what, and why."),
     ("legal-holds", "What keeps personal data from being erased."),
     ("erasures", "Personal data that is made unreadable for ever."),

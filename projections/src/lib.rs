@@ -36,6 +36,7 @@ pub mod duty_set;
 pub mod erasure;
 pub mod finding;
 pub mod identity_provider;
+pub mod inbound_source;
 pub mod legal_hold;
 pub mod retention_policy;
 pub mod role;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<erasure::Erasures>(),
         of::<finding::Findings>(),
         of::<identity_provider::IdentityProviders>(),
+        of::<inbound_source::InboundSources>(),
         of::<legal_hold::LegalHolds>(),
         of::<retention_policy::RetentionClasses>(),
         of::<role::Roles>(),

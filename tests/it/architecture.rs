@@ -14,7 +14,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-filter", &[]),
     ("hub-http", &[]),
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
-    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-outbound", "hub-sealing", "hub-vault"]),
+    (
+        "hub-commands",
+        &["hub-domain", "hub-event-store", "hub-http", "hub-outbound", "hub-sealing", "hub-signature", "hub-vault"],
+    ),
     ("hub-outbound", &[]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
     ("hub-projections", &["hub-domain", "hub-event-store"]),

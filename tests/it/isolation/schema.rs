@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 32] = [
+const READABLE: [&str; 33] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -34,6 +34,7 @@ const READABLE: [&str; 32] = [
     "evidence_keys",
     "findings",
     "identity_providers",
+    "inbound_sources",
     "legal_holds",
     "log_head",
     "mrr_movements",
