@@ -42,6 +42,7 @@ pub mod subscription;
 pub mod support_access;
 pub mod tenant;
 pub mod webhook;
+pub mod webhook_delivery;
 
 pub use reapply::{ReapplyError, reapply_erasures};
 pub use room::{Commands, Settings};

@@ -13,6 +13,7 @@ use hub_domain::{
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
+use hub_outbound::{Outbound, Reach};
 use hub_sealing::Sealing;
 use hub_vault::Vault;
 
@@ -71,6 +72,8 @@ pub struct Commands {
     pub(crate) permissions: Arc<[Permission]>,
     /// Whether an identity provider may be on the same machine, without TLS.
     pub(crate) loopback_providers: bool,
+    /// Where webhooks may lead.
+    pub(crate) outbound: Outbound,
     pub(crate) sealing: Sealing,
     /// The keys of personal data; without them nothing personal can be taken in.
     pub(crate) vault: Option<Vault>,
@@ -143,6 +146,7 @@ impl Commands {
             checkpoints: Repository::new(store.clone(), effects_of::<Checkpoints>),
             permissions: crate::catalogue().into_iter().map(|entry| entry.permission).collect(),
             loopback_providers: false,
+            outbound: Outbound::new(Reach::Public),
             sealing: Sealing::new(&secret_key),
             vault: None,
             in_flight: InFlight::default(),
@@ -168,6 +172,12 @@ impl Commands {
     #[must_use]
     pub fn with_loopback_providers(self, allowed: bool) -> Self {
         Self { loopback_providers: allowed, ..self }
+    }
+
+    /// The same, with webhooks allowed where `outbound` reaches.
+    #[must_use]
+    pub fn with_outbound(self, outbound: Outbound) -> Self {
+        Self { outbound, ..self }
     }
 
     /// 32 fresh random bytes.

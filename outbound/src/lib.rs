@@ -46,6 +46,8 @@ const RESOLVE_TIME_MAX: Duration = Duration::from_secs(2);
 pub enum Reach {
     /// `https` to public addresses.
     Public,
+    /// Besides, `http` without TLS to public addresses.
+    PublicWithoutTls,
     /// Besides, this machine itself, and `http` without TLS. For development and tests.
     PublicAndLoopback,
 }
@@ -206,7 +208,7 @@ impl Outbound {
         }
         let tls = match (url.scheme(), self.reach) {
             ("https", _) => true,
-            ("http", Reach::PublicAndLoopback) => false,
+            ("http", Reach::PublicWithoutTls | Reach::PublicAndLoopback) => false,
             _ => return Err(Error::Url("is not https")),
         };
         if !url.username().is_empty() || url.password().is_some() {

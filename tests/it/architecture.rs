@@ -8,7 +8,11 @@ use hub_tests::kit::workspace;
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-access", &["hub-domain", "hub-http", "hub-sheet", "hub-token"]),
-    ("hub-domain", &[]),
+    (
+        "hub-delivery",
+        &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-outbound", "hub-sealing", "hub-signature"],
+    ),
+    ("hub-domain", &["hub-filter"]),
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
     ("hub-filter", &[]),
@@ -16,11 +20,20 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
     (
         "hub-commands",
-        &["hub-domain", "hub-event-store", "hub-http", "hub-outbound", "hub-sealing", "hub-signature", "hub-vault"],
+        &[
+            "hub-domain",
+            "hub-event-store",
+            "hub-filter",
+            "hub-http",
+            "hub-outbound",
+            "hub-sealing",
+            "hub-signature",
+            "hub-vault",
+        ],
     ),
     ("hub-outbound", &[]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
-    ("hub-projections", &["hub-domain", "hub-event-store"]),
+    ("hub-projections", &["hub-domain", "hub-event-store", "hub-filter"]),
     (
         "hub-read-api",
         &[
