@@ -23,7 +23,7 @@ use crate::{
     aggregate,
     refusal::{Code, Kind, Refusal},
     text::Name,
-    webhook::{SealedSecret, Secret},
+    webhook::SealedSecret,
 };
 
 pub use delivery::Content;
@@ -160,6 +160,14 @@ pub struct Provider {
     pub secret: Secret,
     /// `None` until the first rotation.
     pub previous: Option<Previous>,
+}
+
+/// A secret and the id by which it is spoken of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// Not secret.
+    pub secret_id: Uuid,
+    pub sealed_secret: SealedSecret,
 }
 
 /// The secret before the current one.

@@ -70,11 +70,10 @@ enum Refusal {
 
 impl Follower {
     /// Of the stream at `url`.
-    pub(super) fn new(http: Client, url: &str, key: &str, after: Option<String>) -> anyhow::Result<Self> {
+    pub(super) fn new(http: Client, url: Url, key: &str, after: Option<String>) -> anyhow::Result<Self> {
         let mut key =
             HeaderValue::from_str(&format!("Bearer {key}")).context("the key has characters that no key has")?;
         key.set_sensitive(true);
-        let url = url.parse().with_context(|| format!("`{url}` is no address"))?;
         Ok(Self { http, url, key, after, cursor: None, connection: None, attempt: 0, connected_once: false })
     }
 
