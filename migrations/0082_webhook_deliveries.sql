@@ -1,14 +1,22 @@
 -- Deliveries of webhooks: what is to be delivered, and what came of each attempt.
 
--- Each endpoint as the deliveries know it: its webhook up to where the log has been followed, and how it has answered lately.
+-- Each endpoint as the deliveries know it: its webhook up to where the log has been followed, with sealed secrets.
 CREATE TABLE webhook_endpoints (
-    tenant_id            uuid        NOT NULL,
-    webhook_id           uuid        NOT NULL,
-    state                jsonb       NOT NULL,
-    consecutive_failures integer     NOT NULL DEFAULT 0,
+    tenant_id  uuid  NOT NULL,
+    webhook_id uuid  NOT NULL,
+    state      jsonb NOT NULL,
+    PRIMARY KEY (tenant_id, webhook_id)
+);
+
+-- How an endpoint has answered lately; no row for one that always has.
+CREATE TABLE webhook_health (
+    tenant_id            uuid    NOT NULL,
+    webhook_id           uuid    NOT NULL,
+    consecutive_failures integer NOT NULL,
     failing_since        timestamptz,
     open_until           timestamptz,
-    PRIMARY KEY (tenant_id, webhook_id)
+    PRIMARY KEY (tenant_id, webhook_id),
+    FOREIGN KEY (tenant_id, webhook_id) REFERENCES webhook_endpoints ON DELETE CASCADE
 );
 
 -- One row each event that an endpoint is still to get. Whoever delivers it moves due_at into the future, which is its lease: when it is
@@ -21,6 +29,7 @@ CREATE TABLE webhook_queue (
     attempts     integer     NOT NULL DEFAULT 0,
     created_at   timestamptz NOT NULL,
     due_at       timestamptz NOT NULL,
+    leased       boolean     NOT NULL,
     -- Events that were once sent together stay so, under this id.
     batch_id     uuid,
     PRIMARY KEY (webhook_id, position)
@@ -61,8 +70,5 @@ CREATE TABLE webhook_attempts (
     PRIMARY KEY (tenant_id, webhook_id, at, id)
 ) PARTITION BY RANGE (at);
 
-SELECT isolate_table('webhook_replays'), isolate_read_model('webhook_endpoints'), isolate_read_model('webhook_queue'),
-       isolate_read_model('webhook_attempts');
--- The state has sealed secrets.
-REVOKE SELECT ON webhook_endpoints FROM hub_query, hub_platform;
-GRANT SELECT (tenant_id, webhook_id, consecutive_failures, failing_since, open_until) ON webhook_endpoints TO hub_query, hub_platform;
+SELECT isolate_table('webhook_endpoints'), isolate_table('webhook_replays'), isolate_read_model('webhook_health'),
+       isolate_read_model('webhook_queue'), isolate_read_model('webhook_attempts');

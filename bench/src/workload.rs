@@ -13,6 +13,7 @@ pub mod replay;
 pub mod seal;
 pub mod verify;
 pub mod visible;
+pub mod webhooks;
 
 use futures::future::BoxFuture;
 
@@ -84,6 +85,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(visible::Visible),
         Box::new(query::Query),
         Box::new(decide::Decide),
+        Box::new(webhooks::Webhooks),
     ]
 }
 

@@ -23,8 +23,9 @@ pub(crate) const KEEP: &str = "INSERT INTO webhook_endpoints (tenant_id, webhook
      ON CONFLICT (tenant_id, webhook_id) DO UPDATE SET state = EXCLUDED.state";
 
 /// Keeps how one has answered.
-pub(crate) const KEEP_HEALTH: &str = "UPDATE webhook_endpoints SET consecutive_failures = $3, failing_since = $4, open_until = $5 \
-     WHERE tenant_id = $1 AND webhook_id = $2";
+pub(crate) const KEEP_HEALTH: &str = "INSERT INTO webhook_health (tenant_id, webhook_id, consecutive_failures, failing_since, open_until) \
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, webhook_id) DO UPDATE SET consecutive_failures = EXCLUDED.consecutive_failures, \
+         failing_since = EXCLUDED.failing_since, open_until = EXCLUDED.open_until";
 
 /// Forgets one.
 pub(crate) const DROP: &str = "DELETE FROM webhook_endpoints WHERE tenant_id = $1 AND webhook_id = $2";

@@ -52,6 +52,9 @@ pub(crate) const MOVE_CURSOR: &str = "INSERT INTO process_cursors (process, posi
 /// Gauge of the deliveries that are under way.
 pub(crate) const UNDER_WAY: &str = "hub_webhook_deliveries_under_way";
 
+/// What a transaction begins with whose end need not be on disk.
+const LAZILY: &str = "SET LOCAL synchronous_commit = off";
+
 /// The cursor.
 const PROCESS: &str = "webhooks";
 
@@ -567,6 +570,7 @@ impl<'a> Engine<'a> {
                 aggregate_id: recorded.aggregate_id,
                 created_at: now,
                 due_at: if at_once { leased_until } else { now },
+                leased: at_once,
             });
         }
     }
@@ -757,5 +761,5 @@ fn retry_after(answer: &Answer, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 
 /// A transaction whose end nobody waits for until it is on disk.
 async fn lazily(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SET LOCAL synchronous_commit = off").execute(connection).await.map(|_| ())
+    sqlx::query(LAZILY).execute(connection).await.map(|_| ())
 }

@@ -43,6 +43,7 @@ pub const QUERIES: &[&str] = &[
     queue::CLAIM,
     queue::STANDING,
     queue::FINISH,
+    queue::RELEASE_ALL,
     queue::PUT_OFF,
     queue::DROP,
     attempt::INSERT,
@@ -149,6 +150,14 @@ impl Deliveries {
             }
         }
     }
+}
+
+/// Ends all leases; for who knows that nobody else delivers, as after a start on a directory that is locked.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn release_all(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query(queue::RELEASE_ALL).execute(pool).await.map(|_| ())
 }
 
 /// Tells the metrics recorder what the metrics of this crate are; call it once, after installing the recorder.

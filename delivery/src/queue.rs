@@ -13,8 +13,8 @@ use crate::lane::Waiting;
 pub(crate) const BATCH_MAX: usize = hub_domain::webhook::delivery::BATCH_MAX as usize;
 
 /// Events that are to be delivered. What is to be delivered already stays as it is.
-pub(crate) const INSERT: &str = "INSERT INTO webhook_queue (webhook_id, position, tenant_id, aggregate_id, created_at, due_at) \
-     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[]) \
+pub(crate) const INSERT: &str = "INSERT INTO webhook_queue (webhook_id, position, tenant_id, aggregate_id, created_at, due_at, leased) \
+     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::bool[]) \
      ON CONFLICT (webhook_id, position) DO NOTHING";
 
 /// Takes what is due for some endpoints, each with its room and order, until a moment; what comes before something that is not due waits
@@ -27,7 +27,7 @@ pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[],
                WHERE e.webhook_id = q.webhook_id AND e.position < q.position AND e.due_at > $4 \
                  AND (w.ordering = 'strict' OR e.aggregate_id = q.aggregate_id))) \
          ORDER BY q.position LIMIT w.room FOR UPDATE SKIP LOCKED) q), \
-     taken AS (UPDATE webhook_queue q SET due_at = $5 FROM picked p \
+     taken AS (UPDATE webhook_queue q SET due_at = $5, leased = true FROM picked p \
          WHERE q.webhook_id = p.webhook_id AND q.position = p.position \
          RETURNING q.webhook_id, q.position, q.tenant_id, q.attempts, q.created_at, q.batch_id) \
      SELECT t.webhook_id, t.attempts, t.created_at, t.batch_id, e.tenant_id, e.tenant_position, e.event_id, e.event_type, e.event_version, \
@@ -38,17 +38,20 @@ pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[],
 /// when that is over), and the first position.
 pub(crate) const STANDING: &str = "SELECT w.webhook_id, s.count, coalesce(s.overdue, false) AS overdue, s.next, s.first FROM unnest($1::uuid[]) AS w (webhook_id) CROSS JOIN LATERAL ( \
          SELECT count(*), bool_or(due_at <= $3) AS overdue, min(due_at) FILTER (WHERE due_at > $3) AS next, min(position) AS first FROM (SELECT due_at, position FROM webhook_queue q \
-             WHERE q.webhook_id = w.webhook_id ORDER BY q.position LIMIT $2) AS some) AS s";
+             WHERE q.webhook_id = w.webhook_id ORDER BY q.position LIMIT $2) AS r) AS s";
 
 /// Ends rows.
 pub(crate) const FINISH: &str = "DELETE FROM webhook_queue q USING unnest($1::uuid[], $2::bigint[]) AS d (webhook_id, position) \
      WHERE q.webhook_id = d.webhook_id AND q.position = d.position";
 
 /// Puts rows off, with the attempts that were made, or gives them back.
-pub(crate) const PUT_OFF: &str = "UPDATE webhook_queue q SET due_at = d.due_at, attempts = coalesce(d.attempts, q.attempts), \
+pub(crate) const PUT_OFF: &str = "UPDATE webhook_queue q SET due_at = d.due_at, leased = false, attempts = coalesce(d.attempts, q.attempts), \
          batch_id = coalesce(d.batch_id, q.batch_id) \
      FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::int[], $5::uuid[]) AS d (webhook_id, position, due_at, attempts, batch_id) \
      WHERE q.webhook_id = d.webhook_id AND q.position = d.position";
+
+/// Ends all leases.
+pub(crate) const RELEASE_ALL: &str = "UPDATE webhook_queue SET due_at = created_at, leased = false WHERE leased";
 
 /// Ends everything of an endpoint.
 pub(crate) const DROP: &str = "DELETE FROM webhook_queue WHERE webhook_id = $1";
@@ -65,6 +68,7 @@ pub(crate) struct New {
     pub(crate) aggregate_id: Uuid,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) due_at: DateTime<Utc>,
+    pub(crate) leased: bool,
 }
 
 pub(crate) async fn insert(connection: &mut PgConnection, rows: &[New]) -> Result<(), sqlx::Error> {
@@ -78,6 +82,7 @@ pub(crate) async fn insert(connection: &mut PgConnection, rows: &[New]) -> Resul
         .bind(rows.iter().map(|row| row.aggregate_id).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.created_at).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.due_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.leased).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())

@@ -115,6 +115,7 @@ impl Pending {
                 aggregate_id: event.aggregate_id,
                 created_at: now,
                 due_at: now,
+                leased: false,
             })
             .collect())
     }

@@ -35,3 +35,4 @@ mod running;
 mod scheduler;
 mod tokens;
 mod vault;
+mod webhooks;

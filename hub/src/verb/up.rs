@@ -158,6 +158,7 @@ async fn roles_on(
     migrate::migrate(&pool).await.context("cannot migrate the database")?;
     // The directory is locked, so a lease can only be that of a hub that was killed.
     checkpoint::release_all(&pool).await.context("cannot take over the projections")?;
+    hub_delivery::release_all(&pool).await.context("cannot take over the deliveries of webhooks")?;
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
     let vault = vault::open(config, &pool, Some(vault_url)).await?;

@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 33] = [
+const READABLE: [&str; 36] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -51,6 +51,9 @@ const READABLE: [&str; 33] = [
     "support_accesses",
     "tenant_heads",
     "tenants",
+    "webhook_attempts",
+    "webhook_health",
+    "webhook_queue",
     "webhooks",
 ];
 
