@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use aide::{axum::ApiRouter, openapi::OpenApi};
 use axum::{Router, http::HeaderValue};
 use hub_access::api::Authorization;
-use hub_commands::Commands;
+use hub_commands::{Commands, inbound_source::receive};
 use hub_consumers::Consumers;
 use hub_http::{
     Layers, RateLimits,
@@ -39,6 +39,7 @@ const TAGS: &[(&str, &str)] = &[
     ("api-keys", "Credentials of programs: roles, scopes, networks, rotation."),
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
+    ("inbound-sources", "Providers whose signed webhooks become events."),
     (hub_access::api::TAG, "Who may do what, and why."),
     ("legal-holds", "What keeps personal data from being erased."),
     ("erasures", "Personal data that is made unreadable for ever."),
@@ -77,7 +78,7 @@ pub struct Served {
 /// The ids of the operations that anybody may call.
 #[must_use]
 pub fn open_operations() -> Vec<&'static str> {
-    [health::OPERATIONS, hub_catalogue::OPERATIONS].concat()
+    [health::OPERATIONS, hub_catalogue::OPERATIONS, &[receive::OPERATION]].concat()
 }
 
 /// Every permission that a route of the platform asks for.

@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use hub::api::Served;
-use hub_commands::Commands;
+use hub_commands::{Commands, inbound_source::receive};
 use hub_event_store::{log::Log, store::EventStore, tail::Tail};
 use hub_http::{CursorKey, Layers, Scope, openapi::complaints};
 use hub_read_api::Queries;
@@ -162,7 +162,9 @@ async fn a_strangers_tenant_answers_as_one_that_does_not_exist() {
     let database = Database::new().await;
     let (router, document) = api(&database.pool);
     let document = serde_json::to_value(&document).unwrap();
-    let tenant_routes = operations(&document).into_iter().filter(|operation| operation.path.contains("{tenant_id}"));
+    let tenant_routes = operations(&document)
+        .into_iter()
+        .filter(|operation| operation.path.contains("{tenant_id}") && !operation.open());
     for operation in tenant_routes {
         for stranger in [Uuid::from_u128(0x71), Uuid::from_u128(0x72)] {
             let path = operation.path_with(&stranger.to_string(), &Uuid::from_u128(1).to_string());

@@ -45,6 +45,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA.U.P", "history", "read"),
     ("OA...P", "identity_provider", "change-keys-address disable enable register remove"),
     ("OA.U.P", "identity_provider", "read"),
+    ("OA...P", "inbound_source", "disable enable register remove rotate-secret"),
+    ("OA.U.P", "inbound_source", "read"),
     ("OA...P", "legal_hold", "place release"),
     ("OA.U.P", "legal_hold", "read"),
     ("OA...P", "principal", "end reinstate"),

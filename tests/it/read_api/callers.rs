@@ -30,6 +30,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
             "event_subscription_id",
             "finding_id",
             "identity_provider_id",
+            "inbound_source_id",
             "legal_hold_id",
             "role_id",
             "service_instance_id",
