@@ -16,7 +16,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::{
     edge::Edge,
     headers::{
-        CAUSATION_ID, CONSISTENCY_TOKEN, CORRELATION_ID, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, PREFER,
+        CAUSATION_ID, CONSISTENCY_TOKEN, CORRELATION_ID, EVENTS_COMPLETE, EVENTS_NEXT_AFTER, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, PREFER,
         PROJECTION_POSITION, RATE_LIMIT, RATE_LIMIT_POLICY, REQUEST_ID, TRACEPARENT,
     },
 };
@@ -72,6 +72,8 @@ fn layer(origins: &[HeaderValue]) -> CorsLayer {
             header::RETRY_AFTER,
             CONSISTENCY_TOKEN,
             CORRELATION_ID,
+            EVENTS_COMPLETE,
+            EVENTS_NEXT_AFTER,
             IDEMPOTENT_REPLAYED,
             PROJECTION_POSITION,
             RATE_LIMIT,

@@ -43,7 +43,7 @@ pub use consistency::{ConsistencyToken, ReadConsistency, ReadPosition};
 pub use etag::{Detail, IfNoneMatch};
 pub use event_stream::LastEventId;
 pub use fingerprint::Fingerprint;
-pub use layers::Layers;
+pub use layers::{Deadline, Layers};
 pub use page::{CursorKey, NoFilter, Page, PageQuery};
 pub use params::{Path, Query};
 pub use peer::{PeerAddress, ProxyHeader, TrustedProxies};
