@@ -11,6 +11,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-domain", &[]),
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
+    ("hub-filter", &[]),
     ("hub-http", &[]),
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
     ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
