@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use hub_event_store::event::{Metadata, Recorded};
+use hub_filter::{Attributes, Value};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
@@ -142,6 +143,13 @@ impl Event {
             attributes.extend(metadata.traceparent.as_deref().map(|trace| ("traceparent", trace.into())));
         }
         attributes
+    }
+}
+
+/// All of an event's attributes are texts.
+impl Attributes for Event {
+    fn attribute(&self, name: &str) -> Option<Value<'_>> {
+        Self::attribute(self, name).map(Value::Text)
     }
 }
 

@@ -33,6 +33,7 @@ pub mod shortcut;
 #[cfg(test)]
 mod testing;
 pub mod traceparent;
+pub mod upgrade;
 
 pub use access::{Access, Allowed, Asked, Attributes, Beyond, Gate, Granting, Pass, Permission, Presented, Resources};
 pub use as_of::{AsOf, Past};

@@ -80,6 +80,18 @@ pub(crate) enum Message {
     Heartbeat,
 }
 
+impl Message {
+    /// The position that a client who has got it can go on from.
+    pub(crate) fn position(&self) -> Option<i64> {
+        match self {
+            Self::Hello(hello) => Some(hello.position),
+            Self::Events(events) => events.last().map(|event| event.position()),
+            Self::Checkpoint(position) => Some(*position),
+            Self::Heartbeat => None,
+        }
+    }
+}
+
 /// Where a stream begins, and what to expect of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hello {
@@ -117,6 +129,8 @@ pub(crate) enum End {
     TooLong,
     /// The database, or the gate, stays away.
     Unavailable,
+    /// The client sent what is not understood.
+    Unsupported,
 }
 
 impl End {
@@ -128,6 +142,7 @@ impl End {
             Self::TooSlow => "too_slow",
             Self::TooLong => "too_long",
             Self::Unavailable => "unavailable",
+            Self::Unsupported => "unsupported",
         }
     }
 }

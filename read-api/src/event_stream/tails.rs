@@ -233,7 +233,15 @@ impl Tails {
             None => connection.insert(self.0.database.watcher().await?),
         };
         let head: i64 = sqlx::query_scalar(LOG_HEAD).fetch_one(&mut *connection).await?;
-        let from = until.filter(|until| *until <= head && head - until <= BEHIND_MAX);
+        if until.is_some_and(|until| until > head) {
+            // Nobody can tell what of the rings is still true; whoever follows is told to come again.
+            tracing::error!(known = *until, head, "the log is shorter than it was");
+            let mut followed = self.followed();
+            *followed = Followed { running: true, ..Followed::default() };
+            *until = None;
+            return Ok(true);
+        }
+        let from = until.filter(|until| head - until <= BEHIND_MAX);
         // What is not gone through event by event is told by the heads of the tenants' logs, looked up after the end of the log was.
         let unknown = tenants.iter().filter(|(_, tenant)| from.is_none() || *tenant.head.borrow() < 0);
         let unknown: Vec<Uuid> = unknown.map(|(tenant_id, _)| *tenant_id).collect();
