@@ -11,6 +11,7 @@ pub mod rebuild;
 pub mod relay;
 pub mod replay;
 pub mod seal;
+pub mod stream;
 pub mod verify;
 pub mod visible;
 
@@ -83,6 +84,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(http::Http),
         Box::new(visible::Visible),
         Box::new(query::Query),
+        Box::new(stream::Streams),
         Box::new(decide::Decide),
     ]
 }

@@ -150,8 +150,7 @@ impl Queries {
             let window = Window { tenant_id: tenant.id(), after, until };
             let missing = i64::try_from(limit - items.len()).unwrap_or(READ_MAX);
             let count = if wanted.filters() { READ_MAX } else { missing };
-            let looked: Looked<Read> =
-                window.read(&mut reading.connection, wanted, count).await.map_err(failed)?;
+            let looked: Looked<Read> = window.read(&mut reading.connection, wanted, count).await.map_err(failed)?;
             after = looked.until;
             for read in looked.rows.into_iter().filter(|read| wanted.wants(&read.event)) {
                 let position = read.event.position;
@@ -240,8 +239,7 @@ async fn one(
     let position = i64::try_from(position).ok().filter(|position| (1..=servable.head).contains(position));
     let position = position.ok_or_else(Problem::not_found)?;
     let window = Window { tenant_id: tenant.id(), after: servable.check(position - 1)?, until: position };
-    let looked: Looked<Read> =
-        window.read(&mut reading.connection, &Wanted::default(), 1).await.map_err(failed)?;
+    let looked: Looked<Read> = window.read(&mut reading.connection, &Wanted::default(), 1).await.map_err(failed)?;
     let read = looked.rows.into_iter().next().ok_or_else(Problem::not_found)?;
     Ok(asked.one(read, ReadPosition(servable.head)))
 }

@@ -195,8 +195,7 @@ impl Window {
         let exact = EventTypeFilter::exact(wanted.event_type.as_ref());
         let prefix = EventTypeFilter::prefix(wanted.event_type.as_ref());
         let (types, begins) = wanted.hint.as_ref().map_or((&[][..], &[][..]), |(types, begins)| (types, begins));
-        let text =
-            PAGE.with([exact.is_some(), prefix.is_some(), wanted.aggregate_id.is_some(), wanted.hint.is_some()]);
+        let text = PAGE.with([exact.is_some(), prefix.is_some(), wanted.aggregate_id.is_some(), wanted.hint.is_some()]);
         let query = sqlx::query_as(&text).bind(self.tenant_id).bind(self.after).bind(self.until).bind(limit);
         let query = query.bind(exact).bind(prefix).bind(wanted.aggregate_id).bind(types).bind(begins);
         let rows: Vec<R> = query.fetch_all(connection).await?;

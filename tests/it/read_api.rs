@@ -131,7 +131,8 @@ impl Api {
         tokio::spawn(async move { tail.run(pool, ended).await });
         let pool = read_only(&database.url, Duration::from_secs(20)).await;
         let positions = Positions::default();
-        let (router, document) = build_with(pool, store.tail().clone(), positions.clone(), streams_max, shutdown.clone(), streams);
+        let (router, document) =
+            build_with(pool, store.tail().clone(), positions.clone(), streams_max, shutdown.clone(), streams);
         let end = shutdown.clone().drop_guard();
         Self { database, store, clock, router, document, positions, shutdown, head: AtomicI64::new(0), _end: end }
     }
@@ -289,8 +290,7 @@ fn build_with(
     let settings = Settings { pool, tail, positions, gate, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
     let queries = Queries::new(settings).with_streams(streams);
     let health = Health::new([], Duration::from_secs(1));
-    let (router, document) =
-        hub::api::router(Served { queries: Some(queries), ..Served::default() }, health);
+    let (router, document) = hub::api::router(Served { queries: Some(queries), ..Served::default() }, health);
     (router, serde_json::to_value(document).unwrap())
 }
 

@@ -159,9 +159,9 @@ impl OperationOutput for EventSocket {
     type Inner = Self;
 
     fn operation_response(_: &mut GenContext, _operation: &mut Operation) -> Option<openapi::Response> {
-        let description = "From here on WebSocket is spoken: each text is a CloudEvent in JSON, or has the member `control`.";
-        let mut response =
-            openapi::Response { description: description.to_owned(), ..openapi::Response::default() };
+        let description =
+            "From here on WebSocket is spoken: each text is a CloudEvent in JSON, or has the member `control`.";
+        let mut response = openapi::Response { description: description.to_owned(), ..openapi::Response::default() };
         let protocol = "`service-hub.v1`, when the client offers it.";
         response.headers.insert("Sec-WebSocket-Protocol".into(), header_documented(protocol, "string"));
         Some(response)

@@ -21,10 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{
-    RING_BYTES, message::Rendered,
-    ring::Ring,
-};
+use super::{RING_BYTES, message::Rendered, ring::Ring};
 use crate::{heads::TENANT_HEADS, reach::LOG_HEAD, read::Database};
 
 /// What the log has grown by, of some tenants.

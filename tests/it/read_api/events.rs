@@ -152,7 +152,10 @@ async fn one_event_is_answered_in_every_form() {
     assert_eq!(recorded.ok(), &page.ok()["items"][0]);
     let structured = api.ask(Who::Acme, &uri, &[("accept", "application/cloudevents+json")]).await;
     assert_eq!(structured.headers["content-type"], "application/cloudevents+json");
-    assert_eq!((&structured.ok()["type"], &structured.body["data"]), (&json!("subscription.created"), &recorded.body["payload"]));
+    assert_eq!(
+        (&structured.ok()["type"], &structured.body["data"]),
+        (&json!("subscription.created"), &recorded.body["payload"])
+    );
     let binary = api.ask(Who::Acme, &uri, &[("accept", "application/json; mode=binary")]).await;
     assert_eq!(binary.ok(), &recorded.body["payload"]);
     assert_eq!(binary.headers["content-type"], "application/json");
@@ -211,12 +214,14 @@ async fn a_long_poll_answers_as_soon_as_something_is_wanted() {
 async fn a_long_poll_that_finds_nothing_says_how_far_it_looked() {
     let api = two_tenants().await;
     let uri = format!("/v1/tenants/{ACME}/events?after=6&types=webhook.*&wait=2");
-    let (page, _) = tokio::join!(
-        api.ask(Who::Acme, &uri, &[]),
-        async { api.append(subscription(ACME, 9), &[created("mail", "EUR")]).await },
-    );
+    let (page, _) = tokio::join!(api.ask(Who::Acme, &uri, &[]), async {
+        api.append(subscription(ACME, 9), &[created("mail", "EUR")]).await
+    },);
     assert_eq!((positions(page.ok()), &page.body["next_after"]), (vec![], &json!(7)));
     assert_eq!(page.body["complete"], true);
     // What is there already is not waited for.
-    assert_eq!(positions(api.ask(Who::Acme, &format!("/v1/tenants/{ACME}/events?after=5&wait=30"), &[]).await.ok()), [6, 7]);
+    assert_eq!(
+        positions(api.ask(Who::Acme, &format!("/v1/tenants/{ACME}/events?after=5&wait=30"), &[]).await.ok()),
+        [6, 7]
+    );
 }

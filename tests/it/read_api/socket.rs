@@ -39,7 +39,12 @@ async fn served(api: &Api) -> SocketAddr {
     address
 }
 
-async fn open(address: SocketAddr, tenant_id: Uuid, query: &str, headers: &[(&'static str, &str)]) -> Result<Socket, Error> {
+async fn open(
+    address: SocketAddr,
+    tenant_id: Uuid,
+    query: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<Socket, Error> {
     let uri = format!("ws://{address}/v1/tenants/{tenant_id}/events/socket{query}");
     let mut request = uri.into_client_request().unwrap();
     for (name, value) in headers {
@@ -109,11 +114,13 @@ async fn a_socket_is_opened_like_any_request() {
     api.register(ACME, "acme").await;
     api.register(OTHER, "other").await;
     let address = served(&api).await;
-    let status = async |tenant_id: Uuid, query: &str, headers: &[(&'static str, &str)]| {
-        match open(address, tenant_id, query, headers).await {
-            Err(Error::Http(response)) => response.status().as_u16(),
-            other => panic!("{other:?}"),
-        }
+    let status = async |tenant_id: Uuid, query: &str, headers: &[(&'static str, &str)]| match open(
+        address, tenant_id, query, headers,
+    )
+    .await
+    {
+        Err(Error::Http(response)) => response.status().as_u16(),
+        other => panic!("{other:?}"),
     };
     let acme = format!("Bearer {}", Who::Acme.key());
     assert_eq!(status(ACME, "", &[]).await, 401);
@@ -185,9 +192,8 @@ async fn a_client_that_leaves_gives_its_place_back() {
     let address = served(&api).await;
     for _ in 0..3 {
         let key = format!("Bearer {}", Who::Acme.key());
-        let opened = hub_tests::kit::eventually(LIMIT, async || {
-            open(address, ACME, "", &[("authorization", &key)]).await.ok()
-        });
+        let opened =
+            hub_tests::kit::eventually(LIMIT, async || open(address, ACME, "", &[("authorization", &key)]).await.ok());
         let mut socket = opened.await;
         assert_eq!(text(&mut socket).await["control"], "hello");
         socket.close(None).await.unwrap();

@@ -474,9 +474,7 @@ async fn the_events_of_other_tenants_are_never_seen() {
     api.register(ACME, "acme").await;
     api.register(OTHER, "other").await;
     let mut client = api.stream("?after=0", &[]).await;
-    let mut other = Client::new(
-        api.send(Who::Other, &format!("/v1/tenants/{OTHER}/events/stream?after=0"), &[]).await,
-    );
+    let mut other = Client::new(api.send(Who::Other, &format!("/v1/tenants/{OTHER}/events/stream?after=0"), &[]).await);
     for id in 1..=20 {
         api.append(subscription(OTHER, id), &[created("mail", "EUR")]).await;
         if id % 5 == 0 {
