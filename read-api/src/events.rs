@@ -119,7 +119,10 @@ async fn list(
     let mut found = queries.page(&caller, consistency, &wanted, begin, limit).await?;
     if found.items.is_empty() && found.complete() && !wait.is_zero() {
         let end = Instant::now() + wait;
-        let end = asked.deadline.map_or(end, |deadline| end.min(deadline - WAIT_MARGIN));
+        let end = asked
+            .deadline
+            .and_then(|deadline| deadline.checked_sub(WAIT_MARGIN))
+            .map_or(end, |deadline| end.min(deadline));
         let from = found.next_after;
         let after = queries.await_wanted(&caller, wanted.clone(), from, found.head, end).await?;
         // Time has passed since the caller was let in.

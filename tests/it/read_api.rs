@@ -7,6 +7,7 @@ mod api_keys;
 mod audit;
 mod billing;
 mod callers;
+mod clients;
 mod consistency;
 mod crash;
 mod events;
@@ -17,7 +18,10 @@ mod socket;
 mod stream;
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,7 +39,7 @@ use hub_event_store::{
     tail::Tail,
     upcast::Upcasters,
 };
-use hub_http::{ConsistencyToken, CursorKey, Scope, health::Health};
+use hub_http::{ConsistencyToken, CursorKey, Gate, Scope, health::Health};
 use hub_projections::{
     positions::Positions,
     runner::{Runner, Settings as Pace},
@@ -282,11 +286,27 @@ fn build_with(
     shutdown: CancellationToken,
     streams: StreamSettings,
 ) -> (Router, Value) {
-    let gate = gate([
+    build_behind(keys(), pool, tail, positions, streams_max, shutdown, streams)
+}
+
+/// The gate that knows the three keys.
+fn keys() -> Arc<dyn Gate> {
+    gate([
         (Who::Platform.number(), "key:administrator", Scope::Platform),
         (Who::Acme.number(), "key:acme", Scope::Tenant(ACME)),
         (Who::Other.number(), "key:other", Scope::Tenant(OTHER)),
-    ]);
+    ])
+}
+
+fn build_behind(
+    gate: Arc<dyn Gate>,
+    pool: PgPool,
+    tail: Tail,
+    positions: Positions,
+    streams_max: usize,
+    shutdown: CancellationToken,
+    streams: StreamSettings,
+) -> (Router, Value) {
     let settings = Settings { pool, tail, positions, gate, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
     let queries = Queries::new(settings).with_streams(streams);
     let health = Health::new([], Duration::from_secs(1));

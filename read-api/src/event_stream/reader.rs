@@ -22,7 +22,7 @@ const WINDOW_SIZE: i64 = 20_000;
 pub(crate) enum ReadError {
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    #[error("position {after} of the log is followed by {found}")]
+    #[error("between the positions {after} and {found} of the log something is missing")]
     Gap { after: i64, found: i64 },
     #[error("nobody looks at the log any more")]
     Unwatched,
@@ -91,6 +91,10 @@ impl Reader {
         drop(reading);
         if self.wanted.reads_all() {
             self.check(looked.rows.iter().map(|event| event.position))?;
+            let last = looked.rows.last().map_or(self.cursor, |event| event.position);
+            if last != looked.until {
+                return Err(ReadError::Gap { after: last, found: looked.until });
+            }
         }
         self.cursor = looked.until;
         Ok(looked.rows.into_iter().map(|event| Arc::new(Rendered::new(event))).collect())

@@ -84,14 +84,18 @@ struct Followed {
 /// What is known of one tenant's log.
 #[derive(Debug)]
 struct TenantTail {
-    /// Negative until it has been looked up.
+    /// Negative until it has been looked up. Streams do not hold it, so it tells them when it is gone.
     head: watch::Sender<i64>,
-    ring: Mutex<Ring>,
+    ring: Arc<Mutex<Ring>>,
+}
+
+fn locked(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
+    ring.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl TenantTail {
     fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.ring)
     }
 
     fn tell(&self, position: i64) {
@@ -106,14 +110,14 @@ impl TenantTail {
 /// One stream's view of its tenant's newest events.
 #[derive(Debug)]
 pub(crate) struct Following {
-    tenant: Arc<TenantTail>,
+    ring: Arc<Mutex<Ring>>,
     head: watch::Receiver<i64>,
 }
 
 impl Following {
     /// The events after a position, so many at most; `None` when only PostgreSQL has them.
     pub(crate) fn after(&self, position: i64, count_max: usize) -> Option<Vec<Arc<Rendered>>> {
-        self.tenant.ring().after(position, count_max)
+        locked(&self.ring).after(position, count_max)
     }
 
     /// The last known position of the tenant's log, negative as long as it is not known.
@@ -150,15 +154,14 @@ impl Tails {
         let mut followed = self.followed();
         let tenant = followed.tenants.entry(tenant_id).or_insert_with(|| {
             self.0.wanted.notify_one();
-            Arc::new(TenantTail { head: watch::Sender::new(-1), ring: Mutex::default() })
+            Arc::new(TenantTail { head: watch::Sender::new(-1), ring: Arc::default() })
         });
-        let tenant = tenant.clone();
-        let head = tenant.head.subscribe();
+        let (ring, head) = (tenant.ring.clone(), tenant.head.subscribe());
         if !followed.running {
             followed.running = true;
             tokio::spawn(self.clone().run());
         }
-        Following { tenant, head }
+        Following { ring, head }
     }
 
     fn followed(&self) -> MutexGuard<'_, Followed> {
@@ -210,6 +213,7 @@ impl Tails {
             kept
         });
         followed.bytes -= freed;
+        followed.show();
         followed.running = !followed.tenants.is_empty();
         if !followed.running {
             *followed = Followed::default();
@@ -284,8 +288,7 @@ impl Tails {
                 });
                 followed.order.push_back((tenant_id, position));
                 followed.make_room();
-                #[expect(clippy::cast_precision_loss, reason = "the bound is far below what a float counts exactly")]
-                metrics::gauge!(RING_BYTES).set(followed.bytes as f64);
+                followed.show();
             }
             tenant.tell(position);
         }
@@ -299,6 +302,11 @@ impl Followed {
         self.bytes -= ring.bytes();
         change(&mut ring);
         self.bytes += ring.bytes();
+    }
+
+    fn show(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "the bound is far below what a float counts exactly")]
+        metrics::gauge!(RING_BYTES).set(self.bytes as f64);
     }
 
     fn make_room(&mut self) {
@@ -322,5 +330,31 @@ impl Drop for Last<'_> {
         if std::thread::panicking() || self.0.0.shutdown.is_cancelled() {
             *self.0.followed() = Followed::default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hub_event_store::tail::Tail;
+    use sqlx::PgPool;
+    use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    use super::Tails;
+    use crate::read::Database;
+
+    #[tokio::test]
+    async fn who_follows_is_told_when_nobody_looks_any_more() {
+        let pool = PgPool::connect_lazy("postgres://127.0.0.1:1/nowhere").unwrap();
+        let shutdown = CancellationToken::new();
+        let tails = Tails::new(Database::new(pool), Tail::default(), shutdown.clone());
+        let mut following = tails.follow(Uuid::from_u128(1));
+        assert!(following.head() < 0 && following.after(0, 10).is_none());
+        shutdown.cancel();
+        let told = timeout(Duration::from_secs(20), following.beyond(0)).await;
+        assert!(told.expect("it is told").is_err());
     }
 }

@@ -1,17 +1,28 @@
 //! A tenant's log as server-sent events.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::Response;
 use futures::StreamExt as _;
+use hub_http::{Allowed, Asked, Caller, Gate, Granting, Presented, Problem, Resources, access::BoxFuture};
 use hub_read_api::StreamSettings;
 use hub_tests::kit::eventually;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{ACME, Api, NOBODY, OTHER, Who, created, subscription, tenant, webhook, webhook_registered};
+use super::{
+    ACME, Api, NOBODY, OTHER, Who, build_behind, created, keys, read_only, send, subscription, tenant, webhook,
+    webhook_registered,
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -27,6 +38,9 @@ const SILENT: StreamSettings = StreamSettings {
     patience: NEVER,
     life_max: NEVER,
 };
+
+/// The same for more of one tenant.
+const SILENT_FOR_MANY: StreamSettings = StreamSettings { of_tenant_max: 20, ..SILENT };
 
 /// One frame, as a client reads it.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -343,6 +357,71 @@ async fn one_tenant_cannot_take_the_room_of_all() {
     api.ask(Who::Platform, &uri(), &[]).await.refused(503, "overloaded");
     let other = api.send(Who::Other, &format!("/v1/tenants/{OTHER}/events/stream"), &[]).await;
     assert_eq!(other.status(), 200);
+}
+
+/// Counts how often it is asked for a decision.
+struct Counting {
+    gate: Arc<dyn Gate>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Gate for Counting {
+    fn authenticate<'a>(&'a self, presented: Presented<'a>) -> BoxFuture<'a, Result<Caller, Problem>> {
+        self.gate.authenticate(presented)
+    }
+
+    fn recognise(&self, presented: Presented<'_>) -> Option<Caller> {
+        self.gate.recognise(presented)
+    }
+
+    fn authorize<'a>(
+        &'a self,
+        caller: &'a Caller,
+        asked: Asked,
+        resources: &'a dyn Resources,
+    ) -> BoxFuture<'a, Result<Allowed, Problem>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.gate.authorize(caller, asked, resources)
+    }
+
+    fn may_grant<'a>(
+        &'a self,
+        caller: &'a Caller,
+        tenant_id: Uuid,
+        granting: &'a Granting,
+    ) -> BoxFuture<'a, Result<(), Problem>> {
+        self.gate.may_grant(caller, tenant_id, granting)
+    }
+
+    fn decided_up_to(&self) -> i64 {
+        self.gate.decided_up_to()
+    }
+}
+
+#[tokio::test]
+async fn a_right_is_asked_about_once_however_many_streams_rest_on_it() {
+    let api = Api::without_projections(20).await;
+    api.register(ACME, "acme").await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let gate = Arc::new(Counting { gate: keys(), asked: asked.clone() });
+    let (tail, positions) = (api.store.tail().clone(), api.positions.clone());
+    let pool = read_only(&api.database.url, LIMIT).await;
+    let (router, _) = build_behind(gate, pool, tail, positions, 20, api.shutdown.clone(), SILENT_FOR_MANY);
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(Client::new(send(&router, Who::Acme, &uri(), &[]).await));
+    }
+    let (before, began) = (asked.load(Ordering::SeqCst), Instant::now());
+    eventually(LIMIT, async || (asked.load(Ordering::SeqCst) >= before + 6).then_some(())).await;
+    assert!(began.elapsed() > Duration::from_secs(2), "six questions after {:?}", began.elapsed());
+    // When nobody follows any more, nobody is asked.
+    drop(streams);
+    eventually(LIMIT, async || {
+        let before = asked.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        (asked.load(Ordering::SeqCst) == before).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
