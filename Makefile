@@ -14,6 +14,7 @@ up: install
 # Every test, below one PostgreSQL that is started for them. `make test ARGS=tenant` runs those with that in their name.
 test: install
 	@scripts/schemathesis.sh install
+	@scripts/interop.sh install
 	$(RUN_TESTS) --workspace --no-run && exec $(TARGET)/debug/with_servers $(RUN_TESTS) --workspace $(ARGS)
 
 # The fault suite alone, in its short form. HUB_FAULT_SEED=.. plays a run again.
@@ -26,7 +27,7 @@ soak: install
 
 # Format, lints and documentation; anything they say is an error.
 lint:
-	cargo fmt --all --check && cargo fmt --manifest-path bench/Cargo.toml --check && cargo clippy --workspace --all-targets -- -D warnings && RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	cargo fmt --all --check && cargo fmt --manifest-path bench/Cargo.toml --check && cargo fmt --manifest-path examples/receivers/rust/Cargo.toml --check && cargo clippy --workspace --all-targets -- -D warnings && RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
 # Measures everything against its peers and limits, in some 20 minutes; the result is in bench/results. `make bench ARGS="append --rounds 3"`.
 bench: install

@@ -113,6 +113,12 @@ impl Connection {
         self.send(request.body(Full::new(body))?).await
     }
 
+    /// POST of a body as it is.
+    pub async fn post_bytes(&mut self, path: &str, body: Bytes) -> anyhow::Result<Answer> {
+        let request = self.request(Method::POST, path).header(CONTENT_TYPE, "application/json");
+        self.send(request.body(Full::new(body))?).await
+    }
+
     fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
         Request::builder().method(method).uri(path).header(HOST, &self.host).header(AUTHORIZATION, &self.authorization)
     }

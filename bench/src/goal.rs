@@ -98,6 +98,18 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
             0.5,
         ),
         at_least("relay: hub / one by one", ratio("relay", 1, "hub", "one-by-one"), 15.0),
+        at_least("webhooks, 100 connections: hub / a bare client", ratio("webhooks", 100, "hub", "bare"), 0.5),
+        at_least(
+            "webhooks, 1,000 endpoints: those that answer beside 100 that do not / beside 100 that do",
+            ratio("webhooks", 1_000, "healthy-beside-dead", "healthy"),
+            0.9,
+        ),
+        at_most(
+            "command to first attempt of its webhook at 500 events/s: p99",
+            find(rows, "webhooks", 1, "paced").and_then(|row| row.p99_ms),
+            250.0,
+            "ms",
+        ),
         at_most("acknowledged to visible at 500 events/s: p50", visible.and_then(|row| row.p50_ms), 3.0, "ms"),
         at_most("acknowledged to visible at 500 events/s: p99", visible.and_then(|row| row.p99_ms), 10.0, "ms"),
         at_least("cached query, 32 connections: hub / bare axum", ratio("query", 32, "hub", "axum"), 0.85),

@@ -14,6 +14,7 @@ pub mod seal;
 pub mod stream;
 pub mod verify;
 pub mod visible;
+pub mod webhooks;
 
 use futures::future::BoxFuture;
 
@@ -86,6 +87,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(query::Query),
         Box::new(stream::Streams),
         Box::new(decide::Decide),
+        Box::new(webhooks::Webhooks),
     ]
 }
 

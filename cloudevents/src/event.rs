@@ -146,10 +146,9 @@ impl Event {
     }
 }
 
-/// All of an event's attributes are texts.
 impl Attributes for Event {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        Self::attribute(self, name).map(Value::Text)
+        self.attribute(name).map(Value::Text)
     }
 }
 

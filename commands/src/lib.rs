@@ -16,7 +16,6 @@ pub mod process;
 mod reapply;
 mod resources;
 pub mod room;
-mod sealing;
 mod surroundings;
 
 pub mod access_record;
@@ -42,6 +41,7 @@ pub mod subscription;
 pub mod support_access;
 pub mod tenant;
 pub mod webhook;
+pub mod webhook_delivery;
 
 pub use reapply::{ReapplyError, reapply_erasures};
 pub use room::{Commands, Settings};

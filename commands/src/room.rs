@@ -12,12 +12,14 @@ use hub_domain::{
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
+use hub_outbound::{Outbound, Reach};
+use hub_sealing::Sealing;
 use hub_vault::Vault;
 
 use crate::{
     access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, finding,
     identity_provider, in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role, role_template,
-    sealing::Sealing, service_instance, subscription, support_access, tenant, webhook,
+    service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -68,6 +70,8 @@ pub struct Commands {
     pub(crate) permissions: Arc<[Permission]>,
     /// Whether an identity provider may be on the same machine, without TLS.
     pub(crate) loopback_providers: bool,
+    /// Where webhooks may lead.
+    pub(crate) outbound: Outbound,
     pub(crate) sealing: Sealing,
     /// The keys of personal data; without them nothing personal can be taken in.
     pub(crate) vault: Option<Vault>,
@@ -139,6 +143,7 @@ impl Commands {
             checkpoints: Repository::new(store.clone(), effects_of::<Checkpoints>),
             permissions: crate::catalogue().into_iter().map(|entry| entry.permission).collect(),
             loopback_providers: false,
+            outbound: Outbound::new(Reach::Public),
             sealing: Sealing::new(&secret_key),
             vault: None,
             in_flight: InFlight::default(),
@@ -164,6 +169,12 @@ impl Commands {
     #[must_use]
     pub fn with_loopback_providers(self, allowed: bool) -> Self {
         Self { loopback_providers: allowed, ..self }
+    }
+
+    /// The same, with webhooks allowed where `outbound` reaches.
+    #[must_use]
+    pub fn with_outbound(self, outbound: Outbound) -> Self {
+        Self { outbound, ..self }
     }
 
     /// 32 fresh random bytes.

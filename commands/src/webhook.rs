@@ -3,17 +3,22 @@
 //! A signing secret is made here, answered once and kept in its sealed form only.
 
 use axum::extract::State;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::TimeDelta;
 use hub_domain::{
     text::{Remark, parsed, parsed_option},
     webhook::{
-        CODES, Command, EndpointUrl, EventFilters, LIMIT_REACHED, SealedSecret, WEBHOOK_COUNT_MAX, decide, filter,
+        ADDRESS_REFUSED, CODES, Command, Delivery, EndpointUrl, EventFilters, KeyPair, LIMIT_REACHED, Replay, Secret,
+        WEBHOOK_COUNT_MAX, decide, delivery, filter,
     },
 };
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
+use hub_filter::Filter;
+use hub_http::{
+    Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, RefusalKind, Routes, TenantCaller,
+};
+use hub_signature::{SigningKey, SymmetricSecret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -27,8 +32,11 @@ pub(crate) const CONDITIONS: &[(&str, &str)] = &[(decide::WEBHOOKS, LIMIT_REACHE
 
 const DOCUMENTED: Documented = Documented::new("webhooks", CODES);
 
-/// What every secret begins with, as Standard Webhooks writes it.
-const SECRET_PREFIX: &str = "whsec_";
+/// For how long the secret before a rotation is valid when nothing is said of it: a day.
+const GRACE_SECONDS_DEFAULT: u32 = 86_400;
+
+/// And at most: a week.
+const GRACE_SECONDS_MAX: u32 = 604_800;
 
 pub(crate) fn routes() -> Routes<Commands> {
     let webhooks = "/v1/tenants/{tenant_id}/webhooks";
@@ -56,15 +64,55 @@ pub(crate) fn routes() -> Routes<Commands> {
                 op,
                 "rotateWebhookSecret",
                 "Rotate the secret",
-                "Answers a new signing secret, this once: a repetition of the request answers `null` in \
-                     its place. The secret before it stays valid until the next rotation.",
+                "Answers a new signing secret, this once: a repetition of the request answers `null` in its place. Deliveries are signed \
+                 with the secret before it as well until the grace period ends, so receivers may follow in their own time.",
             )
         })
         .post(&format!("{webhook}/pause"), "webhook:pause", pause, |op| {
-            DOCUMENTED.command(op, "pauseWebhook", "Pause a webhook", "Nothing is delivered until it is resumed.")
+            DOCUMENTED.command(
+                op,
+                "pauseWebhook",
+                "Pause a webhook",
+                "Nothing is delivered until it is resumed. What happens meanwhile waits, for as long as the webhook's retries go on.",
+            )
         })
         .post(&format!("{webhook}/resume"), "webhook:resume", resume, |op| {
             DOCUMENTED.command(op, "resumeWebhook", "Resume a webhook", "Events are delivered again.")
+        })
+        .post(&format!("{webhook}/enable"), "webhook:enable", enable, |op| {
+            DOCUMENTED.command(
+                op,
+                "enableWebhook",
+                "Enable a webhook",
+                "A webhook that was disabled because its endpoint failed, or is gone, is delivered to again; with `replay_missed`, \
+                 what was missed meanwhile as well.",
+            )
+        })
+        .post(&format!("{webhook}/replay"), "webhook:replay", replay, |op| {
+            DOCUMENTED.command(
+                op,
+                "replayWebhook",
+                "Deliver events again",
+                "A part of the tenant's log is delivered again, by positions or by times: all that the webhook's filters want, or \
+                 only what was given up. One event is a part with the same `from` and `to`. The `webhook-id` stays that of the first delivery.",
+            )
+        })
+        .post(&format!("{webhook}/test"), "webhook:test", test, |op| {
+            DOCUMENTED.command(
+                op,
+                "testWebhook",
+                "Send a test event",
+                "The endpoint is sent one event, `webhook.tested`, whatever its filters.",
+            )
+        })
+        .post(&format!("{webhook}/ping"), "webhook:ping", ping, |op| {
+            DOCUMENTED.command(
+                op,
+                "pingWebhook",
+                "Verify the endpoint",
+                "The endpoint is sent one event, `webhook.pinged`, with a challenge. When its answer has the challenge in its body, the \
+                 webhook counts as verified.",
+            )
         })
         .post(&format!("{webhook}/delete"), "webhook:delete", delete, |op| {
             DOCUMENTED.command(
@@ -93,6 +141,12 @@ struct Register {
     /// The event types wanted: `tenant.suspended`, `subscription.*` or `*`.
     #[serde(deserialize_with = "filter::parsed")]
     events: EventFilters,
+    /// What an event must fit besides.
+    #[serde(default)]
+    filter: Filter,
+    /// How events are delivered.
+    #[serde(default, deserialize_with = "delivery::parsed_option")]
+    delivery: Option<Delivery>,
     /// For people.
     #[serde(default, deserialize_with = "parsed")]
     description: Remark,
@@ -108,8 +162,39 @@ struct Update {
     /// All event types wanted from now on.
     #[serde(default, deserialize_with = "filter::parsed_option")]
     events: Option<EventFilters>,
+    /// What an event must fit besides, as a whole.
+    #[serde(default)]
+    filter: Option<Filter>,
+    /// How events are delivered, as a whole: what is missing gets its default.
+    #[serde(default, deserialize_with = "delivery::parsed_option")]
+    delivery: Option<Delivery>,
     #[serde(default, deserialize_with = "parsed_option")]
     description: Option<Remark>,
+}
+
+/// How a secret is replaced.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RotateWebhookSecret")]
+struct Rotate {
+    /// For how long deliveries are signed with the secret before it as well.
+    #[serde(default = "grace_seconds_default")]
+    #[schemars(range(max = GRACE_SECONDS_MAX))]
+    grace_seconds: u32,
+}
+
+const fn grace_seconds_default() -> u32 {
+    GRACE_SECONDS_DEFAULT
+}
+
+/// How a webhook begins again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EnableWebhook")]
+struct Enable {
+    /// Whether what was missed is delivered.
+    #[serde(default)]
+    replay_missed: bool,
 }
 
 /// The receipt of a command that made a signing secret.
@@ -122,29 +207,60 @@ struct WebhookSecret {
     /// `whsec_` and the key in base64, as Standard Webhooks has it. A secret is answered once and kept in no readable
     /// form, so this is null when the request is a repetition; rotate the secret when the first answer was lost.
     secret: Option<String>,
+    /// `whpk_` and the public key in base64, which verifies signatures of the scheme `v1a`.
+    public_key: String,
 }
 
 /// A fresh signing secret on its way into an event and into one answer.
 struct FreshSecret {
-    secret_id: Uuid,
+    secret: Secret,
     text: String,
-    sealed: SealedSecret,
+    public_key: String,
 }
 
 impl FreshSecret {
     fn make(commands: &Commands, tenant_id: Uuid, webhook_id: Uuid) -> Self {
         let secret_id = Uuid::now_v7();
-        let text = format!("{SECRET_PREFIX}{}", STANDARD.encode(commands.random()));
-        let sealed = commands.sealing.seal(&text, [tenant_id, webhook_id, secret_id], commands.random());
-        let sealed = sealed.parse().expect("a sealed text is short base64");
-        Self { secret_id, text, sealed }
+        let seal = |text: &str| {
+            let sealed = commands.sealing.seal(text, [tenant_id, webhook_id, secret_id], commands.random());
+            sealed.parse().expect("a sealed text is short base64")
+        };
+        let text = SymmetricSecret::from_random(commands.random()).reveal();
+        let signing_key = SigningKey::from_seed(commands.random());
+        let public_key = signing_key.public().to_string();
+        let key_pair = KeyPair { public_key: public_key.clone(), sealed_signing_key: seal(&signing_key.reveal()) };
+        let secret = Secret { secret_id, sealed_secret: seal(&text), key_pair: Some(key_pair) };
+        Self { secret, text: text.to_string(), public_key }
+    }
+
+    /// What is kept with the command.
+    fn shown(&self) -> Value {
+        json!({ "secret_id": self.secret.secret_id, "public_key": self.public_key })
     }
 }
 
 fn secret_of(done: &Done, text: String) -> Result<WebhookSecret, Problem> {
     // What this request made is in no event when the answer is the one of an earlier request.
     let secret = (!done.accepted.replayed).then_some(text);
-    Ok(WebhookSecret { changed: done.changed(), secret_id: done.kept("secret_id")?, secret })
+    Ok(WebhookSecret {
+        changed: done.changed(),
+        secret_id: done.kept("secret_id")?,
+        secret,
+        public_key: done.kept("public_key")?,
+    })
+}
+
+/// Whether events may be sent there, as far as is known now; it is asked again at every delivery.
+async fn may_be_reached(commands: &Commands, url: &EndpointUrl) -> Result<(), Problem> {
+    let parsed = url.as_str().parse().expect("the address of a webhook is a URL");
+    commands.outbound.check_resolved(&parsed).await.map_err(|error| {
+        Problem::refusal(
+            RefusalKind::Invalid,
+            ADDRESS_REFUSED.code,
+            format!("the address of the webhook cannot be used: {error}"),
+            Value::Null,
+        )
+    })
 }
 
 async fn register(
@@ -153,12 +269,15 @@ async fn register(
     State(commands): State<Commands>,
     body: Body<Register>,
 ) -> Result<Created<WebhookSecret>, Problem> {
-    let Register { url, events, description } = body.value;
+    let Register { url, events, filter, delivery, description } = body.value;
+    may_be_reached(&commands, &url).await?;
     let (tenant_id, webhook_id) = (caller.tenant.id(), Uuid::now_v7());
-    let FreshSecret { secret_id, text, sealed } = FreshSecret::make(&commands, tenant_id, webhook_id);
-    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?
-        .keeping(json!({ "secret_id": secret_id }));
-    let command = Command::Register { url, filters: events, description, secret_id, sealed_secret: sealed };
+    let fresh = FreshSecret::make(&commands, tenant_id, webhook_id);
+    let dispatch =
+        Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?.keeping(fresh.shown());
+    let FreshSecret { secret, text, .. } = fresh;
+    let delivery = delivery.unwrap_or_default();
+    let command = Command::Register { url, filters: events, filter, description, delivery, secret };
     let maxima = [(decide::WEBHOOKS, i64::try_from(WEBHOOK_COUNT_MAX).expect("a tenant has few webhooks"))];
     let done = dispatch.execute_in_tenant(&commands, &commands.webhooks, webhook_id, command, &maxima).await?;
     let location = format!("/v1/tenants/{tenant_id}/webhooks/{}", done.accepted.aggregate_id);
@@ -173,8 +292,11 @@ async fn update(
     State(commands): State<Commands>,
     body: Body<Update>,
 ) -> Result<Receipt<Changed>, Problem> {
-    let Update { url, events, description } = body.value;
-    let command = Command::Update { url, filters: events, description };
+    let Update { url, events, filter, delivery, description } = body.value;
+    if let Some(url) = &url {
+        may_be_reached(&commands, url).await?;
+    }
+    let command = Command::Update { url, filters: events, filter, description, delivery };
     order(&commands, &caller, path, headers, body.fingerprint, command).await
 }
 
@@ -183,16 +305,65 @@ async fn rotate_secret(
     Path(WebhookPath { webhook_id }): Path<WebhookPath>,
     headers: CommandHeaders,
     State(commands): State<Commands>,
-    body: NoBody,
+    body: Body<Rotate>,
 ) -> Result<Receipt<WebhookSecret>, Problem> {
+    let grace_seconds = body.value.grace_seconds;
+    if grace_seconds > GRACE_SECONDS_MAX {
+        return Err(Problem::invalid_body("/grace_seconds", format!("is at most {GRACE_SECONDS_MAX}")));
+    }
     let tenant_id = caller.tenant.id();
-    let FreshSecret { secret_id, text, sealed } = FreshSecret::make(&commands, tenant_id, webhook_id);
-    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?
-        .keeping(json!({ "secret_id": secret_id }));
-    let command = Command::RotateSecret { secret_id, sealed_secret: sealed, rotated_at: commands.store.now() };
+    let fresh = FreshSecret::make(&commands, tenant_id, webhook_id);
+    let dispatch =
+        Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?.keeping(fresh.shown());
+    let FreshSecret { secret, text, .. } = fresh;
+    let rotated_at = commands.store.now();
+    let previous_until = rotated_at + TimeDelta::seconds(grace_seconds.into());
+    let command = Command::RotateSecret { secret, rotated_at, previous_until };
     let done = dispatch.execute_in_tenant(&commands, &commands.webhooks, webhook_id, command, &[]).await?;
     let secret = secret_of(&done, text)?;
     Ok(done.receipt_with(secret))
+}
+
+async fn enable(
+    caller: TenantCaller,
+    Path(path): Path<WebhookPath>,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Enable>,
+) -> Result<Receipt<Changed>, Problem> {
+    let command = Command::Enable { replay_missed: body.value.replay_missed };
+    order(&commands, &caller, path, headers, body.fingerprint, command).await
+}
+
+async fn replay(
+    caller: TenantCaller,
+    Path(path): Path<WebhookPath>,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: Body<Replay>,
+) -> Result<Receipt<Changed>, Problem> {
+    order(&commands, &caller, path, headers, body.fingerprint, Command::Replay(body.value)).await
+}
+
+async fn test(
+    caller: TenantCaller,
+    Path(path): Path<WebhookPath>,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: NoBody,
+) -> Result<Receipt<Changed>, Problem> {
+    order(&commands, &caller, path, headers, body.fingerprint, Command::Test).await
+}
+
+async fn ping(
+    caller: TenantCaller,
+    Path(path): Path<WebhookPath>,
+    headers: CommandHeaders,
+    State(commands): State<Commands>,
+    body: NoBody,
+) -> Result<Receipt<Changed>, Problem> {
+    let challenge = commands.random()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    order(&commands, &caller, path, headers, body.fingerprint, Command::Ping { challenge }).await
 }
 
 async fn pause(

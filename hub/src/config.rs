@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hub_evidence::checkpoint::Origin;
+use hub_outbound::Reach;
 use thiserror::Error;
 
 pub use self::edge::{Edge, EdgeFlags, TlsFiles};
@@ -69,6 +70,7 @@ const KEYS: &[Key] = &[
     Key { name: "uri_bytes_max", variable: "HUB_URI_BYTES_MAX" },
     Key { name: "vault_database_url", variable: "HUB_VAULT_DATABASE_URL" },
     Key { name: "vault_key_file", variable: "HUB_VAULT_KEY_FILE" },
+    Key { name: "webhook_targets", variable: "HUB_WEBHOOK_TARGETS" },
     Key { name: "write_timeout_seconds", variable: "HUB_WRITE_TIMEOUT_SECONDS" },
 ];
 
@@ -121,6 +123,9 @@ pub struct Flags {
     /// PostgreSQL for the keys of personal data [env: HUB_VAULT_DATABASE_URL] [default: a schema beside the events; `hub up` has a database]
     #[arg(long, global = true, value_name = "URL")]
     pub vault_database_url: Option<String>,
+    /// Where webhooks may lead: https, http (without TLS, too), or loopback (this machine, too) [env: HUB_WEBHOOK_TARGETS] [default: https; `hub up` has loopback]
+    #[arg(long, global = true, value_name = "TARGETS")]
+    pub webhook_targets: Option<String>,
     /// Directory of `postgres` and `initdb` [env: HUB_POSTGRES_BIN] [default: searched]
     #[arg(long, global = true, value_name = "DIRECTORY")]
     pub postgres_bin: Option<String>,
@@ -155,6 +160,7 @@ impl Flags {
             "secret_key_file" => self.secret_key_file.as_deref(),
             "vault_database_url" => self.vault_database_url.as_deref(),
             "vault_key_file" => self.vault_key_file.as_deref(),
+            "webhook_targets" => self.webhook_targets.as_deref(),
             name => self.edge.get(name),
         }
     }
@@ -220,6 +226,15 @@ impl FromStr for Role {
             _ => return Err(()),
         })
     }
+}
+
+fn reach(text: &str) -> Option<Reach> {
+    Some(match text {
+        "https" => Reach::Public,
+        "http" => Reach::PublicWithoutTls,
+        "loopback" => Reach::PublicAndLoopback,
+        _ => return None,
+    })
 }
 
 /// How log lines look.
@@ -335,6 +350,8 @@ pub struct Config {
     pub postgres_bin: Option<PathBuf>,
     /// The nats-server program, when it was said.
     pub nats_server: Option<PathBuf>,
+    /// Where webhooks may lead, when it was said.
+    pub webhook_targets: Option<Reach>,
 }
 
 impl std::fmt::Debug for Config {
@@ -420,6 +437,7 @@ impl Config {
             })?,
             postgres_bin: sources.get("postgres_bin", "a path", path)?,
             nats_server: sources.get("nats_server", "a path", path)?,
+            webhook_targets: sources.get("webhook_targets", "https, http or loopback", reach)?,
             directory,
         })
     }

@@ -24,6 +24,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod vault;
 pub mod verb;
+mod webhooks;
 
 pub use verb::run;
 

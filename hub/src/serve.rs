@@ -11,11 +11,13 @@ use hub_commands::{
     self_check::{BY_ITSELF, SelfChecks},
     signing_key::SigningKeys,
 };
+use hub_delivery::Deliveries;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
 use hub_read_api::{Queries, StreamSettings};
 use hub_seal::{Sealer, SelfCheck, Signer, WitnessFile};
+use hub_sealing::Sealing;
 use hub_token::{
     Keys, Settings, Verifier,
     outbound::{Outbound, Reach},
@@ -29,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api, api::Served, clock::Clock, config, config::Role, controls, disclosures::ReportRuns, gauges, key,
-    key::SecretKey, listener::Connections, pool, pool::Part, self_check, telemetry,
+    key::SecretKey, listener::Connections, pool, pool::Part, self_check, telemetry, webhooks,
 };
 
 /// The program begins without NATS when it is not there after so long.
@@ -78,6 +80,8 @@ pub struct ServeOptions {
     pub witness: Option<WitnessFile>,
     /// Whether an identity provider may be on this machine, for development.
     pub loopback_providers: bool,
+    /// Where webhooks may lead.
+    pub webhook_targets: Reach,
     /// Files with keys, by the names of their settings, whose modes are checked.
     pub key_files: Vec<(&'static str, PathBuf)>,
 }
@@ -121,6 +125,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         signer,
         witness,
         loopback_providers,
+        webhook_targets,
         key_files,
     } = options;
     let Surroundings { listener, metrics_listener, metrics, pool } = surroundings;
@@ -138,6 +143,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     let board = Board::default();
     let reach = if loopback_providers { Reach::PublicAndLoopback } else { Reach::Public };
     let keys = Keys::new(Outbound::new(reach), Settings::default());
+    let webhook_outbound = Outbound::new(webhook_targets);
     let access = AccessGate::new(pool.clone(), board.clone(), clock.clone()).with_tokens(Verifier::new(keys));
     let gate: Arc<dyn Gate> = Arc::new(access.clone());
     let background_end = CancellationToken::new();
@@ -186,6 +192,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         let random = Arc::new(key::random::<32>);
         let commands = Commands::new(hub_commands::Settings { store, gate: gate.clone(), secret_key, random })
             .with_loopback_providers(loopback_providers)
+            .with_outbound(webhook_outbound.clone())
             .with_permissions(api::catalogue().into_iter().map(|entry| entry.permission));
         match vault.clone() {
             Some(vault) => commands.with_vault(vault),
@@ -194,6 +201,12 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     });
     if let Some(commands) = commands.clone() {
         background.spawn("process managers", async move |end| hub_commands::process::run(commands, end).await);
+    }
+    if let Some(store) = store.clone().filter(|_| role.serves_commands()) {
+        let sealing = Sealing::new(secret_key.bytes());
+        let orders = Arc::new(webhooks::Orders::new(store));
+        let deliveries = Deliveries::new(pool.clone(), tail.clone(), clock.clone(), webhook_outbound, sealing, orders);
+        background.spawn("deliveries of webhooks", async move |end| deliveries.run(end).await);
     }
     if let Some(store) = store.clone().filter(|_| role.serves_commands()) {
         let (pool, clock) = (pool.clone(), clock.clone());

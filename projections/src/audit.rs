@@ -177,6 +177,8 @@ mod tests {
             secret_id: Uuid::from_u128(1),
             sealed_secret: "c2VhbGVk".parse().unwrap(),
             rotated_at: crate::testing::start(),
+            previous_until: None,
+            key_pair: None,
         });
         let added = tenant::Event::DomainAdded { domain: "acme.example".parse().unwrap(), token: "t0ken".into() };
         history.tenant(added);

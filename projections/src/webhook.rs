@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use hub_domain::{
     text::Remark,
-    webhook::{EndpointUrl, Event, EventFilters, Webhook},
+    webhook::{Delivery, DisabledReason, EndpointUrl, Event, EventFilters, KeyPair, Webhook},
 };
 use hub_event_store::event::Recorded;
+use hub_filter::Filter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,10 +26,22 @@ pub struct WebhookRow {
     pub id: Uuid,
     pub url: EndpointUrl,
     pub filters: EventFilters,
+    /// What an event must fit besides.
+    pub filter: Filter,
+    pub delivery: Delivery,
     pub description: Remark,
     pub status: WebhookStatus,
     /// Names the secret that signs deliveries; not the secret itself.
     pub secret_id: Uuid,
+    /// Verifies signatures of the scheme `v1a`; null for a secret that was made before there were such.
+    pub public_key: Option<String>,
+    /// When the endpoint answered a challenge; null if it has not, or not since its address changed.
+    pub verified_at: Option<DateTime<Utc>>,
+    /// Why nothing is delivered any more; null unless it is disabled.
+    pub disabled_reason: Option<DisabledReason>,
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// The first failure after the last success before it was disabled.
+    pub failing_since: Option<DateTime<Utc>>,
     /// When the secret was last replaced; null if never.
     pub secret_rotated_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
@@ -42,7 +55,10 @@ pub struct WebhookRow {
 #[serde(rename_all = "snake_case")]
 pub enum WebhookStatus {
     Active,
+    /// By its owner; what happens meanwhile waits.
     Paused,
+    /// Because the endpoint did not take deliveries; what happens meanwhile is missed.
+    Disabled,
 }
 
 impl ReadModel for Webhooks {
@@ -67,21 +83,38 @@ impl ReadModel for Webhooks {
 
     fn fold(row: Option<WebhookRow>, key: &AggregateKey, event: &Recorded) -> Result<Option<WebhookRow>, FoldError> {
         match (row, event.decode()?) {
-            (None, Event::Registered { url, filters, description, secret_id, sealed_secret: _ }) => {
-                Ok(Some(WebhookRow {
-                    tenant_id: key.tenant_id,
-                    id: key.id,
+            (
+                None,
+                Event::Registered {
                     url,
                     filters,
                     description,
-                    status: WebhookStatus::Active,
                     secret_id,
-                    secret_rotated_at: None,
-                    created_at: event.occurred_at,
-                    updated_at: event.occurred_at,
-                    sequence: event.sequence,
-                }))
-            }
+                    sealed_secret: _,
+                    filter,
+                    delivery,
+                    key_pair,
+                },
+            ) => Ok(Some(WebhookRow {
+                tenant_id: key.tenant_id,
+                id: key.id,
+                url,
+                filters,
+                filter,
+                delivery,
+                description,
+                status: WebhookStatus::Active,
+                secret_id,
+                public_key: public_key_of(key_pair),
+                verified_at: None,
+                disabled_reason: None,
+                disabled_at: None,
+                failing_since: None,
+                secret_rotated_at: None,
+                created_at: event.occurred_at,
+                updated_at: event.occurred_at,
+                sequence: event.sequence,
+            })),
             (None, _) => Err(FoldError::row_missing(event)),
             (Some(row), change) => row.after(change, event),
         }
@@ -94,13 +127,31 @@ impl WebhookRow {
         self.sequence = event.sequence;
         match change {
             Event::Registered { .. } => return Err(FoldError::row_exists(event)),
-            Event::UrlChanged { to, .. } => self.url = to,
+            Event::UrlChanged { to, .. } => {
+                self.url = to;
+                self.verified_at = None;
+            }
             Event::FiltersChanged { filters } => self.filters = filters,
+            Event::FilterChanged { filter } => self.filter = filter,
             Event::DescriptionChanged { description } => self.description = description,
-            Event::SecretRotated { secret_id, sealed_secret: _, rotated_at } => {
+            Event::DeliveryChanged { delivery } => self.delivery = delivery,
+            Event::SecretRotated { secret_id, sealed_secret: _, rotated_at, previous_until: _, key_pair } => {
                 self.secret_id = secret_id;
                 self.secret_rotated_at = Some(to_micros(rotated_at));
+                self.public_key = public_key_of(key_pair);
             }
+            Event::Verified { .. } => self.verified_at = Some(event.occurred_at),
+            Event::Disabled(disablement) => {
+                self.status = WebhookStatus::Disabled;
+                self.disabled_reason = Some(disablement.reason);
+                self.disabled_at = Some(event.occurred_at);
+                self.failing_since = Some(to_micros(disablement.failing_since));
+            }
+            Event::Enabled { .. } => {
+                self.status = WebhookStatus::Active;
+                (self.disabled_reason, self.disabled_at, self.failing_since) = (None, None, None);
+            }
+            Event::ReplayRequested(_) | Event::Tested {} | Event::Pinged { .. } => {}
             Event::Paused {} => self.status = WebhookStatus::Paused,
             Event::Resumed {} => self.status = WebhookStatus::Active,
             Event::Deleted {} => return Ok(None),
@@ -109,9 +160,14 @@ impl WebhookRow {
     }
 }
 
+fn public_key_of(key_pair: Option<KeyPair>) -> Option<String> {
+    key_pair.map(|pair| pair.public_key)
+}
+
 #[cfg(test)]
 mod tests {
-    use hub_domain::webhook::{Event, EventFilter, EventFilters};
+    use hub_domain::webhook::{Delivery, DisabledReason, Disablement, Event, EventFilter, EventFilters, KeyPair};
+    use hub_filter::Filter;
     use uuid::Uuid;
 
     use super::{WebhookRow, WebhookStatus, Webhooks};
@@ -128,7 +184,14 @@ mod tests {
             description: "".parse().unwrap(),
             secret_id: Uuid::from_u128(1),
             sealed_secret: "c2VhbGVk".parse().unwrap(),
+            filter: Filter::everything(),
+            delivery: Delivery::default(),
+            key_pair: key_pair("whpk_1"),
         }
+    }
+
+    fn key_pair(public_key: &str) -> Option<KeyPair> {
+        Some(KeyPair { public_key: public_key.to_owned(), sealed_signing_key: "c2VhbGVkS2V5".parse().unwrap() })
     }
 
     fn after(events: Vec<Event>) -> Vec<WebhookRow> {
@@ -165,9 +228,12 @@ mod tests {
             secret_id: Uuid::from_u128(2),
             sealed_secret: "c2VhbGVkIGFnYWlu".parse().unwrap(),
             rotated_at: start(),
+            previous_until: None,
+            key_pair: key_pair("whpk_2"),
         };
         let row = after(vec![rotated]).remove(0);
         assert_eq!((row.secret_id, row.secret_rotated_at), (Uuid::from_u128(2), Some(start())));
+        assert_eq!(row.public_key.as_deref(), Some("whpk_2"));
         assert!(!serde_json::to_string(&row).unwrap().contains("c2VhbGVk"));
     }
 
@@ -175,6 +241,28 @@ mod tests {
     fn a_pause_ends_with_the_resumption() {
         assert_eq!(after(vec![Event::Paused {}])[0].status, WebhookStatus::Paused);
         assert_eq!(after(vec![Event::Paused {}, Event::Resumed {}])[0].status, WebhookStatus::Active);
+    }
+
+    #[test]
+    fn a_disabled_webhook_says_why_until_it_is_enabled() {
+        let disabled =
+            || Event::Disabled(Disablement { reason: DisabledReason::Gone, failing_since: start(), missed_from: 1 });
+        let row = after(vec![disabled()]).remove(0);
+        assert_eq!((row.status, row.disabled_reason), (WebhookStatus::Disabled, Some(DisabledReason::Gone)));
+        assert_eq!(row.failing_since, Some(start()));
+        let row = after(vec![disabled(), Event::Enabled { replay_from: None }]).remove(0);
+        assert_eq!((row.status, row.disabled_reason, row.failing_since), (WebhookStatus::Active, None, None));
+    }
+
+    #[test]
+    fn an_address_that_changed_is_no_longer_verified() {
+        let verified = || Event::Verified { challenge: "c".to_owned() };
+        assert!(after(vec![verified()])[0].verified_at.is_some());
+        let moved = Event::UrlChanged {
+            from: "https://hooks.acme.example/hub".parse().unwrap(),
+            to: "https://hooks.acme.example/v2".parse().unwrap(),
+        };
+        assert_eq!(after(vec![verified(), moved])[0].verified_at, None);
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod subscription;
 mod support_access;
 mod tenant;
 mod webhook;
+mod webhook_delivery;
 
 use aide::axum::ApiRouter;
 use axum::middleware::from_fn_with_state;
@@ -124,6 +125,12 @@ pub const QUERIES: &[&str] = &[
     tenant::LIST.whole,
     webhook::DETAIL,
     webhook::LIST.whole,
+    webhook_delivery::ATTEMPTS.whole,
+    webhook_delivery::COUNTS,
+    webhook_delivery::LAST_EVENTS,
+    webhook_delivery::NOW,
+    webhook_delivery::STANDING,
+    webhook_delivery::STATUSES,
 ];
 
 /// Every route of the query API, each with its permission; `kept` is around those whose answers may be given again.
@@ -160,6 +167,7 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(support_access::routes()))
         .merge(kept(tenant::routes()))
         .merge(kept(webhook::routes()))
+        .merge(webhook_delivery::routes())
 }
 
 /// The query API.

@@ -8,15 +8,32 @@ use hub_tests::kit::workspace;
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-access", &["hub-domain", "hub-http", "hub-sheet", "hub-token"]),
-    ("hub-domain", &[]),
+    (
+        "hub-delivery",
+        &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-outbound", "hub-sealing", "hub-signature"],
+    ),
+    ("hub-domain", &["hub-filter"]),
     ("hub-event-store", &[]),
     ("hub-evidence", &[]),
     ("hub-filter", &[]),
     ("hub-http", &[]),
     ("hub-cloudevents", &["hub-event-store", "hub-filter"]),
-    ("hub-commands", &["hub-domain", "hub-event-store", "hub-http", "hub-vault"]),
+    (
+        "hub-commands",
+        &[
+            "hub-domain",
+            "hub-event-store",
+            "hub-filter",
+            "hub-http",
+            "hub-outbound",
+            "hub-sealing",
+            "hub-signature",
+            "hub-vault",
+        ],
+    ),
+    ("hub-outbound", &[]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
-    ("hub-projections", &["hub-domain", "hub-event-store"]),
+    ("hub-projections", &["hub-domain", "hub-event-store", "hub-filter"]),
     (
         "hub-read-api",
         &[
@@ -33,8 +50,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-replay-tools", &["hub-event-store", "hub-evidence", "hub-projections", "hub-vault"]),
     ("hub-report", &["hub-domain", "hub-event-store", "hub-evidence", "hub-sheet"]),
     ("hub-seal", &["hub-event-store", "hub-evidence"]),
+    ("hub-sealing", &[]),
     ("hub-sheet", &[]),
-    ("hub-token", &[]),
+    ("hub-signature", &[]),
+    ("hub-token", &["hub-outbound"]),
     ("hub-vault", &[]),
 ];
 

@@ -9,10 +9,11 @@ use sqlx::Executor as _;
 const VERBS: [&str; 5] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
 
 /// Each room with its list.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("access", hub_access::QUERIES),
     ("event-store", hub_event_store::QUERIES),
     ("commands", hub_commands::process::QUERIES),
+    ("delivery", hub_delivery::QUERIES),
     ("compliance", hub_compliance::QUERIES),
     ("projections", hub_projections::QUERIES),
     ("read-api", hub_read_api::QUERIES),

@@ -3,7 +3,7 @@
 //! `Verifier::verify` takes the text behind `Bearer`, the time, and a way to find the provider that a tenant has registered,
 //! and answers who speaks or why not. The profile is that of RFC 9068 (`typ` `at+jwt`), narrowed: three algorithms, one
 //! per kind of key, no header that brings a key along, no member twice. The keys come from the provider's JWKS document,
-//! fetched by `outbound`, which reaches public addresses only and can serve whoever else must call a URL of a tenant's.
+//! fetched by `outbound`, which reaches public addresses only.
 //!
 //! Nothing here reads the system's clock, and no error or log line contains a token.
 
@@ -12,10 +12,11 @@ mod cryptography;
 mod header;
 mod jwk;
 mod keys;
-pub mod outbound;
 mod refused;
 mod strict_json;
 mod verify;
+
+pub use hub_outbound as outbound;
 
 pub use crate::{
     claims::SKEW,

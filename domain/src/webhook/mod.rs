@@ -1,12 +1,15 @@
 //! A webhook: an address of the tenant's that is told of events, from its registration to its deletion.
 //!
-//! Life: absent, active or paused, deleted; a deleted webhook accepts nothing. The signing secret is made and sealed outside and
-//! kept in its sealed form only. A rotation keeps the secret before it, until the next one, so that receivers can follow in their
-//! own time. Delivering is not part of this aggregate.
+//! Life: absent, active or paused or disabled, deleted; a deleted webhook accepts nothing. Paused is what its owner wants: events wait.
+//! Disabled is what failing leads to: events are missed, and may be replayed when it is enabled again. The signing secret is made and
+//! sealed outside and kept in its sealed form only. A rotation keeps the secret before it for a while, so that receivers can follow in
+//! their own time. Delivering itself is not part of this aggregate; what is asked of it (a replay, a test) is an event that it follows.
 
 pub mod decide;
+pub mod delivery;
 pub mod endpoint;
 pub mod filter;
+pub mod replay;
 pub mod secret;
 #[cfg(test)]
 mod tests;
@@ -15,6 +18,7 @@ use std::mem;
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use hub_filter::Filter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};
@@ -26,12 +30,17 @@ use crate::{
     text::Remark,
 };
 
+pub use delivery::Delivery;
 pub use endpoint::EndpointUrl;
 pub use filter::{EventFilter, EventFilters};
-pub use secret::{SealedSecret, Secret};
+pub use replay::{Only, Replay};
+pub use secret::{KeyPair, SealedSecret, Secret};
 
 /// At most so many webhooks a tenant; deleted ones do not count.
 pub const WEBHOOK_COUNT_MAX: u64 = 50;
+
+/// At most so many secrets are valid besides the current one.
+pub const PREVIOUS_SECRET_COUNT_MAX: usize = 3;
 
 /// What has happened to a webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, AsRefStr, VariantNames)]
@@ -45,21 +54,73 @@ pub enum Event {
         description: Remark,
         secret_id: Uuid,
         sealed_secret: SealedSecret,
+        /// What an event must fit besides `filters`.
+        #[serde(default, skip_serializing_if = "Filter::wants_everything")]
+        filter: Filter,
+        #[serde(default, skip_serializing_if = "Delivery::is_default")]
+        delivery: Delivery,
+        #[serde(flatten)]
+        key_pair: Option<KeyPair>,
     },
     /// Events go to another address.
     UrlChanged { from: EndpointUrl, to: EndpointUrl },
     /// Other events are wanted; these are all the filters there are now.
     FiltersChanged { filters: EventFilters },
+    /// What an event must fit besides the filters is another thing now.
+    FilterChanged { filter: Filter },
     /// The description changed.
     DescriptionChanged { description: Remark },
-    /// A new secret signs deliveries; the one before it is kept until the next rotation, older ones are not.
-    SecretRotated { secret_id: Uuid, sealed_secret: SealedSecret, rotated_at: DateTime<Utc> },
+    /// Events are delivered in another way.
+    DeliveryChanged { delivery: Delivery },
+    /// A new secret signs deliveries, and a new private key; those before it sign besides it for a while.
+    SecretRotated {
+        secret_id: Uuid,
+        sealed_secret: SealedSecret,
+        rotated_at: DateTime<Utc>,
+        /// For so long the secret before it is valid; absent: until the next rotation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        previous_until: Option<DateTime<Utc>>,
+        #[serde(flatten)]
+        key_pair: Option<KeyPair>,
+    },
     /// Nothing is delivered for now.
     Paused {},
     /// Events are delivered again.
     Resumed {},
+    /// Nothing is delivered any more, since the endpoint does not take it.
+    Disabled(Disablement),
+    /// Events are delivered again. With `replay_from`, those that were missed from that position of the tenant's log on are as well.
+    Enabled { replay_from: Option<i64> },
+    /// Events that happened before are delivered again.
+    ReplayRequested(Replay),
+    /// A test: this event is delivered to the endpoint, whatever its filters.
+    Tested {},
+    /// A proof is asked for: this event is delivered to the endpoint, which answers with the challenge if it is ours to send to.
+    Pinged { challenge: String },
+    /// The endpoint answered a ping with its challenge.
+    Verified { challenge: String },
     /// The end of the webhook.
     Deleted {},
+}
+
+/// Why and since when nothing is delivered any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Disablement {
+    pub reason: DisabledReason,
+    /// The first failure after the last success.
+    pub failing_since: DateTime<Utc>,
+    /// The first position of the tenant's log that may have been missed.
+    pub missed_from: i64,
+}
+
+/// Why a webhook was disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DisabledReason {
+    /// Every attempt has failed for days.
+    Failing,
+    /// The endpoint answered that it is gone for good (410).
+    Gone,
 }
 
 /// What a webhook can be ordered to do.
@@ -68,24 +129,41 @@ pub enum Command {
     Register {
         url: EndpointUrl,
         filters: EventFilters,
+        filter: Filter,
         description: Remark,
-        secret_id: Uuid,
-        sealed_secret: SealedSecret,
+        delivery: Delivery,
+        secret: Secret,
     },
     /// Each value that is given replaces the old one as a whole.
     Update {
         url: Option<EndpointUrl>,
         filters: Option<EventFilters>,
+        filter: Option<Filter>,
         description: Option<Remark>,
+        delivery: Option<Delivery>,
     },
-    /// `secret_id` is new, and `sealed_secret` the sealed form of a fresh secret.
+    /// The secret is fresh, with a new id; the one before it is valid until `previous_until`.
     RotateSecret {
-        secret_id: Uuid,
-        sealed_secret: SealedSecret,
+        secret: Secret,
         rotated_at: DateTime<Utc>,
+        previous_until: DateTime<Utc>,
     },
     Pause,
     Resume,
+    Disable(Disablement),
+    /// With `replay_missed`, what was missed is delivered.
+    Enable {
+        replay_missed: bool,
+    },
+    Replay(Replay),
+    Test,
+    Ping {
+        challenge: String,
+    },
+    /// Of a ping: whoever answered with its challenge.
+    Verify {
+        challenge: String,
+    },
     Delete,
 }
 
@@ -98,6 +176,8 @@ pub enum Error {
     AlreadyRegistered,
     #[error("the webhook is deleted and accepts nothing")]
     Deleted,
+    #[error("the webhook is disabled and has to be enabled first")]
+    Disabled,
 }
 
 /// The tenant has [`WEBHOOK_COUNT_MAX`] webhooks.
@@ -119,8 +199,23 @@ pub const CODES: &[Code] = &[
         meaning: "A webhook with this id exists already.",
     },
     Code { code: "webhook_deleted", kind: Kind::Conflict, meaning: "The webhook is deleted and accepts no command." },
+    Code {
+        code: "webhook_disabled",
+        kind: Kind::Conflict,
+        meaning: "The webhook was disabled because its endpoint failed or is gone; it has to be enabled first.",
+    },
+    ADDRESS_REFUSED,
     LIMIT_REACHED,
 ];
+
+/// The address leads where nothing may be sent.
+///
+/// Which networks those are is no question of the domain: whoever sends checks it, at the command and at every delivery.
+pub const ADDRESS_REFUSED: Code = Code {
+    code: "webhook_address_refused",
+    kind: Kind::Invalid,
+    meaning: "The address of the webhook is not https, or leads to a network that is not public.",
+};
 
 impl Refusal for Error {
     fn code(&self) -> &'static str {
@@ -128,13 +223,14 @@ impl Refusal for Error {
             Self::NotFound => "webhook_not_found",
             Self::AlreadyRegistered => "webhook_already_registered",
             Self::Deleted => "webhook_deleted",
+            Self::Disabled => "webhook_disabled",
         }
     }
 
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound => Kind::NotFound,
-            Self::AlreadyRegistered | Self::Deleted => Kind::Conflict,
+            Self::AlreadyRegistered | Self::Deleted | Self::Disabled => Kind::Conflict,
         }
     }
 }
@@ -147,8 +243,10 @@ pub enum Webhook {
     Absent,
     /// Events are delivered.
     Active(Endpoint),
-    /// Registered, but nothing is delivered.
+    /// Registered, but nothing is delivered; what happens meanwhile waits.
     Paused(Endpoint),
+    /// Registered, but nothing is delivered, since the endpoint did not take it; what happens meanwhile is missed.
+    Disabled(Endpoint, Disablement),
     /// Deleted for ever.
     Deleted,
 }
@@ -159,17 +257,24 @@ pub struct Endpoint {
     pub url: EndpointUrl,
     pub filters: EventFilters,
     pub description: Remark,
+    /// What an event must fit besides `filters`.
+    pub filter: Filter,
+    pub delivery: Delivery,
     pub secret: Secret,
-    /// `None` until the first rotation.
-    pub previous_secret: Option<PreviousSecret>,
+    /// Those before it that may still be valid, the latest first.
+    pub previous_secrets: Vec<PreviousSecret>,
+    /// The challenge that the endpoint answered last; `None` since its address changed, or ever.
+    pub verified: Option<String>,
 }
 
-/// The secret before the current one.
+/// A secret before the current one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
     pub secret: Secret,
-    /// When the current secret took its place.
+    /// When the secret after it took its place.
     pub rotated_at: DateTime<Utc>,
+    /// For how long it is valid; `None`: until the next rotation.
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl Webhook {
@@ -177,7 +282,7 @@ impl Webhook {
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
-            Self::Active(endpoint) | Self::Paused(endpoint) => Some(endpoint),
+            Self::Active(endpoint) | Self::Paused(endpoint) | Self::Disabled(endpoint, _) => Some(endpoint),
             Self::Absent | Self::Deleted => None,
         }
     }
@@ -196,18 +301,29 @@ impl Aggregate for Webhook {
 
     fn apply(&mut self, event: Event) {
         *self = match (mem::take(self), event) {
-            (_, Event::Registered { url, filters, description, secret_id, sealed_secret }) => Self::Active(Endpoint {
+            (
+                _,
+                Event::Registered { url, filters, description, secret_id, sealed_secret, filter, delivery, key_pair },
+            ) => Self::Active(Endpoint {
                 url,
                 filters,
                 description,
-                secret: Secret { secret_id, sealed_secret },
-                previous_secret: None,
+                filter,
+                delivery,
+                secret: Secret { secret_id, sealed_secret, key_pair },
+                previous_secrets: Vec::new(),
+                verified: None,
             }),
             (_, Event::Deleted {}) => Self::Deleted,
             (Self::Active(endpoint) | Self::Paused(endpoint), Event::Paused {}) => Self::Paused(endpoint),
             (Self::Active(endpoint) | Self::Paused(endpoint), Event::Resumed {}) => Self::Active(endpoint),
+            (Self::Active(endpoint) | Self::Paused(endpoint), Event::Disabled(disablement)) => {
+                Self::Disabled(endpoint, disablement)
+            }
+            (Self::Disabled(endpoint, _), Event::Enabled { .. }) => Self::Active(endpoint),
             (Self::Active(endpoint), event) => Self::Active(endpoint.after(event)),
             (Self::Paused(endpoint), event) => Self::Paused(endpoint.after(event)),
+            (Self::Disabled(endpoint, disablement), event) => Self::Disabled(endpoint.after(event), disablement),
             (state @ (Self::Absent | Self::Deleted), _) => state, // No such history is ever written.
         };
     }
@@ -216,17 +332,39 @@ impl Aggregate for Webhook {
 impl Endpoint {
     fn after(self, event: Event) -> Self {
         match event {
-            Event::UrlChanged { to, .. } => Self { url: to, ..self },
+            Event::UrlChanged { to, .. } => Self { url: to, verified: None, ..self },
             Event::FiltersChanged { filters } => Self { filters, ..self },
+            Event::FilterChanged { filter } => Self { filter, ..self },
             Event::DescriptionChanged { description } => Self { description, ..self },
-            Event::SecretRotated { secret_id, sealed_secret, rotated_at } => Self {
-                previous_secret: Some(PreviousSecret { secret: self.secret, rotated_at }),
-                secret: Secret { secret_id, sealed_secret },
-                ..self
-            },
-            // Applied to the webhook as a whole.
-            Event::Registered { .. } | Event::Paused {} | Event::Resumed {} | Event::Deleted {} => self,
+            Event::DeliveryChanged { delivery } => Self { delivery, ..self },
+            Event::SecretRotated { secret_id, sealed_secret, rotated_at, previous_until, key_pair } => {
+                let replaced = PreviousSecret { secret: self.secret, rotated_at, until: previous_until };
+                let valid = |previous: &PreviousSecret| previous.until.is_some_and(|until| until > rotated_at);
+                let previous_secrets = [replaced]
+                    .into_iter()
+                    .chain(self.previous_secrets.into_iter().filter(valid))
+                    .take(PREVIOUS_SECRET_COUNT_MAX)
+                    .collect();
+                Self { previous_secrets, secret: Secret { secret_id, sealed_secret, key_pair }, ..self }
+            }
+            Event::Verified { challenge } => Self { verified: Some(challenge), ..self },
+            // Asked of whoever delivers, or applied to the webhook as a whole.
+            Event::Registered { .. }
+            | Event::Paused {}
+            | Event::Resumed {}
+            | Event::Disabled(_)
+            | Event::Enabled { .. }
+            | Event::ReplayRequested(_)
+            | Event::Tested {}
+            | Event::Pinged { .. }
+            | Event::Deleted {} => self,
         }
+    }
+
+    /// The secrets that deliveries are signed with at a moment, the current one first.
+    pub fn secrets_at(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Secret> {
+        let valid = move |previous: &&PreviousSecret| previous.until.is_none_or(|until| until > now);
+        [&self.secret].into_iter().chain(self.previous_secrets.iter().filter(valid).map(|previous| &previous.secret))
     }
 }
 

@@ -48,12 +48,22 @@ impl fmt::Debug for SealedSecret {
     }
 }
 
-/// A signing secret and the id by which it is spoken of.
+/// A signing secret, the private key made with it, and the id by which both are spoken of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret {
     /// Not secret; tells receivers which secret a delivery was signed with.
     pub secret_id: Uuid,
     pub sealed_secret: SealedSecret,
+    /// `None` in secrets that were made before there were key pairs.
+    pub key_pair: Option<KeyPair>,
+}
+
+/// An ed25519 key pair: the public half as `whpk_` and base64, the private one sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyPair {
+    /// What receivers verify with.
+    pub public_key: String,
+    pub sealed_signing_key: SealedSecret,
 }
 
 #[cfg(test)]

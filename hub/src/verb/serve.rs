@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use hub_outbound::Reach;
 use hub_seal::Signer;
 
 use super::{METRICS_LISTEN, bind};
@@ -82,6 +83,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         vault,
         witness,
         loopback_providers: false,
+        webhook_targets: config.webhook_targets.unwrap_or(Reach::Public),
         key_files,
     };
     let announce = |bound: Bound| {

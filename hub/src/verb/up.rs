@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use hub_outbound::Reach;
 use hub_projections::checkpoint;
 use hub_seal::Signer;
 use sqlx::PgPool;
@@ -157,6 +158,7 @@ async fn roles_on(
     migrate::migrate(&pool).await.context("cannot migrate the database")?;
     // The directory is locked, so a lease can only be that of a hub that was killed.
     checkpoint::release_all(&pool).await.context("cannot take over the projections")?;
+    hub_delivery::release_all(&pool).await.context("cannot take over the deliveries of webhooks")?;
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
     let vault = vault::open(config, &pool, Some(vault_url)).await?;
@@ -184,6 +186,7 @@ async fn roles_on(
         witness: Some(evidence_key::witness(&config.evidence_key_file)),
         // Somebody tries it out on his own machine.
         loopback_providers: true,
+        webhook_targets: config.webhook_targets.unwrap_or(Reach::PublicAndLoopback),
         key_files: key_files(config),
     };
     serve::run(options, shutdown.drain.clone(), |bound| {
@@ -207,6 +210,9 @@ fn greet(config: &Config, running: &Running, key: &AdministratorKey, took: Durat
     );
     if key.made() {
         text += &format!("            {} (shown this once)\n", key.text());
+    }
+    if config.webhook_targets.is_none() {
+        text += "\nFor development, webhooks and identity providers may be on this machine and without TLS; `hub serve` allows neither.\n";
     }
     text += &format!(
         "\nTry\n\n  curl -H \"Authorization: Bearer $(cat {key_file})\" {url}/v1/tenants\n\n\

@@ -15,7 +15,7 @@ use hub_event_store::{event::Recorded, upcast::Upcasters};
 use serde_json::Value;
 
 /// Members of states that hold a secret, sealed or as a hash; no answer shows them.
-const SECRETS: &[&str] = &["sealed_secret", "sha256"];
+const SECRETS: &[&str] = &["sealed_secret", "sealed_signing_key", "sha256"];
 
 /// One type of aggregate.
 #[derive(Debug, Clone, Copy)]

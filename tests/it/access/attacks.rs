@@ -134,7 +134,7 @@ async fn a_foreign_id_in_a_path_answers_as_an_unknown_one() {
         ("subscriptions", subscription, "activate", Value::Null),
         ("subscriptions", subscription, "cancel", json!({ "timing": "immediate", "reason": "" })),
         ("webhooks", webhook, "delete", Value::Null),
-        ("webhooks", webhook, "rotate-secret", Value::Null),
+        ("webhooks", webhook, "rotate-secret", json!({})),
         ("api-keys", two.stranger.id, "revoke", json!({})),
         ("api-keys", two.stranger.id, "rotate", json!({ "grace_seconds": 0 })),
     ] {

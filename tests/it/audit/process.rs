@@ -10,6 +10,7 @@ use hub::{
     serve::{ServeOptions, Surroundings, run},
     telemetry,
 };
+use hub_outbound::Reach;
 use hub_seal::Signer;
 use hub_tests::kit::{Database, Nats, TestClock, directory, eventually, vault_in};
 use serde_json::Value;
@@ -47,6 +48,7 @@ async fn while_it_runs(pool: &PgPool, clock: &TestClock, files: &Path, work: imp
         signer: Some(Signer::new(evidence_key::signing_keys(&evidence_key, "hub.test").unwrap()).unwrap()),
         witness: Some(evidence_key::witness(&evidence_key)),
         loopback_providers: false,
+        webhook_targets: Reach::Public,
         key_files: Vec::new(),
     };
     let shutdown = CancellationToken::new();

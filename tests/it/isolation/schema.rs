@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 32] = [
+const READABLE: [&str; 35] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -50,6 +50,9 @@ const READABLE: [&str; 32] = [
     "support_accesses",
     "tenant_heads",
     "tenants",
+    "webhook_attempts",
+    "webhook_health",
+    "webhook_queue",
     "webhooks",
 ];
 

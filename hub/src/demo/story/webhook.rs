@@ -19,7 +19,7 @@ impl Draft {
         let body = json!({ "url": url, "events": filters, "description": format!("{name} to the intranet") });
         self.make(NOUN, &hook, body);
         if self.chance(40) {
-            self.of(NOUN, &hook, "rotate-secret", Value::Null);
+            self.of(NOUN, &hook, "rotate-secret", json!({}));
         }
         if busy || self.chance(25) {
             self.of(NOUN, &hook, "pause", Value::Null);

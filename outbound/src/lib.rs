@@ -1,12 +1,13 @@
 //! HTTP requests to URLs that tenants choose: over TLS, to public addresses only, and with a bound on everything.
 //!
 //! The name is resolved once, every address of the answer is checked, and the connection goes to one that was checked, so
-//! a name that changes its mind in between leads nowhere. There are no redirects, no proxies and no shared connections;
-//! whoever wants a redirect followed asks again with its own judgement. It speaks HTTP/1.1 through `hyper`, one connection
-//! per request: `reqwest` would pin addresses per client, and with its TLS switched on but without aws-lc every other
+//! a name that changes its mind in between leads nowhere. There are no redirects, no proxies and no connections that several
+//! owners share; whoever wants a redirect followed asks again with its own judgement. It speaks HTTP/1.1 through `hyper`:
+//! `reqwest` would pin addresses per client, and with its TLS switched on but without aws-lc every other
 //! client of the program panics unless a default provider of cryptography has been installed before.
 
 mod address;
+mod connection;
 
 use std::{
     fmt, io,
@@ -17,19 +18,16 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, Response, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, Method, Response};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
-use tokio_util::task::AbortOnDropHandle;
-use url::{Host, Position, Url};
+use url::{Host, Url};
+
+pub use crate::connection::{Answer, Connection};
 
 /// Longest URL, in bytes.
 pub const URL_BYTES_MAX: usize = 2048;
@@ -40,15 +38,16 @@ const ADDRESSES_MAX: usize = 16;
 /// For how long one address is tried before the next.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Longest head of an answer, in bytes, and most headers in it.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const HEADERS_MAX: usize = 64;
+/// For how long a name is looked up before its URL is taken as one that cannot be resolved yet.
+const RESOLVE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Where requests may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// `https` to public addresses.
     Public,
+    /// Besides, `http` without TLS to public addresses.
+    PublicWithoutTls,
     /// Besides, this machine itself, and `http` without TLS. For development and tests.
     PublicAndLoopback,
 }
@@ -170,18 +169,37 @@ impl Outbound {
     }
 
     async fn exchange(&self, request: Request, body_bytes_max: usize) -> Result<Response<Bytes>, Error> {
-        let target = self.target(&request.url)?;
+        let mut connection = self.open(&request.url).await?;
+        let answer = connection.exchange(request, body_bytes_max, false).await?;
+        if answer.truncated { Err(Error::TooLong) } else { Ok(answer.response) }
+    }
+
+    /// A connection to where `url` leads, whose address has been checked. The caller bounds the time.
+    pub async fn open(&self, url: &Url) -> Result<Connection, Error> {
+        let target = self.target(url)?;
         let stream = connect(&self.addresses(&target).await?).await?;
+        // Requests are small and written at once; waiting for more only delays them.
+        stream.set_nodelay(true).map_err(Error::Connect)?;
         if !target.tls {
-            return converse(stream, request, body_bytes_max).await;
+            return Connection::over(stream).await;
         }
         let name = match target.host {
             Host::Domain(name) => ServerName::try_from(name).map_err(|_| Error::Url("has no valid host"))?,
             Host::Ipv4(address) => ServerName::from(IpAddr::V4(address)),
             Host::Ipv6(address) => ServerName::from(IpAddr::V6(address)),
         };
-        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(Error::Tls)?;
-        converse(stream, request, body_bytes_max).await
+        Connection::over(TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(Error::Tls)?).await
+    }
+
+    /// The same as [`Outbound::check`], and whether the name, as far as it can be resolved now, leads to public addresses only.
+    /// A name that has no address yet passes.
+    pub async fn check_resolved(&self, url: &Url) -> Result<(), Error> {
+        self.check(url)?;
+        let target = self.target(url)?;
+        match timeout(RESOLVE_TIME_MAX, self.addresses(&target)).await {
+            Ok(Err(error @ Error::Address(_))) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn target(&self, url: &Url) -> Result<Target, Error> {
@@ -190,7 +208,7 @@ impl Outbound {
         }
         let tls = match (url.scheme(), self.reach) {
             ("https", _) => true,
-            ("http", Reach::PublicAndLoopback) => false,
+            ("http", Reach::PublicWithoutTls | Reach::PublicAndLoopback) => false,
             _ => return Err(Error::Url("is not https")),
         };
         if !url.username().is_empty() || url.password().is_some() {
@@ -263,40 +281,4 @@ async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
         }
     }
     Err(Error::Connect(last))
-}
-
-async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request,
-    body_bytes_max: usize,
-) -> Result<Response<Bytes>, Error> {
-    let exchange = |error: hyper::Error| Error::Exchange(error.to_string());
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(exchange)?;
-    // Ends with this function, however it ends.
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let (head, body) = sender.send_request(message(request)?).await.map_err(exchange)?.into_parts();
-    let body = Limited::new(body, body_bytes_max).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { Error::TooLong } else { Error::Exchange(error.to_string()) }
-    })?;
-    Ok(Response::from_parts(head, body.to_bytes()))
-}
-
-fn message(request: Request) -> Result<http::Request<Full<Bytes>>, Error> {
-    let url = &request.url;
-    let authority = &url[Position::BeforeHost..Position::AfterPort];
-    let host = HeaderValue::from_str(authority).map_err(|_| Error::Url("has no valid host"))?;
-    let mut message = http::Request::builder()
-        .method(request.method)
-        .uri(&url[Position::BeforePath..Position::AfterQuery])
-        .body(Full::new(request.body))
-        .map_err(|_| Error::Url("has no valid path"))?;
-    *message.headers_mut() = request.headers;
-    message.headers_mut().insert(header::HOST, host);
-    message.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Ok(message)
 }

@@ -1,0 +1,211 @@
+//! One endpoint in memory: what waits for it, what is under way, and what may go next.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Utc};
+use hub_cloudevents::Event;
+use hub_domain::webhook::{Delivery, delivery::Ordering};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{endpoint::Endpoint, health::Health, queue::BATCH_MAX, rate::Bucket, send::Connections};
+
+/// So many events of one endpoint wait in memory; others wait in the queue of the database.
+pub(crate) const WAITING_MAX: usize = 200;
+
+/// With so few waiting more are taken from the database.
+const LOW: usize = 25;
+
+/// An event on its way to an endpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    pub(crate) event: Arc<Event>,
+    /// Attempts that have been made.
+    pub(crate) attempts: u32,
+    /// Since when it is to be delivered.
+    pub(crate) created_at: DateTime<Utc>,
+    /// Together with what it was sent before.
+    pub(crate) batch_id: Option<Uuid>,
+    /// Until when nobody else takes it.
+    pub(crate) leased_until: DateTime<Utc>,
+}
+
+/// What goes out as one delivery.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    pub(crate) events: Vec<Waiting>,
+    pub(crate) batch_id: Option<Uuid>,
+}
+
+/// Why nothing goes out now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Something has to happen first: an answer, or a new event.
+    UntilSomethingHappens,
+    /// The time has to come, on the platform's clock.
+    Until(DateTime<Utc>),
+    /// The rate allows it then.
+    Token(Instant),
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) health: Health,
+    pub(crate) connections: Connections,
+    waiting: VecDeque<Waiting>,
+    /// Deliveries under way, and the events in them.
+    pub(crate) under_way: usize,
+    pub(crate) events_under_way: usize,
+    busy_aggregates: HashSet<Uuid>,
+    /// Whether events wait in the database that come before new ones.
+    pub(crate) behind: bool,
+    /// Whether the lane is in the engine's list of those that may have something to send.
+    pub(crate) listed: bool,
+    bucket: Option<Bucket>,
+}
+
+impl Lane {
+    pub(crate) fn new(endpoint: Endpoint, health: Health) -> Self {
+        let mut lane = Self {
+            endpoint,
+            health,
+            connections: Connections::default(),
+            waiting: VecDeque::new(),
+            under_way: 0,
+            events_under_way: 0,
+            busy_aggregates: HashSet::new(),
+            behind: true,
+            listed: false,
+            bucket: None,
+        };
+        lane.renew_bucket();
+        lane
+    }
+
+    /// The webhook has changed: another address gets other connections, another rate another bucket.
+    pub(crate) fn change(&mut self, endpoint: Endpoint) {
+        if endpoint.url() != self.endpoint.url() {
+            self.connections = Connections::default();
+        }
+        let rate = self.delivery().rate_per_second;
+        self.endpoint = endpoint;
+        if self.delivery().rate_per_second != rate {
+            self.renew_bucket();
+        }
+    }
+
+    fn renew_bucket(&mut self) {
+        self.bucket = self.delivery().rate_per_second.map(|rate| Bucket::new(rate, Instant::now()));
+    }
+
+    pub(crate) fn delivery(&self) -> &Delivery {
+        self.endpoint.delivery()
+    }
+
+    /// The order that is kept; a batch has events of several aggregates, so batches go one after the other.
+    pub(crate) fn ordering(&self) -> Ordering {
+        let delivery = self.delivery();
+        match delivery.ordering {
+            Ordering::PerAggregate if delivery.batch_max > 1 => Ordering::Strict,
+            ordering => ordering,
+        }
+    }
+
+    /// Whether a new event may wait in memory, and need not go through the database.
+    pub(crate) fn takes(&self, now: DateTime<Utc>) -> bool {
+        self.endpoint.active() && !self.behind && self.waiting.len() < WAITING_MAX && self.health.closed_at(now).is_ok()
+    }
+
+    /// So many more events may be taken from the database.
+    pub(crate) fn room(&self) -> usize {
+        // A probe is one delivery; the rest would only wait for what comes of it.
+        let probe = if self.delivery().batch_max > 1 { BATCH_MAX } else { 1 };
+        let room = if self.health.consecutive_failures > 0 { probe } else { WAITING_MAX / 2 };
+        room.saturating_sub(self.waiting.len())
+    }
+
+    pub(crate) fn push(&mut self, waiting: Waiting) {
+        self.waiting.push_back(waiting);
+    }
+
+    /// Events that are leased by this process.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.waiting.len() + self.events_under_way
+    }
+
+    /// Whether it is time to take more from the database.
+    pub(crate) fn runs_low(&self) -> bool {
+        self.behind && self.endpoint.active() && self.waiting.len() <= LOW
+    }
+
+    /// Gives back what waits; whoever takes it up again does so from the database.
+    pub(crate) fn release(&mut self) -> Vec<i64> {
+        self.behind = true;
+        self.waiting.drain(..).map(|waiting| waiting.event.position).collect()
+    }
+
+    /// What goes out next, if anything may now.
+    pub(crate) fn next(&mut self, now: DateTime<Utc>) -> Result<Unit, Rest> {
+        if !self.endpoint.active() || self.waiting.is_empty() {
+            return Err(Rest::UntilSomethingHappens);
+        }
+        self.health.closed_at(now).map_err(Rest::Until)?;
+        let ordering = self.ordering();
+        let at_once =
+            if ordering == Ordering::Strict { 1 } else { self.health.concurrency(self.delivery().concurrency) };
+        if self.under_way >= at_once {
+            return Err(Rest::UntilSomethingHappens);
+        }
+        let index = match ordering {
+            Ordering::PerAggregate => self.first_free().ok_or(Rest::UntilSomethingHappens)?,
+            Ordering::Parallel | Ordering::Strict => 0,
+        };
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(Instant::now()).map_err(Rest::Token)?;
+        }
+        let unit = self.unit(index);
+        self.under_way += 1;
+        self.events_under_way += unit.events.len();
+        self.busy_aggregates.extend(unit.events.iter().map(|waiting| waiting.event.aggregate_id));
+        Ok(unit)
+    }
+
+    /// The first event before which none of the same aggregate waits or is under way.
+    fn first_free(&self) -> Option<usize> {
+        let mut held = HashSet::new();
+        self.waiting.iter().position(|waiting| {
+            let aggregate_id = waiting.event.aggregate_id;
+            !self.busy_aggregates.contains(&aggregate_id) && held.insert(aggregate_id)
+        })
+    }
+
+    fn unit(&mut self, index: usize) -> Unit {
+        let first = self.waiting.remove(index).expect("an event waits there");
+        let most = usize::from(self.delivery().batch_max);
+        if most == 1 && first.batch_id.is_none() {
+            return Unit { events: vec![first], batch_id: None };
+        }
+        let batch_id = first.batch_id;
+        // What was sent together once stays together, whatever the endpoint wants by now.
+        let most = if batch_id.is_some() { BATCH_MAX } else { most };
+        let mut events = vec![first];
+        while events.len() < most && self.waiting.front().is_some_and(|next| next.batch_id == batch_id) {
+            events.extend(self.waiting.pop_front());
+        }
+        Unit { events, batch_id: Some(batch_id.unwrap_or_else(Uuid::now_v7)) }
+    }
+
+    /// A delivery has ended, however.
+    pub(crate) fn ended(&mut self, events: &[Waiting]) {
+        self.under_way -= 1;
+        self.events_under_way -= events.len();
+        for waiting in events {
+            self.busy_aggregates.remove(&waiting.event.aggregate_id);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The queue in the database: a row each event and endpoint, and its lease.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use hub_cloudevents::Event;
+use sqlx::{FromRow, PgConnection, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::lane::Waiting;
+
+/// Most events of one delivery, whatever an endpoint wants by now.
+pub(crate) const BATCH_MAX: usize = hub_domain::webhook::delivery::BATCH_MAX as usize;
+
+/// Events that are to be delivered. What is to be delivered already stays as it is.
+pub(crate) const INSERT: &str = "INSERT INTO webhook_queue (webhook_id, position, tenant_id, aggregate_id, created_at, due_at, leased) \
+     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::bool[]) \
+     ON CONFLICT (webhook_id, position) DO NOTHING";
+
+/// Takes what is due for some endpoints, each with its room and order, until a moment; what comes before something that is not due waits
+/// where the order asks for it.
+pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS w (webhook_id, room, ordering)), \
+     picked AS (SELECT q.webhook_id, q.position FROM wanted w CROSS JOIN LATERAL ( \
+         SELECT q.webhook_id, q.position FROM webhook_queue q \
+         WHERE q.webhook_id = w.webhook_id AND q.due_at <= $4 \
+           AND (w.ordering = 'parallel' OR NOT EXISTS (SELECT FROM webhook_queue e \
+               WHERE e.webhook_id = q.webhook_id AND e.position < q.position AND e.due_at > $4 \
+                 AND (w.ordering = 'strict' OR e.aggregate_id = q.aggregate_id))) \
+         ORDER BY q.position LIMIT w.room FOR UPDATE SKIP LOCKED) q), \
+     taken AS (UPDATE webhook_queue q SET due_at = $5, leased = true FROM picked p \
+         WHERE q.webhook_id = p.webhook_id AND q.position = p.position \
+         RETURNING q.webhook_id, q.position, q.tenant_id, q.attempts, q.created_at, q.batch_id) \
+     SELECT t.webhook_id, t.attempts, t.created_at, t.batch_id, e.tenant_id, e.tenant_position, e.event_id, e.event_type, e.event_version, \
+         e.aggregate_type, e.aggregate_id, e.sequence, e.occurred_at, e.payload::text AS payload, e.metadata::text AS metadata \
+     FROM taken t JOIN events e ON e.tenant_id = t.tenant_id AND e.tenant_position = t.position ORDER BY t.webhook_id, t.position";
+
+/// Of some endpoints: how many rows there are, up to a bound, whether one is due, when the next will be (which for one that is leased is
+/// when that is over), and the first position.
+pub(crate) const STANDING: &str = "SELECT w.webhook_id, s.count, coalesce(s.overdue, false) AS overdue, s.next, s.first FROM unnest($1::uuid[]) AS w (webhook_id) CROSS JOIN LATERAL ( \
+         SELECT count(*), bool_or(due_at <= $3) AS overdue, min(due_at) FILTER (WHERE due_at > $3) AS next, min(position) AS first FROM (SELECT due_at, position FROM webhook_queue q \
+             WHERE q.webhook_id = w.webhook_id ORDER BY q.position LIMIT $2) AS r) AS s";
+
+/// Ends rows.
+pub(crate) const FINISH: &str = "DELETE FROM webhook_queue q USING unnest($1::uuid[], $2::bigint[]) AS d (webhook_id, position) \
+     WHERE q.webhook_id = d.webhook_id AND q.position = d.position";
+
+/// Puts rows off, with the attempts that were made, or gives them back.
+pub(crate) const PUT_OFF: &str = "UPDATE webhook_queue q SET due_at = d.due_at, leased = false, attempts = coalesce(d.attempts, q.attempts), \
+         batch_id = coalesce(d.batch_id, q.batch_id) \
+     FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::int[], $5::uuid[]) AS d (webhook_id, position, due_at, attempts, batch_id) \
+     WHERE q.webhook_id = d.webhook_id AND q.position = d.position";
+
+/// Ends all leases.
+pub(crate) const RELEASE_ALL: &str = "UPDATE webhook_queue SET due_at = created_at, leased = false WHERE leased";
+
+/// Ends everything of an endpoint.
+pub(crate) const DROP: &str = "DELETE FROM webhook_queue WHERE webhook_id = $1";
+
+/// So many rows of an endpoint are looked at to see where it stands.
+const STANDING_MAX: i64 = 1_000;
+
+/// A row to be.
+#[derive(Debug)]
+pub(crate) struct New {
+    pub(crate) webhook_id: Uuid,
+    pub(crate) tenant_id: Uuid,
+    pub(crate) position: i64,
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) due_at: DateTime<Utc>,
+    pub(crate) leased: bool,
+}
+
+pub(crate) async fn insert(connection: &mut PgConnection, rows: &[New]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT)
+        .bind(rows.iter().map(|row| row.webhook_id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.position).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.tenant_id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.aggregate_id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.created_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.due_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.leased).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// An endpoint that has room.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) webhook_id: Uuid,
+    pub(crate) room: usize,
+    pub(crate) ordering: &'static str,
+}
+
+/// Takes what is due, until `leased_until`.
+pub(crate) async fn claim(
+    connection: &mut PgConnection,
+    rooms: &[Room],
+    now: DateTime<Utc>,
+    leased_until: DateTime<Utc>,
+) -> Result<Vec<(Uuid, Waiting)>, sqlx::Error> {
+    let rows = sqlx::query(CLAIM)
+        .bind(rooms.iter().map(|room| room.webhook_id).collect::<Vec<_>>())
+        .bind(rooms.iter().map(|room| i32::try_from(room.room).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+        .bind(rooms.iter().map(|room| room.ordering).collect::<Vec<_>>())
+        .bind(now)
+        .bind(leased_until)
+        .fetch_all(connection)
+        .await?;
+    let waiting = |row: &PgRow| {
+        let attempts: i32 = row.try_get("attempts")?;
+        let waiting = Waiting {
+            event: Arc::new(Event::from_row(row)?),
+            attempts: u32::try_from(attempts).unwrap_or(0),
+            created_at: row.try_get("created_at")?,
+            batch_id: row.try_get("batch_id")?,
+            leased_until,
+        };
+        Ok((row.try_get("webhook_id")?, waiting))
+    };
+    rows.iter().map(waiting).collect()
+}
+
+/// Where an endpoint stands.
+#[derive(Debug, FromRow)]
+pub(crate) struct Standing {
+    pub(crate) webhook_id: Uuid,
+    pub(crate) count: i64,
+    /// Whether a row is due.
+    pub(crate) overdue: bool,
+    /// When the next row will be.
+    pub(crate) next: Option<DateTime<Utc>>,
+    /// The first position that waits.
+    pub(crate) first: Option<i64>,
+}
+
+pub(crate) async fn standing(
+    connection: &mut PgConnection,
+    webhooks: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<Vec<Standing>, sqlx::Error> {
+    sqlx::query_as(STANDING).bind(webhooks).bind(STANDING_MAX).bind(now).fetch_all(connection).await
+}
+
+/// What has become of rows, until it is written.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    finished: Vec<(Uuid, i64)>,
+    put_off: HashMap<(Uuid, i64), PutOff>,
+}
+
+#[derive(Debug)]
+struct PutOff {
+    due_at: DateTime<Utc>,
+    attempts: Option<i32>,
+    batch_id: Option<Uuid>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.finished.is_empty() && self.put_off.is_empty()
+    }
+
+    pub(crate) fn finish(&mut self, webhook_id: Uuid, position: i64) {
+        self.finished.push((webhook_id, position));
+    }
+
+    /// After an attempt that failed.
+    pub(crate) fn retry(&mut self, webhook_id: Uuid, waiting: &Waiting, batch_id: Option<Uuid>, due_at: DateTime<Utc>) {
+        let attempts = i32::try_from(waiting.attempts).ok();
+        self.put_off.insert((webhook_id, waiting.event.position), PutOff { due_at, attempts, batch_id });
+    }
+
+    /// Without an attempt.
+    pub(crate) fn release(&mut self, webhook_id: Uuid, position: i64, due_at: DateTime<Utc>) {
+        self.put_off.insert((webhook_id, position), PutOff { due_at, attempts: None, batch_id: None });
+    }
+
+    pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if !self.finished.is_empty() {
+            let (webhooks, positions): (Vec<_>, Vec<_>) = self.finished.iter().copied().unzip();
+            sqlx::query(FINISH).bind(webhooks).bind(positions).execute(&mut *connection).await?;
+        }
+        if !self.put_off.is_empty() {
+            let (webhooks, positions): (Vec<_>, Vec<_>) = self.put_off.keys().copied().unzip();
+            sqlx::query(PUT_OFF)
+                .bind(webhooks)
+                .bind(positions)
+                .bind(self.put_off.values().map(|row| row.due_at).collect::<Vec<_>>())
+                .bind(self.put_off.values().map(|row| row.attempts).collect::<Vec<_>>())
+                .bind(self.put_off.values().map(|row| row.batch_id).collect::<Vec<_>>())
+                .execute(&mut *connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
