@@ -84,15 +84,16 @@ impl Workload for Streams {
             report.peak(&format!("hub serve --role all, {IDLE} idle streams"), after);
 
             let path = format!("/v1/tenants/{busy}/events/stream");
-            let bytes = fill(&program, busy, &path).await?;
             let live = live(&program, busy, &path, run.window).await?;
             report.add("stream", BUSY, "hub-live", live);
+            // As long as somebody follows, the events stay where they are read from.
+            let (bytes, kept) = fill(&program, busy, &path).await?;
             let history = history(&program, busy).await?;
             let path = format!("{path}?after={history}");
             report.add("stream", BUSY, "hub", again(&program, &path, run.window).await?);
             report
                 .peak(&format!("hub serve --role all, {IDLE} idle and {BUSY} busy streams"), program.peak_memory_mib());
-            drop(idle);
+            drop((idle, kept));
             program.stop().await?;
 
             let program = Program::sse(&run.servers, &bytes).await?;
@@ -125,7 +126,7 @@ async fn idle(program: &Program, tenants: &[String]) -> anyhow::Result<Vec<(Conn
 }
 
 /// Appends the events that are read again and again while somebody follows, and answers the frames of the last of them.
-async fn fill(program: &Program, tenant: &str, path: &str) -> anyhow::Result<Bytes> {
+async fn fill(program: &Program, tenant: &str, path: &str) -> anyhow::Result<(Bytes, (Connection, Incoming))> {
     let mut connection = program.connect().await?;
     let mut body = connection.follow(path).await?;
     let filled = async {
@@ -140,7 +141,8 @@ async fn fill(program: &Program, tenant: &str, path: &str) -> anyhow::Result<Byt
         drop(writers);
         anyhow::Ok(Bytes::from(bytes))
     };
-    tokio::time::timeout(FILL_LIMIT, filled).await.context("the events are not there in time")?
+    let bytes = tokio::time::timeout(FILL_LIMIT, filled).await.context("the events are not there in time")??;
+    Ok((bytes, (connection, body)))
 }
 
 /// The position from which on so many events are left.
