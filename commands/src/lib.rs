@@ -30,6 +30,7 @@ pub mod erasure;
 pub mod event_subscription;
 pub mod finding;
 pub mod identity_provider;
+pub mod inbound_source;
 pub mod legal_hold;
 pub mod principal;
 pub mod retention_policy;
@@ -62,6 +63,7 @@ fn all() -> Routes<Commands> {
         .merge(event_subscription::routes())
         .merge(finding::routes())
         .merge(identity_provider::routes())
+        .merge(inbound_source::routes())
         .merge(legal_hold::routes())
         .merge(principal::routes())
         .merge(retention_policy::routes())
@@ -76,7 +78,7 @@ fn all() -> Routes<Commands> {
 
 /// The command API, to be served with the query API beside it.
 pub fn routes(commands: Commands) -> ApiRouter {
-    all().into_router().with_state(commands)
+    all().into_router().merge(inbound_source::receive::routes()).with_state(commands)
 }
 
 /// What the command API asks permission for.
@@ -91,6 +93,8 @@ pub fn describe_metrics() {
         break_glass::OPENED,
         "Emergency accesses that were opened; somebody should look at each."
     );
+    metrics::describe_counter!(inbound_source::receive::RECEIVED, "Deliveries of providers that became events.");
+    metrics::describe_counter!(inbound_source::receive::REFUSED, "Deliveries that were not let in, by reason.");
     metrics::describe_counter!(process::ERASURES_EXECUTED, "Erasures whose key was destroyed.");
     metrics::describe_counter!(process::PASSED_OVER, "Commands of process managers that could not be executed.");
 }

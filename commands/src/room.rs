@@ -7,9 +7,9 @@ use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
     checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure,
     event_subscription::EventSubscription, finding::Finding, identity_provider::IdentityProvider,
-    legal_hold::LegalHold, principal::Standing, refusal::Code, retention_policy::RetentionPolicy, role::Role,
-    role_template::RoleTemplate, service_instance::ServiceInstance, subscription::Subscription,
-    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    inbound_source::InboundSource, legal_hold::LegalHold, principal::Standing, refusal::Code,
+    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
+    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
@@ -19,8 +19,8 @@ use hub_vault::Vault;
 
 use crate::{
     access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, event_subscription,
-    finding, identity_provider, in_flight::InFlight, legal_hold, principal, resources::OfAggregates, role,
-    role_template, service_instance, subscription, support_access, tenant, webhook,
+    finding, identity_provider, in_flight::InFlight, inbound_source, legal_hold, principal, resources::OfAggregates,
+    role, role_template, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -56,6 +56,7 @@ pub struct Commands {
     pub(crate) event_subscriptions: Context<EventSubscription>,
     pub(crate) findings: Context<Finding>,
     pub(crate) identity_providers: Context<IdentityProvider>,
+    pub(crate) inbound_sources: Context<InboundSource>,
     pub(crate) legal_holds: Context<LegalHold>,
     pub(crate) api_keys: Context<ApiKey>,
     pub(crate) checkpoints: Repository<Checkpoints>,
@@ -138,6 +139,7 @@ impl Commands {
                 identity_provider::CONDITIONS,
                 hub_domain::identity_provider::CODES,
             ),
+            inbound_sources: Context::new(&store, inbound_source::CONDITIONS, hub_domain::inbound_source::CODES),
             api_keys: Context::new(&store, api_key::CONDITIONS, hub_domain::api_key::CODES),
             principals: Context::new(&store, principal::CONDITIONS, hub_domain::principal::CODES),
             role_templates: Context::new(&store, role_template::CONDITIONS, hub_domain::role_template::CODES),
@@ -208,8 +210,8 @@ mod tests {
 
     use super::{
         access_request, api_key, break_glass, control_run, duty_set, erasure, event_subscription, finding,
-        identity_provider, legal_hold, principal, role, role_template, service_instance, subscription, support_access,
-        tenant, webhook,
+        identity_provider, inbound_source, legal_hold, principal, role, role_template, service_instance, subscription,
+        support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.
@@ -228,6 +230,7 @@ mod tests {
             (legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
             (finding::CONDITIONS, hub_domain::finding::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),
+            (inbound_source::CONDITIONS, hub_domain::inbound_source::CODES),
             (principal::CONDITIONS, hub_domain::principal::CODES),
             (role::CONDITIONS, hub_domain::role::CODES),
             (role_template::CONDITIONS, hub_domain::role_template::CODES),

@@ -26,6 +26,7 @@ pub mod erasure;
 pub mod event_subscription;
 pub mod finding;
 pub mod identity_provider;
+pub mod inbound_source;
 pub mod legal_hold;
 pub mod principal;
 pub mod retention_policy;

@@ -70,6 +70,22 @@ pub struct NoBody {
     pub fingerprint: Fingerprint,
 }
 
+/// A body of any type, byte for byte. Must be the last extractor.
+#[derive(Clone, Debug)]
+pub struct RawBody {
+    /// As it was sent.
+    pub bytes: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let (_, bytes) = read(request).await?;
+        Ok(Self { bytes })
+    }
+}
+
 impl<T, S> FromRequest<S> for Body<T>
 where
     T: DeserializeOwned,
@@ -233,6 +249,18 @@ impl<T: JsonSchema> OperationInput for Body<T> {
 
     fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
         problem::documented_statuses(ctx, &[400, 408, 413, 415, 422])
+    }
+}
+
+impl OperationInput for RawBody {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let mut body = RequestBody { required: true, ..RequestBody::default() };
+        body.content.insert("*/*".to_owned(), MediaType::default());
+        set_body(ctx, operation, body);
+    }
+
+    fn inferred_early_responses(ctx: &mut GenContext, _operation: &mut Operation) -> Responses {
+        problem::documented_statuses(ctx, &[400, 408, 413])
     }
 }
 

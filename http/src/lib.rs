@@ -36,7 +36,7 @@ pub mod traceparent;
 
 pub use access::{Access, Allowed, Asked, Attributes, Beyond, Gate, Granting, Pass, Permission, Presented, Resources};
 pub use as_of::{AsOf, Past};
-pub use body::{Body, NoBody};
+pub use body::{Body, BodyLimit, NoBody, RawBody};
 pub use caller::{Caller, PlatformCaller, PlatformScope, Scope, TenantCaller, TenantScope};
 pub use command::{CommandHeaders, Created, IdempotencyKey, IfMatch, Receipt};
 pub use consistency::{ConsistencyToken, ReadConsistency, ReadPosition};

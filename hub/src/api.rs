@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use aide::{axum::ApiRouter, openapi::OpenApi};
 use axum::{Router, http::HeaderValue};
 use hub_access::api::Authorization;
-use hub_commands::Commands;
+use hub_commands::{Commands, inbound_source::receive};
 use hub_consumers::Consumers;
 use hub_http::{
     Layers, RateLimits,
@@ -39,12 +39,14 @@ const TAGS: &[(&str, &str)] = &[
     ("api-keys", "Credentials of programs: roles, scopes, networks, rotation."),
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
+    ("inbound-sources", "Providers whose signed webhooks become events."),
     (hub_access::api::TAG, "Who may do what, and why."),
     ("legal-holds", "What keeps personal data from being erased."),
     ("erasures", "Personal data that is made unreadable for ever."),
     ("retention", "How long personal data of nobody in particular is kept."),
     ("event-subscriptions", "Events handed out to consumers, each until it is acknowledged."),
     ("events", "The tenant's log: pages and a stream."),
+    (hub_catalogue::TAG, "What events there are, and what each looks like."),
     ("evidence", "Signed checkpoints of the log, and proofs that lead to them."),
     ("compliance", "Controls of the platform, their evidence and findings; evidence, not a certification."),
     ("analytics", "Counts, revenue and movements over time."),
@@ -71,6 +73,12 @@ pub struct Served {
     pub consumers: Option<Consumers>,
     /// Questions about rights.
     pub authorization: Option<Authorization>,
+}
+
+/// The ids of the operations that anybody may call.
+#[must_use]
+pub fn open_operations() -> Vec<&'static str> {
+    [health::OPERATIONS, hub_catalogue::OPERATIONS, &[receive::OPERATION]].concat()
 }
 
 /// Every permission that a route of the platform asks for.
@@ -110,7 +118,7 @@ pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router,
         About { title: "Service Hub", version: env!("CARGO_PKG_VERSION"), description: DESCRIPTION, tags: TAGS };
     let shortcut = queries.as_ref().map(Queries::shortcut);
     let (router, document) = openapi::document(about, || {
-        let mut routes = ApiRouter::new().merge(health::routes(health));
+        let mut routes = ApiRouter::new().merge(health::routes(health)).merge(hub_catalogue::routes());
         if let Some(commands) = commands {
             routes = routes.merge(hub_commands::routes(commands));
         }
@@ -126,6 +134,7 @@ pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router,
         routes
     });
     let router = openapi::serve(router, &document).merge(problem_pages::routes());
+    let router = hub_catalogue::serve(router, &hub_catalogue::document(env!("CARGO_PKG_VERSION")));
     let router = match shortcut {
         Some(shortcut) => layers.wrap_behind(shortcut, router),
         None => layers.wrap(router),

@@ -23,6 +23,7 @@ const CONTEXTS: &[(&str, &[Code])] = &[
     ("event subscription", hub_domain::event_subscription::CODES),
     ("finding", hub_domain::finding::CODES),
     ("identity provider", hub_domain::identity_provider::CODES),
+    ("inbound source", hub_domain::inbound_source::CODES),
     ("legal hold", hub_domain::legal_hold::CODES),
     ("principal", hub_domain::principal::CODES),
     ("retention policy", hub_domain::retention_policy::CODES),

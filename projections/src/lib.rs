@@ -37,6 +37,7 @@ pub mod erasure;
 pub mod event_subscription;
 pub mod finding;
 pub mod identity_provider;
+pub mod inbound_source;
 pub mod legal_hold;
 pub mod retention_policy;
 pub mod role;
@@ -75,6 +76,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<event_subscription::EventSubscriptions>(),
         of::<finding::Findings>(),
         of::<identity_provider::IdentityProviders>(),
+        of::<inbound_source::InboundSources>(),
         of::<legal_hold::LegalHolds>(),
         of::<retention_policy::RetentionClasses>(),
         of::<role::Roles>(),

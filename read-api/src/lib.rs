@@ -25,6 +25,7 @@ mod evidence;
 mod failure;
 mod heads;
 mod identity_provider;
+mod inbound_source;
 mod legal_hold;
 mod past;
 mod personal;
@@ -103,6 +104,8 @@ pub const QUERIES: &[&str] = &[
     heads::TENANT_HEADS,
     identity_provider::DETAIL,
     identity_provider::LIST.whole,
+    inbound_source::DETAIL,
+    inbound_source::LIST.whole,
     legal_hold::DETAIL,
     legal_hold::LIST.whole,
     past::AT_POSITION,
@@ -157,6 +160,7 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         // What was sealed moves without an event of the tenant.
         .merge(evidence::routes())
         .merge(kept(identity_provider::routes()))
+        .merge(kept(inbound_source::routes()))
         .merge(kept(legal_hold::routes()))
         .merge(kept(retention_policy::routes()))
         // Each report is a disclosure of its own.
@@ -219,6 +223,7 @@ mod tests {
             erasure::TAG,
             event_subscription::TAG,
             identity_provider::TAG,
+            inbound_source::TAG,
             legal_hold::TAG,
             retention_policy::TAG,
             role_template::TAG,

@@ -1,4 +1,5 @@
-//! Signatures of webhooks as Standard Webhooks has them: made, and verified in constant time.
+//! Signatures of webhooks as Standard Webhooks has them: made, and verified in constant time. Those of providers that have a scheme of
+//! their own are verified in [`provider`].
 //!
 //! What is signed is `<webhook-id>.<webhook-timestamp>.<body>`, the body byte for byte. A signature is `v1,<base64>`
 //! (HMAC-SHA256 with a shared secret) or `v1a,<base64>` (ed25519); the header `webhook-signature` has one or several,
@@ -7,6 +8,7 @@
 //! Source: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 
 mod asymmetric;
+pub mod provider;
 mod symmetric;
 mod verify;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{PublicKey, SymmetricSecret};
+use crate::{KeyError, PUBLIC_KEY_PREFIX, PublicKey, SymmetricSecret};
 
 /// How far a message's timestamp may lie from the receiver's clock, both ways, as the reference libraries have it.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -82,6 +82,18 @@ pub fn verify<'a>(
 }
 
 impl VerifyingKey {
+    /// A key by its prefix; without one it is a shared secret, as the reference libraries have it.
+    ///
+    /// # Errors
+    /// Why the text is no key.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        if text.starts_with(PUBLIC_KEY_PREFIX) {
+            PublicKey::parse(text).map(Self::Public)
+        } else {
+            SymmetricSecret::parse(text).map(Self::Symmetric)
+        }
+    }
+
     fn made(&self, version: &str, signature: &[u8], received: &Received<'_>) -> bool {
         let Received { id, timestamp, body, .. } = *received;
         match (version, self) {
@@ -93,7 +105,7 @@ impl VerifyingKey {
 }
 
 /// The text itself is what was signed, so it is looked at and handed on unchanged.
-fn timely(timestamp: &str, now: i64, tolerance: Duration) -> Result<(), Refused> {
+pub(crate) fn timely(timestamp: &str, now: i64, tolerance: Duration) -> Result<(), Refused> {
     if timestamp.is_empty() || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Refused::Timestamp);
     }

@@ -5,6 +5,7 @@ mod break_glass;
 mod duty_set;
 mod event_subscription;
 mod identity_provider;
+mod inbound_source;
 mod rehearsal;
 mod role;
 mod role_template;
@@ -105,7 +106,10 @@ impl Api {
         let commands = Commands::new(Settings { store, gate, secret_key: [7; 32], random }).with_vault(vault_in(&pool));
         let about = About { title: "Commands", version: "1", description: "Under test.", tags: TAGS };
         let (router, openapi) = document(about, || hub_commands::routes(commands));
-        assert_eq!(hub_http::openapi::complaints(&openapi, &[]), Vec::<String>::new());
+        assert_eq!(
+            hub_http::openapi::complaints(&openapi, &[hub_commands::inbound_source::receive::OPERATION]),
+            Vec::<String>::new()
+        );
         let openapi = serde_json::to_value(openapi).unwrap();
         Self { router: Layers::default().wrap(router), pool, clock, openapi, database }
     }
@@ -257,6 +261,7 @@ const TAGS: &[(&str, &str)] = &[
     ("legal-holds", "Legal holds."),
     ("retention", "Retention."),
     ("identity-providers", "Identity providers."),
+    ("inbound-sources", "Inbound sources."),
     ("support-access", "Support accesses."),
     ("role-templates", "Templates of roles."),
     ("roles", "Roles."),

@@ -19,6 +19,7 @@ mod import;
 mod interop;
 mod isolation;
 mod key_uses;
+mod listen;
 mod outage;
 mod overload;
 mod parcels;

@@ -49,6 +49,8 @@ codes! {
         "The request body is not well-formed JSON.";
     UNAUTHENTICATED = "unauthenticated", 401, "Unauthenticated",
         "The request carries no bearer key, or one that is not known.";
+    INVALID_SIGNATURE = "invalid_signature", 401, "Invalid signature",
+        "The request is not signed with the secret of the inbound source, or not just now; nothing was done.";
     FORBIDDEN = "forbidden", 403, "Forbidden",
         "The key is known, but it may not do this.";
     NOT_FOUND = "not_found", 404, "Not found",

@@ -10,9 +10,10 @@ use crate::access::Permission;
 use super::{
     BODY_TIMEOUT, BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, HEADERS_TOO_LARGE, HISTORY_TOO_LONG,
     IDEMPOTENCY_KEY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID,
-    INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_UUID, MALFORMED_JSON, METHOD_NOT_ALLOWED,
-    NOT_FOUND, NOT_SEALED, OVERLOADED, PROJECTION_BEHIND, Problem, RATE_LIMITED, REQUEST_TIMEOUT, STORE_UNAVAILABLE,
-    UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG, VERSION_CONFLICT, capitalized,
+    INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_SIGNATURE, INVALID_UUID, MALFORMED_JSON,
+    METHOD_NOT_ALLOWED, NOT_FOUND, NOT_SEALED, OVERLOADED, PROJECTION_BEHIND, Problem, RATE_LIMITED, REQUEST_TIMEOUT,
+    STORE_UNAVAILABLE, UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG, VERSION_CONFLICT,
+    capitalized,
 };
 
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -74,6 +75,13 @@ impl Problem {
         Self::of(UNAUTHENTICATED)
             .detail("send Authorization: Bearer with a valid key")
             .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 401 `invalid_signature`, with `WWW-Authenticate: Signature`.
+    pub fn invalid_signature(detail: impl Into<String>) -> Self {
+        Self::of(INVALID_SIGNATURE)
+            .detail(detail)
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"))
     }
 
     /// 403 `forbidden`.

@@ -60,7 +60,8 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_key(file: &Path) -> anyhow::Result<String> {
+/// The key in a file, or why there is none.
+pub(super) fn read_key(file: &Path) -> anyhow::Result<String> {
     let place = file.display();
     let key = std::fs::read_to_string(file).with_context(|| {
         format!("cannot read the key in {place}; `hub up` makes it, or give one with --key-file or HUB_KEY")

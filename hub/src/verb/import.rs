@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
     access_record, access_request, api_key, break_glass, checkpoint, control_check, control_run, disclosure, duty_set,
-    erasure, event_subscription, finding, identity_provider, legal_hold, principal, retention_policy, role,
-    role_template, self_check, service_instance, signing_key, subscription, support_access, tenant, webhook,
+    erasure, event_subscription, finding, identity_provider, inbound_source, legal_hold, principal, retention_policy,
+    role, role_template, self_check, service_instance, signing_key, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -133,6 +133,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "event_subscription" => reads::<event_subscription::Event>,
         "finding" => reads::<finding::Event>,
         "identity_provider" => reads::<identity_provider::Event>,
+        "inbound_source" => reads::<inbound_source::Event>,
         "legal_hold" => reads::<legal_hold::Event>,
         "principal" => reads::<principal::Event>,
         "retention_policy" => reads::<retention_policy::Event>,

@@ -6,6 +6,7 @@ mod demo;
 mod enrol;
 mod events;
 mod import;
+mod listen;
 mod progress;
 mod projections;
 mod replay;
@@ -55,6 +56,8 @@ enum Verb {
     Events(events::Arguments),
     /// Bring events in from somewhere else
     Import(import::Arguments),
+    /// Follow a tenant's events and send them to a program on this machine, signed as webhooks are
+    Listen(listen::Arguments),
     /// Look at the read models, or build one anew
     Projections(projections::Arguments),
     /// Prove the log, the facts and the read models
@@ -105,6 +108,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
                 Verb::Enrol => enrol::run(&config).await,
                 Verb::Events(arguments) => events::run(&config, arguments).await,
                 Verb::Import(arguments) => import::run(&config, arguments).await,
+                Verb::Listen(arguments) => listen::run(&config, arguments).await,
                 Verb::Projections(arguments) => projections::run(&config, arguments).await,
                 Verb::Replay(arguments) => replay::run(&config, arguments).await,
                 Verb::Serve(_) => serve::run(config).await,

@@ -1,7 +1,7 @@
 //! Published vectors, then everything that must not be believed.
 
 use super::*;
-use crate::{Key, KeyError, SigningKey, sign};
+use crate::{Key, SigningKey, sign};
 
 /// Facts from the tests of the reference libraries (github.com/standard-webhooks/standard-webhooks, libraries/*).
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -130,5 +130,7 @@ fn so_many_signatures_are_looked_at_and_no_more() {
 fn a_key_is_told_by_its_prefix() {
     assert!(matches!(signing_key(), Key::Asymmetric(_)));
     assert!(matches!(Key::parse(SECRET.trim_start_matches("whsec_")), Ok(Key::Symmetric(_))));
+    assert!(matches!(VerifyingKey::parse(PUBLIC_KEY), Ok(VerifyingKey::Public(_))));
+    assert!(matches!(VerifyingKey::parse(SECRET), Ok(VerifyingKey::Symmetric(_))));
     assert!(matches!(Key::parse(PUBLIC_KEY), Err(KeyError::Base64)), "a public key signs nothing");
 }

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use hub_http::{as_of::CATALOGUE_SUFFIX, health, routes::PERMISSION_EXTENSION};
+use hub_http::{as_of::CATALOGUE_SUFFIX, routes::PERMISSION_EXTENSION};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -45,6 +45,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA.U.P", "history", "read"),
     ("OA...P", "identity_provider", "change-keys-address disable enable register remove"),
     ("OA.U.P", "identity_provider", "read"),
+    ("OA...P", "inbound_source", "disable enable register remove rotate-secret"),
+    ("OA.U.P", "inbound_source", "read"),
     ("OA...P", "legal_hold", "place release"),
     ("OA.U.P", "legal_hold", "read"),
     ("OA...P", "principal", "end reinstate"),
@@ -156,7 +158,7 @@ fn operations(document: &Value) -> Vec<Operation> {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let Some(id) = operation["operationId"].as_str() else { continue };
-            if health::OPERATIONS.contains(&id) {
+            if hub::api::open_operations().contains(&id) {
                 continue;
             }
             let permission = operation[PERMISSION_EXTENSION].as_str();

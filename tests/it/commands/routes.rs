@@ -7,7 +7,9 @@ use super::{Api, platform_key, stranger_key};
 
 /// Every path of a command, with placeholders.
 fn paths(api: &Api) -> Vec<String> {
-    let paths: Vec<String> = api.openapi["paths"].as_object().unwrap().keys().cloned().collect();
+    let paths = api.openapi["paths"].as_object().unwrap().keys();
+    // That of providers needs no key; its tests are those of inbound sources.
+    let paths: Vec<String> = paths.filter(|path| !path.contains("/inbound/")).cloned().collect();
     // A document that has lost its routes should not pass unseen.
     assert!(paths.len() >= 80, "{paths:#?}");
     paths

@@ -35,6 +35,7 @@ const READABLE: [&str; 36] = [
     "evidence_keys",
     "findings",
     "identity_providers",
+    "inbound_sources",
     "legal_holds",
     "log_head",
     "mrr_movements",

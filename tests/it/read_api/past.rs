@@ -22,6 +22,7 @@ const KINDS: [(&str, &str, &str); 14] = [
     ("erasure", "erasures", "requested"),
     ("event_subscription", "event-subscriptions", "created"),
     ("identity_provider", "identity-providers", "registered"),
+    ("inbound_source", "inbound-sources", "registered"),
     ("legal_hold", "legal-holds", "placed"),
     ("role", "roles", "created"),
     ("service_instance", "service-instances", "provision_requested"),
