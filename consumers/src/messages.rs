@@ -211,8 +211,14 @@ impl Locked<'_> {
     pub(crate) async fn blocked(&mut self, now: DateTime<Utc>) -> Result<Vec<Blocked>, sqlx::Error> {
         let query = sqlx::query(BLOCKED).bind(self.subscription.tenant.id()).bind(self.subscription.id).bind(now);
         let rows: Vec<PgRow> = query.fetch_all(&mut *self.transaction).await?;
-        let blocked =
-            |row: &PgRow| Ok(Blocked { aggregate: (row.try_get(0)?, row.try_get(1)?), free_at: row.try_get(2)? });
+        let blocked = |row: &PgRow| {
+            Ok(Blocked {
+                aggregate_type: row.try_get(0)?,
+                aggregate_id: row.try_get(1)?,
+                position: row.try_get(2)?,
+                free_at: row.try_get(3)?,
+            })
+        };
         rows.iter().map(blocked).collect()
     }
 
