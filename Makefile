@@ -15,6 +15,7 @@ up: install
 test: install
 	@scripts/schemathesis.sh install
 	@scripts/interop.sh install
+	@scripts/asyncapi.sh install
 	$(RUN_TESTS) --workspace --no-run && exec $(TARGET)/debug/with_servers $(RUN_TESTS) --workspace $(ARGS)
 
 # The fault suite alone, in its short form. HUB_FAULT_SEED=.. plays a run again.

@@ -27,6 +27,7 @@ pub mod control_run;
 pub mod disclosure;
 pub mod duty_set;
 pub mod erasure;
+pub mod event_subscription;
 pub mod finding;
 pub mod identity_provider;
 pub mod inbound_source;
@@ -59,6 +60,7 @@ fn all() -> Routes<Commands> {
         .merge(control_run::routes())
         .merge(duty_set::routes())
         .merge(erasure::routes())
+        .merge(event_subscription::routes())
         .merge(finding::routes())
         .merge(identity_provider::routes())
         .merge(inbound_source::routes())

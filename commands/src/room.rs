@@ -5,11 +5,11 @@ use std::{fmt, sync::Arc};
 use axum::extract::FromRef;
 use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure, finding::Finding,
-    identity_provider::IdentityProvider, inbound_source::InboundSource, legal_hold::LegalHold, principal::Standing,
-    refusal::Code, retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate,
-    service_instance::ServiceInstance, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
-    webhook::Webhook,
+    checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure,
+    event_subscription::EventSubscription, finding::Finding, identity_provider::IdentityProvider,
+    inbound_source::InboundSource, legal_hold::LegalHold, principal::Standing, refusal::Code,
+    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
+    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
@@ -18,9 +18,9 @@ use hub_sealing::Sealing;
 use hub_vault::Vault;
 
 use crate::{
-    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, finding,
-    identity_provider, in_flight::InFlight, inbound_source, legal_hold, principal, resources::OfAggregates, role,
-    role_template, service_instance, subscription, support_access, tenant, webhook,
+    access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, event_subscription,
+    finding, identity_provider, in_flight::InFlight, inbound_source, legal_hold, principal, resources::OfAggregates,
+    role, role_template, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -53,6 +53,7 @@ pub struct Commands {
     pub(crate) control_runs: Context<ControlRun>,
     pub(crate) duty_sets: Context<DutySet>,
     pub(crate) erasures: Context<Erasure>,
+    pub(crate) event_subscriptions: Context<EventSubscription>,
     pub(crate) findings: Context<Finding>,
     pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) inbound_sources: Context<InboundSource>,
@@ -125,6 +126,11 @@ impl Commands {
             control_runs: Context::new(&store, control_run::CONDITIONS, hub_domain::control_run::CODES),
             duty_sets: Context::new(&store, duty_set::CONDITIONS, hub_domain::duty_set::CODES),
             erasures: Context::new(&store, erasure::CONDITIONS, hub_domain::erasure::CODES),
+            event_subscriptions: Context::new(
+                &store,
+                event_subscription::CONDITIONS,
+                hub_domain::event_subscription::CODES,
+            ),
             legal_holds: Context::new(&store, legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
             retention_policies: Context::new(&store, &[], hub_domain::retention_policy::CODES),
             findings: Context::new(&store, finding::CONDITIONS, hub_domain::finding::CODES),
@@ -203,9 +209,9 @@ mod tests {
     use hub_domain::refusal::Code;
 
     use super::{
-        access_request, api_key, break_glass, control_run, duty_set, erasure, finding, identity_provider,
-        inbound_source, legal_hold, principal, role, role_template, service_instance, subscription, support_access,
-        tenant, webhook,
+        access_request, api_key, break_glass, control_run, duty_set, erasure, event_subscription, finding,
+        identity_provider, inbound_source, legal_hold, principal, role, role_template, service_instance, subscription,
+        support_access, tenant, webhook,
     };
 
     /// What the log refuses in a context, and the context's codes.
@@ -220,6 +226,7 @@ mod tests {
             (control_run::CONDITIONS, hub_domain::control_run::CODES),
             (duty_set::CONDITIONS, hub_domain::duty_set::CODES),
             (erasure::CONDITIONS, hub_domain::erasure::CODES),
+            (event_subscription::CONDITIONS, hub_domain::event_subscription::CODES),
             (legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
             (finding::CONDITIONS, hub_domain::finding::CODES),
             (identity_provider::CONDITIONS, hub_domain::identity_provider::CODES),

@@ -15,8 +15,9 @@ use uuid::Uuid;
 use crate::health::Health;
 
 /// All of them.
-pub(crate) const ALL: &str =
-    "SELECT tenant_id, webhook_id, state, consecutive_failures, failing_since, open_until FROM webhook_endpoints";
+pub(crate) const ALL: &str = "SELECT e.tenant_id, e.webhook_id, e.state, coalesce(h.consecutive_failures, 0) AS consecutive_failures, \
+         h.failing_since, h.open_until \
+     FROM webhook_endpoints e LEFT JOIN webhook_health h ON h.tenant_id = e.tenant_id AND h.webhook_id = e.webhook_id";
 
 /// Keeps one as it is now.
 pub(crate) const KEEP: &str = "INSERT INTO webhook_endpoints (tenant_id, webhook_id, state) VALUES ($1, $2, $3) \

@@ -23,6 +23,7 @@ pub mod control_run;
 pub mod disclosure;
 pub mod duty_set;
 pub mod erasure;
+pub mod event_subscription;
 pub mod finding;
 pub mod identity_provider;
 pub mod inbound_source;

@@ -27,6 +27,8 @@ pub const QUERIES: &[&str] = &[
     log::HEAD,
     log::PAGE,
     log::PAGE_OF_TENANT,
+    log::TENANT_HEAD,
+    log::TENANT_POSITION_BEFORE,
     log::PAGE_OF_STREAM,
     log::PAGE_OF_TYPE,
     log::COUNTER,

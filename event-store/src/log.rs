@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::Stream;
 use sqlx::{
     FromRow, PgPool, Postgres, Row,
@@ -25,6 +26,13 @@ pub(crate) const PAGE_OF_TENANT: &str = concat!(
     event_columns!(),
     " FROM events WHERE tenant_id = $1 AND tenant_position > $2 ORDER BY tenant_position LIMIT $3"
 );
+
+/// The last position of a tenant's log.
+pub(crate) const TENANT_HEAD: &str = "SELECT position FROM tenant_heads WHERE tenant_id = $1";
+
+/// The last event of a tenant, in the order of the log, that happened before a time.
+pub(crate) const TENANT_POSITION_BEFORE: &str = "SELECT tenant_position FROM events \
+     WHERE tenant_id = $1 AND occurred_at < $2 ORDER BY tenant_position DESC LIMIT 1";
 
 /// A page of one stream.
 pub(crate) const PAGE_OF_STREAM: &str = concat!(
@@ -99,6 +107,26 @@ impl Log {
     ) -> Result<Vec<Recorded>, sqlx::Error> {
         let query = sqlx::query(PAGE_OF_TENANT).bind(tenant_id).bind(tenant_position).bind(limit);
         events(fetch(&self.pool, query).await?)
+    }
+
+    /// The position of the last event of `tenant_id`, counted in its own positions; `None` when nothing ever happened to it.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn tenant_head(&self, tenant_id: Uuid) -> Result<Option<i64>, sqlx::Error> {
+        let rows = fetch(&self.pool, sqlx::query(TENANT_HEAD).bind(tenant_id)).await?;
+        rows.first().map(|row| row.try_get("position")).transpose()
+    }
+
+    /// The position, in its own positions, of the last event of `tenant_id` that happened before `time`; 0 when there is none. What is after
+    /// it in the log happened then or later, as far as times follow the order of the log.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn tenant_position_before(&self, tenant_id: Uuid, time: DateTime<Utc>) -> Result<i64, sqlx::Error> {
+        let query = sqlx::query(TENANT_POSITION_BEFORE).bind(tenant_id).bind(time);
+        let rows = fetch(&self.pool, query).await?;
+        Ok(rows.first().map(|row| row.try_get("tenant_position")).transpose()?.unwrap_or(0))
     }
 
     /// At most `limit` events of one stream after `sequence`.

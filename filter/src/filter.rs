@@ -19,7 +19,7 @@ pub const TEXT_LENGTH_MAX: usize = 16_384;
 
 /// Which events are wanted: those that every part that is there wants. A part that is missing wants everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
-#[schemars(rename = "EventFilter", deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Filter {
     /// Patterns of event types, such as `tenant.suspended` or `subscription.*`; an event must fit one of them.
     #[serde(skip_serializing_if = "Option::is_none")]

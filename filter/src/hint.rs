@@ -30,7 +30,7 @@ impl Filter {
 }
 
 /// Each of the hints holds, so the one with the fewest types does.
-fn narrowest(hints: impl Iterator<Item = Vec<TypeHint>>) -> Option<Vec<TypeHint>> {
+pub(crate) fn narrowest(hints: impl Iterator<Item = Vec<TypeHint>>) -> Option<Vec<TypeHint>> {
     // One prefix stands for many types.
     let weight =
         |hint: &Vec<TypeHint>| (hint.iter().filter(|one| matches!(one, TypeHint::Prefix(_))).count(), hint.len());
@@ -46,7 +46,8 @@ fn hint(expression: &Expression) -> Option<Vec<TypeHint>> {
         Expression::Prefix(texts) => texts.get("type").map(|text| vec![TypeHint::Prefix(text.to_owned())]),
         Expression::All(inner) => narrowest(inner.iter().filter_map(hint)),
         Expression::Any(inner) => inner.iter().map(hint).collect::<Option<Vec<_>>>().map(|hints| hints.concat()),
-        Expression::Suffix(_) | Expression::Not(_) | Expression::Sql(_) => None,
+        Expression::Sql(sql) => sql.types_hint(),
+        Expression::Suffix(_) | Expression::Not(_) => None,
     }
 }
 
@@ -92,9 +93,27 @@ mod tests {
             json!({ "any": [{ "exact": { "type": "a.b" } }, { "exact": { "subject": "a/b" } }] }),
             json!({ "not": { "exact": { "type": "a.b" } } }),
             json!({ "suffix": { "type": ".b" } }),
-            json!({ "sql": "type = 'a.b'" }),
+            json!({ "sql": "type != 'a.b'" }),
+            json!({ "sql": "type = 'a.b' OR subject = 'a/b'" }),
+            json!({ "sql": "type NOT IN ('a.b') AND type NOT LIKE 'a.%' AND type LIKE '%.b'" }),
+            json!({ "sql": "type IN ('a.b', subject)" }),
         ] {
             assert_eq!(hint(json!({ "filters": [open] })), None);
+        }
+    }
+
+    #[test]
+    fn so_does_sql() {
+        for (sql, hints) in [
+            ("type = 'a.b'", vec![exact("a.b")]),
+            ("EXISTS actor AND 'a.b' = TYPE", vec![exact("a.b")]),
+            ("type IN ('a.c', 'a.b')", vec![exact("a.b"), exact("a.c")]),
+            ("type LIKE 'a.%' AND subject LIKE 'b/%'", vec![prefix("a.")]),
+            ("type LIKE 'a\\_b._'", vec![prefix("a_b.")]),
+            ("type LIKE 'a.%' OR type = 'b.c'", vec![exact("b.c"), prefix("a.")]),
+            ("type LIKE 'a.%' AND type IN ('a.b')", vec![exact("a.b")]),
+        ] {
+            assert_eq!(hint(json!({ "filters": [{ "sql": sql }] })), Some(hints), "{sql}");
         }
     }
 

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use aide::{axum::ApiRouter, openapi::OpenApi};
 use axum::{Router, http::HeaderValue};
 use hub_access::api::Authorization;
-use hub_commands::Commands;
+use hub_commands::{Commands, inbound_source::receive};
+use hub_consumers::Consumers;
 use hub_http::{
     Layers, RateLimits,
     health::{self, Check, Health},
@@ -43,7 +44,9 @@ const TAGS: &[(&str, &str)] = &[
     ("legal-holds", "What keeps personal data from being erased."),
     ("erasures", "Personal data that is made unreadable for ever."),
     ("retention", "How long personal data of nobody in particular is kept."),
+    ("event-subscriptions", "Events handed out to consumers, each until it is acknowledged."),
     ("events", "The tenant's log: pages and a stream."),
+    (hub_catalogue::TAG, "What events there are, and what each looks like."),
     ("evidence", "Signed checkpoints of the log, and proofs that lead to them."),
     ("compliance", "Controls of the platform, their evidence and findings; evidence, not a certification."),
     ("analytics", "Counts, revenue and movements over time."),
@@ -66,14 +69,23 @@ pub struct Served {
     pub commands: Option<Commands>,
     /// The query API.
     pub queries: Option<Queries>,
+    /// Consuming event subscriptions.
+    pub consumers: Option<Consumers>,
     /// Questions about rights.
     pub authorization: Option<Authorization>,
+}
+
+/// The ids of the operations that anybody may call.
+#[must_use]
+pub fn open_operations() -> Vec<&'static str> {
+    [health::OPERATIONS, hub_catalogue::OPERATIONS, &[receive::OPERATION]].concat()
 }
 
 /// Every permission that a route of the platform asks for.
 #[must_use]
 pub fn catalogue() -> Vec<Entry> {
-    [hub_commands::catalogue(), hub_read_api::catalogue(), hub_access::api::catalogue()].concat()
+    [hub_commands::catalogue(), hub_read_api::catalogue(), hub_consumers::catalogue(), hub_access::api::catalogue()]
+        .concat()
 }
 
 /// The layers as the settings want them.
@@ -101,17 +113,20 @@ pub fn router(served: Served, health: Health) -> (Router, OpenApi) {
 
 /// The same with these layers.
 pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router, OpenApi) {
-    let Served { commands, queries, authorization } = served;
+    let Served { commands, queries, consumers, authorization } = served;
     let about =
         About { title: "Service Hub", version: env!("CARGO_PKG_VERSION"), description: DESCRIPTION, tags: TAGS };
     let shortcut = queries.as_ref().map(Queries::shortcut);
     let (router, document) = openapi::document(about, || {
-        let mut routes = ApiRouter::new().merge(health::routes(health));
+        let mut routes = ApiRouter::new().merge(health::routes(health)).merge(hub_catalogue::routes());
         if let Some(commands) = commands {
             routes = routes.merge(hub_commands::routes(commands));
         }
         if let Some(queries) = queries {
             routes = routes.merge(hub_read_api::routes(queries));
+        }
+        if let Some(consumers) = consumers {
+            routes = routes.merge(hub_consumers::routes(consumers));
         }
         if let Some(authorization) = authorization {
             routes = routes.merge(hub_access::api::routes(authorization));
@@ -119,6 +134,7 @@ pub fn router_within(layers: Layers, served: Served, health: Health) -> (Router,
         routes
     });
     let router = openapi::serve(router, &document).merge(problem_pages::routes());
+    let router = hub_catalogue::serve(router, &hub_catalogue::document(env!("CARGO_PKG_VERSION")));
     let router = match shortcut {
         Some(shortcut) => layers.wrap_behind(shortcut, router),
         None => layers.wrap(router),

@@ -45,6 +45,8 @@ pub enum Part {
     Seal,
     /// Reads the log, and writes read models.
     Project,
+    /// Reads the events of one tenant at a time, and writes how far the consumers of its event subscriptions are.
+    Consume,
 }
 
 impl Part {
@@ -52,6 +54,7 @@ impl Part {
         match self {
             Self::Seal => "hub_seal",
             Self::Project => "hub_project",
+            Self::Consume => "hub_consume",
         }
     }
 
@@ -59,6 +62,7 @@ impl Part {
         match self {
             Self::Seal => "hub-seal",
             Self::Project => "hub-project",
+            Self::Consume => "hub-consume",
         }
     }
 }
@@ -71,6 +75,16 @@ pub fn for_part(pool: &PgPool, part: Part) -> PgPool {
     let options = PgConnectOptions::clone(&pool.connect_options())
         .application_name(part.application())
         .options([("role", part.role())]);
+    bounded(pool.options().get_max_connections()).connect_lazy_with(options)
+}
+
+/// The same for consuming, whose statements end by themselves, as those of queries do: somebody waits for each.
+#[must_use]
+pub fn for_consumers(pool: &PgPool) -> PgPool {
+    let part = Part::Consume;
+    let options = PgConnectOptions::clone(&pool.connect_options())
+        .application_name(part.application())
+        .options([("role", part.role()), ("statement_timeout", QUERY_LIMIT_MS)]);
     bounded(pool.options().get_max_connections()).connect_lazy_with(options)
 }
 

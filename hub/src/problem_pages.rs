@@ -20,6 +20,7 @@ const CONTEXTS: &[(&str, &[Code])] = &[
     ("control run", hub_domain::control_run::CODES),
     ("duty set", hub_domain::duty_set::CODES),
     ("erasure", hub_domain::erasure::CODES),
+    ("event subscription", hub_domain::event_subscription::CODES),
     ("finding", hub_domain::finding::CODES),
     ("identity provider", hub_domain::identity_provider::CODES),
     ("inbound source", hub_domain::inbound_source::CODES),

@@ -11,11 +11,12 @@ use hub_commands::{
     self_check::{BY_ITSELF, SelfChecks},
     signing_key::SigningKeys,
 };
+use hub_consumers::Consumers;
 use hub_delivery::Deliveries;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
-use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
+use hub_read_api::{Queries, StreamSettings};
 use hub_seal::{Sealer, SelfCheck, Signer, WitnessFile};
 use hub_sealing::Sealing;
 use hub_token::{
@@ -33,6 +34,9 @@ use crate::{
     api, api::Served, clock::Clock, config, config::Role, controls, disclosures::ReportRuns, gauges, key,
     key::SecretKey, listener::Connections, pool, pool::Part, self_check, telemetry, webhooks,
 };
+
+/// A pull of an event subscription is answered so long before its request would be cut off.
+const PULL_MARGIN: Duration = Duration::from_secs(3);
 
 /// The program begins without NATS when it is not there after so long.
 const NATS_GRACE: Duration = Duration::from_millis(500);
@@ -228,7 +232,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
         contradiction = Some(sealer.contradiction());
         if let Some(store) = store.clone() {
             let checks = SelfChecks::new(store, BY_ITSELF);
-            let (check, written, contradiction) = (SelfCheck::new(pool, clock), checks.clone(), sealer.contradiction());
+            let (check, written, contradiction) =
+                (SelfCheck::new(pool, clock.clone()), checks.clone(), sealer.contradiction());
             let write = move |report| {
                 let checks = written.clone();
                 async move { checks.write(self_check::completed(report)).await }
@@ -250,15 +255,21 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             .with_positions(positions.clone());
         background.spawn("projections", async move |end| runner.run(end).await);
     }
+    let consuming = store.clone();
     let queries = store.filter(|_| role.serves_queries()).map(|store| {
         let queries = Queries::new(hub_read_api::Settings {
             pool: pool::for_queries(&pool),
             tail,
             positions: positions.clone(),
-            gate,
+            gate: gate.clone(),
             cursor_key: cursor_key(&secret_key),
-            streams_max: STREAMS_MAX_DEFAULT,
+            streams_max: edge.streams_max,
             shutdown: shutdown.clone(),
+        })
+        .with_streams(StreamSettings {
+            of_tenant_max: edge.streams_of_tenant_max,
+            history_max: edge.stream_history_max,
+            ..StreamSettings::default()
         })
         .with_upcasters(upcasters())
         .with_reports(Arc::new(ReportRuns::new(store)));
@@ -270,7 +281,19 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
 
     let authorization =
         queries.as_ref().map(|queries| Authorization::new(access, queries.resources(), &api::catalogue()));
-    let served = Served { commands, queries, authorization };
+    let consumers = consuming.zip(queries.as_ref()).map(|(store, queries)| {
+        Consumers::new(hub_consumers::Settings {
+            pool: pool::for_consumers(&pool),
+            store,
+            clock: clock.clone(),
+            gate,
+            resources: queries.resources(),
+            cursor_key: cursor_key(&secret_key),
+            wait_max: edge.request_timeout.saturating_sub(PULL_MARGIN),
+            shutdown: shutdown.clone(),
+        })
+    });
+    let served = Served { commands, queries, consumers, authorization };
     let health = api::health_with(&pool, nats.as_ref(), contradiction);
     let (router, _) = api::router_within(api::layers(&edge), served, health);
     let serving = connections.serve(listener, router, shutdown.clone());

@@ -50,6 +50,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     metrics::set_global_recorder(recorder).map_err(|error| anyhow!("the metrics cannot be started: {error}"))?;
     hub_access::gate::describe_metrics();
     hub_commands::describe_metrics();
+    hub_consumers::describe_metrics();
     hub_delivery::describe_metrics();
     hub_event_store::describe_metrics();
     hub_http::layers::describe_metrics();

@@ -34,6 +34,7 @@ pub mod break_glass;
 pub mod control_check;
 pub mod duty_set;
 pub mod erasure;
+pub mod event_subscription;
 pub mod finding;
 pub mod identity_provider;
 pub mod inbound_source;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<control_check::ControlChecks>(),
         of::<duty_set::DutySets>(),
         of::<erasure::Erasures>(),
+        of::<event_subscription::EventSubscriptions>(),
         of::<finding::Findings>(),
         of::<identity_provider::IdentityProviders>(),
         of::<inbound_source::InboundSources>(),

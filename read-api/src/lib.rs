@@ -18,6 +18,7 @@ mod data_subject;
 mod duty_set;
 mod erasure;
 mod event_stream;
+mod event_subscription;
 mod event_type;
 mod events;
 mod evidence;
@@ -50,7 +51,7 @@ use axum::middleware::from_fn_with_state;
 use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
-    event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
+    event_stream::{ENDS, RENEWALS, RING_BYTES, STREAMED_EVENTS, STREAMS_OPEN, StreamSettings, describe_metrics},
     personal::{ERASED, SEALED},
     reports::Disclosures,
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
@@ -92,6 +93,10 @@ pub const QUERIES: &[&str] = &[
     erasure::DETAIL,
     erasure::EXECUTED,
     erasure::LIST.whole,
+    event_subscription::DETAIL,
+    event_subscription::LIST.whole,
+    event_stream::GROWN,
+    event_stream::TIME_OF,
     evidence::CHECKPOINT_FROM,
     evidence::CHECKPOINT_LAST,
     evidence::KEYS,
@@ -152,6 +157,7 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(duty_set::routes()))
         .merge(kept(erasure::routes()))
         .merge(erasure::certificate_routes())
+        .merge(kept(event_subscription::routes()))
         .merge(events::routes())
         // What was sealed moves without an event of the tenant.
         .merge(evidence::routes())
@@ -217,6 +223,7 @@ mod tests {
             data_subject::TAG,
             duty_set::TAG,
             erasure::TAG,
+            event_subscription::TAG,
             identity_provider::TAG,
             inbound_source::TAG,
             legal_hold::TAG,

@@ -9,10 +9,11 @@ use cqrs_es::Aggregate;
 use hub_domain::{
     access_record::AccessRecord, access_request::AccessRequest, api_key::ApiKey, break_glass::BreakGlass,
     checkpoint::Checkpoints, control_check::ControlCheck, control_run::ControlRun, disclosure::Disclosure,
-    duty_set::DutySet, erasure::Erasure, finding::Finding, identity_provider::IdentityProvider,
-    inbound_source::InboundSource, legal_hold::LegalHold, principal, retention_policy::RetentionPolicy, role::Role,
-    role_template::RoleTemplate, self_check::SelfCheck, service_instance::ServiceInstance, signing_key::SigningKeys,
-    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    duty_set::DutySet, erasure::Erasure, event_subscription::EventSubscription, finding::Finding,
+    identity_provider::IdentityProvider, inbound_source::InboundSource, legal_hold::LegalHold, principal,
+    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, self_check::SelfCheck,
+    service_instance::ServiceInstance, signing_key::SigningKeys, subscription::Subscription,
+    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::event::Recorded;
 use serde_json::{Map, Value, json};
@@ -70,6 +71,7 @@ fn own(aggregate_type: &str) -> Option<Box<dyn Stateful>> {
         Disclosure::TYPE => of::<Disclosure>(),
         DutySet::TYPE => of::<DutySet>(),
         Erasure::TYPE => of::<Erasure>(),
+        EventSubscription::TYPE => of::<EventSubscription>(),
         Finding::TYPE => of::<Finding>(),
         IdentityProvider::TYPE => of::<IdentityProvider>(),
         InboundSource::TYPE => of::<InboundSource>(),

@@ -37,6 +37,7 @@ use axum::{
 use hub::{api::Served, disclosures::ReportRuns};
 use hub_access::{AccessGate, Board, PermissionUses, Refusals, api::Authorization};
 use hub_commands::{Commands, access_record::AccessRecords, api_key::Enrolment, process};
+use hub_consumers::Consumers;
 use hub_domain::api_key::KeyText;
 use hub_event_store::{store::EventStore, tail::Tail};
 use hub_evidence::key::SigningKey;
@@ -150,6 +151,7 @@ impl Platform {
                 Sealer::new(pool, tail, signer, clock).run(end).await;
             }
         });
+        let consuming = store.clone();
         let commands = Commands::new(hub_commands::Settings {
             store,
             gate: gate.clone(),
@@ -162,7 +164,7 @@ impl Platform {
             pool: pool.clone(),
             tail,
             positions,
-            gate,
+            gate: gate.clone(),
             cursor_key: CursorKey::new([8; 32]),
             streams_max: 10,
             shutdown: end.clone(),
@@ -171,8 +173,22 @@ impl Platform {
         .with_reports(report_runs)
         .with_vault(vault_in(&pool));
         let authorization = Authorization::new(access, queries.resources(), &hub::api::catalogue());
-        let served =
-            Served { commands: Some(commands.clone()), queries: Some(queries), authorization: Some(authorization) };
+        let consumers = Consumers::new(hub_consumers::Settings {
+            pool: hub::pool::for_consumers(&pool),
+            store: consuming,
+            clock: clock.clock(),
+            gate,
+            resources: queries.resources(),
+            cursor_key: CursorKey::new([8; 32]),
+            wait_max: LIMIT,
+            shutdown: end.clone(),
+        });
+        let served = Served {
+            commands: Some(commands.clone()),
+            queries: Some(queries),
+            consumers: Some(consumers),
+            authorization: Some(authorization),
+        };
         let (router, openapi) = hub::api::router(served, hub::api::health(&pool, None));
         Self {
             database,

@@ -13,7 +13,7 @@ use axum::{
 use hub::api::Served;
 use hub_commands::{Commands, inbound_source::receive};
 use hub_event_store::{log::Log, store::EventStore, tail::Tail};
-use hub_http::{CursorKey, Layers, Scope, health, openapi::complaints};
+use hub_http::{CursorKey, Layers, Scope, openapi::complaints};
 use hub_read_api::Queries;
 use hub_tests::kit::{Database, TestClock, vault_in, workspace};
 use serde_json::{Value, json};
@@ -85,14 +85,9 @@ fn operations(document: &Value) -> Vec<Operation> {
     operations
 }
 
-/// What needs no key: the health of the process, and what providers send, which is signed.
-fn open_operations() -> Vec<&'static str> {
-    [health::OPERATIONS, &[receive::OPERATION]].concat()
-}
-
 impl Operation {
     fn open(&self) -> bool {
-        open_operations().contains(&self.id.as_str())
+        hub::api::open_operations().contains(&self.id.as_str())
     }
 
     /// The path with ids in it: `tenant` for the tenant, `other` for everything else.
@@ -138,7 +133,7 @@ async fn refused(router: &Router, operation: &Operation, request: Request<Body>,
 #[tokio::test]
 async fn the_document_is_complete_and_is_the_one_in_docs() {
     let document = crate::access::document().await;
-    assert_eq!(complaints(&document, &open_operations()), Vec::<String>::new());
+    assert_eq!(complaints(&document, &hub::api::open_operations()), Vec::<String>::new());
     let text = serde_json::to_string_pretty(&document).unwrap() + "\n";
     let file = workspace().join("docs/openapi.json");
     if env::var_os("UPDATE_DOCUMENTS").is_some() {

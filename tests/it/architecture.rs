@@ -8,6 +8,8 @@ use hub_tests::kit::workspace;
 /// Each room, and the rooms it may know. `hub` and the tests may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hub-access", &["hub-domain", "hub-http", "hub-sheet", "hub-token"]),
+    // The catalogue knows the others in its tests only, which compare what is published with what is.
+    ("hub-catalogue", &["hub-cloudevents", "hub-domain", "hub-http"]),
     (
         "hub-delivery",
         &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-outbound", "hub-sealing", "hub-signature"],
@@ -31,6 +33,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hub-vault",
         ],
     ),
+    ("hub-consumers", &["hub-cloudevents", "hub-domain", "hub-event-store", "hub-filter", "hub-http"]),
     ("hub-outbound", &[]),
     ("hub-compliance", &["hub-domain", "hub-event-store"]),
     ("hub-projections", &["hub-domain", "hub-event-store", "hub-filter"]),

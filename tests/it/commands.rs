@@ -3,6 +3,7 @@
 mod access_request;
 mod break_glass;
 mod duty_set;
+mod event_subscription;
 mod identity_provider;
 mod inbound_source;
 mod rehearsal;
@@ -256,6 +257,7 @@ const TAGS: &[(&str, &str)] = &[
     ("duty-sets", "Sets of duties."),
     ("principals", "People and services that end."),
     ("erasures", "Erasures."),
+    ("event-subscriptions", "Event subscriptions."),
     ("legal-holds", "Legal holds."),
     ("retention", "Retention."),
     ("identity-providers", "Identity providers."),

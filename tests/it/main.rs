@@ -13,6 +13,7 @@ mod demo;
 mod documents;
 mod edges;
 mod event_store;
+mod event_subscriptions;
 mod faults;
 mod import;
 mod interop;

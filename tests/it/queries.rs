@@ -9,12 +9,13 @@ use sqlx::Executor as _;
 const VERBS: [&str; 5] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
 
 /// Each room with its list.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("access", hub_access::QUERIES),
     ("event-store", hub_event_store::QUERIES),
     ("commands", hub_commands::process::QUERIES),
     ("delivery", hub_delivery::QUERIES),
     ("compliance", hub_compliance::QUERIES),
+    ("consumers", hub_consumers::QUERIES),
     ("projections", hub_projections::QUERIES),
     ("read-api", hub_read_api::QUERIES),
     ("replay-tools", hub_replay_tools::QUERIES),

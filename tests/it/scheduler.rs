@@ -153,7 +153,7 @@ impl Platform {
         eventually(LIMIT, async || {
             let (head, followed, due): (i64, i64, i64) = sqlx::query_as(
                 "SELECT (SELECT position FROM log_head), \
-                 (SELECT CASE WHEN count(*) = 4 THEN min(position) ELSE 0 END FROM process_cursors), \
+                 (SELECT CASE WHEN count(*) = 5 THEN min(position) ELSE 0 END FROM process_cursors), \
                  (SELECT count(*) FROM scheduler_due WHERE attempt_at <= $1)",
             )
             .bind(self.clock.now())

@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod erasure;
+mod event_subscription_end;
 mod follower;
 mod principal_end;
 mod retention;
@@ -61,6 +62,8 @@ pub const QUERIES: &[&str] = &[
     follower::READ_CURSOR,
     follower::MOVE_CURSOR,
     crate::reapply::DESTRUCTIONS,
+    event_subscription_end::FORGET_CURSOR,
+    event_subscription_end::FORGET_MESSAGES,
     principal_end::HELD,
     retention::TENANTS,
     scheduler::PUT_DUE,
@@ -113,6 +116,7 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
     let mut system_roles = Follower::resume("system_roles", commands.store.clone()).await?;
     let mut tenant_end = Follower::resume("tenant_end", commands.store.clone()).await?;
     let mut principal_end = Follower::resume("principal_end", commands.store.clone()).await?;
+    let mut subscription_end = Follower::resume("event_subscription_end", commands.store.clone()).await?;
     let mut schedule = Follower::resume("scheduler", commands.store.clone()).await?;
     let scheduler = Scheduler::new(commands);
     let mut publisher = Publisher::default();
@@ -128,8 +132,9 @@ async fn lead(commands: &Commands) -> Result<(), ProcessError> {
                 let roles = make_system_roles(commands, &mut system_roles, &mut last).await;
                 let ended = wind_up_tenants(commands, &mut tenant_end, &mut last).await;
                 let left = wind_up_principals(commands, &mut principal_end, &mut last).await;
+                let forgotten = forget_consumers(commands, &mut subscription_end, &mut last).await;
                 let scheduled = schedule_what_moved(commands, &mut schedule, &scheduler, &mut last).await;
-                followed = roles.and_then(|more| Ok(more | ended? | left? | scheduled?));
+                followed = roles.and_then(|more| Ok(more | ended? | left? | forgotten? | scheduled?));
                 if !matches!(followed, Ok(true)) {
                     break;
                 }
@@ -191,6 +196,23 @@ async fn wind_up_principals(
     if page.events.iter().any(principal_end::concerns) {
         principal_end::follow(commands, &page.events).await?;
         follower.done(&page.events, commands.store.pool().begin().await?).await?;
+    } else {
+        follower.passed(&page.events).await?;
+    }
+    Ok(page.full)
+}
+
+/// Answers whether there is more to follow.
+async fn forget_consumers(
+    commands: &Commands,
+    follower: &mut Follower,
+    last: &mut LastPage,
+) -> Result<bool, ProcessError> {
+    let page = follower.page(last).await?;
+    if page.events.iter().any(event_subscription_end::concerns) {
+        let mut transaction = commands.store.pool().begin().await?;
+        event_subscription_end::follow(&mut transaction, &page.events).await?;
+        follower.done(&page.events, transaction).await?;
     } else {
         follower.passed(&page.events).await?;
     }

@@ -33,6 +33,12 @@ impl Pattern {
         Self(parts)
     }
 
+    /// What every text that fits begins with.
+    pub(super) fn start(&self) -> String {
+        let fixed = |part: &Part| if let Part::Is(character) = part { Some(*character) } else { None };
+        self.0.iter().map_while(fixed).collect()
+    }
+
     /// Whether the whole text fits.
     ///
     /// When something does not fit only the last `%` takes one character more: what those before it took can stay, since whatever fits behind them

@@ -10,6 +10,7 @@
 
 mod evaluate;
 mod function;
+mod hint;
 mod like;
 mod node;
 mod parse;

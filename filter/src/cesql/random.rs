@@ -3,7 +3,7 @@
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::Sql;
-use crate::attribute::Value;
+use crate::{attribute::Value, hint::TypeHint};
 
 /// The same expressions in every run.
 const SEED: u64 = 20_261_121;
@@ -74,8 +74,13 @@ const PIECES: &[&str] = &[
     "\u{0}",
 ];
 
-fn event() -> [(&'static str, Value<'static>); 3] {
-    [("id", Value::from("grüße 12")), ("n", Value::from(i32::MIN)), ("b", Value::from(true))]
+fn event() -> [(&'static str, Value<'static>); 4] {
+    [
+        ("type", Value::from("a.b")),
+        ("id", Value::from("grüße 12")),
+        ("n", Value::from(i32::MIN)),
+        ("b", Value::from(true)),
+    ]
 }
 
 #[test]
@@ -103,6 +108,55 @@ fn random_expressions_never_panic() {
         matched += usize::from(sql.matches(&event()));
     }
     assert!(matched > 100, "only {matched} matched");
+}
+
+#[test]
+fn hints_never_leave_out_what_is_wanted() {
+    let mut random = StdRng::seed_from_u64(SEED);
+    let mut hinted = 0;
+    for _ in 0..ROUNDS {
+        let mut text = condition(&mut random).to_owned();
+        for _ in 0..random.random_range(0..4) {
+            let (operator, more) = (["AND", "OR"][random.random_range(0..2)], condition(&mut random));
+            let left = random.random_bool(0.5);
+            text = if left { format!("({text}) {operator} {more}") } else { format!("{more} {operator} ({text})") };
+        }
+        let sql = text.parse::<Sql>().unwrap_or_else(|error| panic!("{text}: {error}"));
+        let (matches, Some(hints)) = (sql.matches(&event()), sql.types_hint()) else { continue };
+        let admitted = hints.iter().any(|hint| match hint {
+            TypeHint::Exact(text) => text == "a.b",
+            TypeHint::Prefix(text) => "a.b".starts_with(text.as_str()),
+        });
+        assert!(admitted || !matches, "{text}: {hints:?}");
+        hinted += usize::from(matches);
+    }
+    assert!(hinted > 100, "only {hinted} were wanted and had a hint");
+}
+
+/// A condition on the type, or on something else.
+fn condition(random: &mut StdRng) -> &'static str {
+    const CONDITIONS: &[&str] = &[
+        "type = 'a.b'",
+        "type = 'a.c'",
+        "'a.b' = type",
+        "type != 'a.b'",
+        "type != 'a.c'",
+        "NOT (type = 'a.c')",
+        "type LIKE 'a.%'",
+        "type LIKE 'b.%'",
+        "type NOT LIKE 'b.%'",
+        "type LIKE '_.b'",
+        "type IN ('a.b', 'a.c')",
+        "type IN ('b', id)",
+        "type NOT IN ('a.c')",
+        "TRUE",
+        "b",
+        "EXISTS gone",
+        "gone = 'x'",
+        "(type = 'a.b') = TRUE",
+        "(type = 'a.b') XOR (type LIKE 'b.%')",
+    ];
+    CONDITIONS[random.random_range(0..CONDITIONS.len())]
 }
 
 /// A whole expression of at most that depth.

@@ -239,3 +239,25 @@ fn the_schema_describes_every_dialect() {
     assert_eq!(schema["additionalProperties"], false);
     assert!(schema.get("required").is_none(), "{schema}");
 }
+
+#[test]
+fn the_examples_of_the_guide_are_filters() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides/event-types.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let blocks = |language: &str| -> Vec<String> {
+        let begin = format!("```{language}\n");
+        guide.split(&begin).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    };
+    for block in blocks("json") {
+        serde_json::from_str::<Filter>(&block).unwrap_or_else(|error| panic!("{block}: {error}"));
+    }
+    for line in blocks("sql").iter().flat_map(|block| block.lines()) {
+        line.parse::<crate::Sql>().unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    let rows: Vec<&str> =
+        guide.lines().filter_map(|line| Some(line.split_once("| `{")?.1.strip_suffix("` |").unwrap())).collect();
+    assert_eq!(rows.len(), 7, "each dialect has an example: {rows:?}");
+    for row in rows {
+        serde_json::from_str::<Expression>(&format!("{{{row}")).unwrap_or_else(|error| panic!("{row}: {error}"));
+    }
+}

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
     access_record, access_request, api_key, break_glass, checkpoint, control_check, control_run, disclosure, duty_set,
-    erasure, finding, identity_provider, inbound_source, legal_hold, principal, retention_policy, role, role_template,
-    self_check, service_instance, signing_key, subscription, support_access, tenant, webhook,
+    erasure, event_subscription, finding, identity_provider, inbound_source, legal_hold, principal, retention_policy,
+    role, role_template, self_check, service_instance, signing_key, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
@@ -130,6 +130,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "disclosure" => reads::<disclosure::Event>,
         "duty_set" => reads::<duty_set::Event>,
         "erasure" => reads::<erasure::Event>,
+        "event_subscription" => reads::<event_subscription::Event>,
         "finding" => reads::<finding::Event>,
         "identity_provider" => reads::<identity_provider::Event>,
         "inbound_source" => reads::<inbound_source::Event>,

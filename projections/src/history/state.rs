@@ -6,11 +6,11 @@ use cqrs_es::Aggregate;
 use hub_domain::{
     access_record::AccessRecord, access_request::AccessRequest, api_key::ApiKey, break_glass::BreakGlass,
     checkpoint::Checkpoints, control_check::ControlCheck, control_run::ControlRun, disclosure::Disclosure,
-    duty_set::DutySet, erasure::Erasure, finding::Finding, identity_provider::IdentityProvider,
-    inbound_source::InboundSource, legal_hold::LegalHold, principal::Standing, retention_policy::RetentionPolicy,
-    role::Role, role_template::RoleTemplate, self_check::SelfCheck, service_instance::ServiceInstance,
-    signing_key::SigningKeys, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
-    webhook::Webhook,
+    duty_set::DutySet, erasure::Erasure, event_subscription::EventSubscription, finding::Finding,
+    identity_provider::IdentityProvider, inbound_source::InboundSource, legal_hold::LegalHold, principal::Standing,
+    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, self_check::SelfCheck,
+    service_instance::ServiceInstance, signing_key::SigningKeys, subscription::Subscription,
+    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{event::Recorded, upcast::Upcasters};
 use serde_json::Value;
@@ -38,6 +38,7 @@ pub const AGGREGATE_TYPES: &[AggregateType] = &[
     AggregateType::of::<Disclosure>(),
     AggregateType::of::<DutySet>(),
     AggregateType::of::<Erasure>(),
+    AggregateType::of::<EventSubscription>(),
     AggregateType::of::<Finding>(),
     AggregateType::of::<IdentityProvider>(),
     AggregateType::of::<InboundSource>(),

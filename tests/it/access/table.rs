@@ -7,8 +7,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use hub_commands::inbound_source::receive;
-use hub_http::{as_of::CATALOGUE_SUFFIX, health, routes::PERMISSION_EXTENSION};
+use hub_http::{as_of::CATALOGUE_SUFFIX, routes::PERMISSION_EXTENSION};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -39,6 +38,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA...P", "erasure", "cancel request"),
     ("OA.U.P", "erasure", "read"),
     ("OA.U.P", "event", "read"),
+    ("OA...P", "event_subscription", "consume create delete pause resume update"),
+    ("OA.U.P", "event_subscription", "read"),
     ("OA.U.P", "evidence", "read"),
     (".....P", "finding", "accept-risk acknowledge read resolve start-remediation"),
     ("OA.U.P", "history", "read"),
@@ -157,7 +158,7 @@ fn operations(document: &Value) -> Vec<Operation> {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let Some(id) = operation["operationId"].as_str() else { continue };
-            if health::OPERATIONS.contains(&id) || id == receive::OPERATION {
+            if hub::api::open_operations().contains(&id) {
                 continue;
             }
             let permission = operation[PERMISSION_EXTENSION].as_str();

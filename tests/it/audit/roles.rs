@@ -7,7 +7,7 @@ use hub_projections::rebuild::rebuild;
 use hub_tests::kit::Database;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
-const ROLES: [&str; 3] = ["hub_append", "hub_seal", "hub_project"];
+const ROLES: [&str; 4] = ["hub_append", "hub_seal", "hub_project", "hub_consume"];
 
 /// What a role may do with whole tables: s(elect), i(nsert), u(pdate), d(elete), t(runcate).
 async fn rights(pool: &PgPool, role: &str) -> BTreeMap<String, String> {
@@ -54,7 +54,9 @@ async fn each_role_has_the_rights_that_its_work_needs_and_no_other() {
     ]);
     let tables: BTreeSet<_> = hub_projections::all().iter().map(|one| one.table().to_owned()).collect();
     project.extend(tables.into_iter().map(|table| (table, "siud".to_owned())));
-    for (role, expected) in ROLES.into_iter().zip([append, seal, project]) {
+    let consume =
+        expected(&[("s", "events tenant_heads"), ("siud", "event_subscription_cursors event_subscription_messages")]);
+    for (role, expected) in ROLES.into_iter().zip([append, seal, project, consume]) {
         assert_eq!(rights(&database.pool, role).await, expected, "{role}");
     }
     // A read model that is built anew is another table.
@@ -102,7 +104,7 @@ async fn whatever_is_not_a_roles_work_is_refused_to_it() {
         "CREATE TABLE mine (id integer)",
         "ALTER ROLE CURRENT_ROLE SUPERUSER",
     ];
-    let others: [&[&str]; 3] = [
+    let others: [&[&str]; 4] = [
         &[
             "SELECT payload FROM events",
             "INSERT INTO checkpoints (tenant_id, size, note, sealed_at) VALUES (gen_random_uuid(), 1, '', now())",
@@ -131,6 +133,15 @@ async fn whatever_is_not_a_roles_work_is_refused_to_it() {
             "SELECT set_fact(gen_random_uuid(), 'role', gen_random_uuid(), '', NULL, 1)",
             "DELETE FROM discarded_events",
             "TRUNCATE tenants",
+        ],
+        &[
+            "INSERT INTO events SELECT * FROM events",
+            "UPDATE tenant_heads SET position = 0",
+            "SELECT position FROM log_head",
+            "SELECT fact FROM facts",
+            "SELECT name FROM tenants",
+            "UPDATE event_subscriptions SET name = ''",
+            "TRUNCATE event_subscription_messages",
         ],
     ];
     for (role, others) in ROLES.into_iter().zip(others) {

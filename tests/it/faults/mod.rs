@@ -11,7 +11,7 @@ mod ledger;
 mod node;
 mod oracle;
 mod program;
-mod random;
+pub(crate) mod random;
 mod soak;
 mod tampered;
 mod twins;

@@ -44,7 +44,9 @@ impl Place {
         for statement in [
             format!("CREATE ROLE {owner} LOGIN PASSWORD 'secret'"),
             format!("CREATE ROLE {reader} LOGIN PASSWORD 'secret'"),
-            format!("GRANT hub_query, hub_platform, hub_worker, hub_append, hub_seal, hub_project TO {owner}"),
+            format!(
+                "GRANT hub_query, hub_platform, hub_worker, hub_append, hub_seal, hub_project, hub_consume TO {owner}"
+            ),
             format!("GRANT hub_query TO {reader}"),
             format!("CREATE DATABASE {database} OWNER {owner}"),
         ] {
@@ -110,7 +112,7 @@ async fn an_owner_who_is_no_superuser_writes_projects_rebuilds_and_answers() {
     let counted = "SELECT count(*) FROM events";
     let count: i64 = sqlx::query_scalar(counted).fetch_one(&pool).await.unwrap();
     assert_eq!(count, 2);
-    let roles = "hub_worker, hub_query, hub_platform, hub_append, hub_seal, hub_project";
+    let roles = "hub_worker, hub_query, hub_platform, hub_append, hub_seal, hub_project, hub_consume";
     let revoke = format!("REVOKE {roles} FROM {}", place.owner);
     sqlx::raw_sql(&revoke).execute(&mut place.server).await.unwrap();
     let fresh = place.pool(&place.owner).await;

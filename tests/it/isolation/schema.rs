@@ -30,6 +30,7 @@ const READABLE: [&str; 36] = [
     "duty_sets",
     "erasures",
     "event_counts",
+    "event_subscriptions",
     "events",
     "evidence_keys",
     "findings",
@@ -106,7 +107,14 @@ async fn assert_isolated(pool: &PgPool) {
         // Every tenant may follow the platform's own log of checkpoints.
         let shared = matches!(live, "checkpoints" | "sealed_tiles")
             .then(|| "hub_query SELECT (tenant_id = '00000000-0000-0000-0000-000000000000'::uuid)".to_owned());
-        let mut expected = Vec::new();
+        // Whoever consumes event subscriptions sees one tenant, as a query does, and writes how far he is.
+        let consumed = match live {
+            "event_subscription_cursors" | "event_subscription_messages" => Some("ALL"),
+            "events" | "tenant_heads" => Some("SELECT"),
+            _ => None,
+        };
+        let consumed = consumed.map(|command| format!("hub_consume {command} (tenant_id = hub_tenant_id())"));
+        let mut expected: Vec<_> = consumed.into_iter().collect();
         if READABLE.contains(&live) {
             expected.push("hub_platform SELECT true".to_owned());
             expected.extend(shared);

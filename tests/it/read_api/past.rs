@@ -20,6 +20,7 @@ const KINDS: [(&str, &str, &str); 14] = [
     ("break_glass", "break-glass", "opened"),
     ("duty_set", "duty-sets", "defined"),
     ("erasure", "erasures", "requested"),
+    ("event_subscription", "event-subscriptions", "created"),
     ("identity_provider", "identity-providers", "registered"),
     ("inbound_source", "inbound-sources", "registered"),
     ("legal_hold", "legal-holds", "placed"),
