@@ -138,7 +138,7 @@ impl Locked<'_> {
         let mut handed = self.again(ask, &blocked, now, lease, lease_until).await?;
         let mut more = false;
         let exclusive = self.exclusive();
-        if handed.len() < ask.max && !(exclusive && !blocked.is_empty()) {
+        if handed.len() < ask.max && (!exclusive || blocked.is_empty()) {
             // Whatever was ready is among what is handed out, so only what is not ready holds up what comes after it.
             let mut scan = Scan {
                 blocked: blocked.iter().map(|one| (one.aggregate_type.clone(), one.aggregate_id)).collect(),

@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use hub::api::Served;
-use hub_commands::{Commands, inbound_source::receive};
+use hub_commands::Commands;
 use hub_event_store::{log::Log, store::EventStore, tail::Tail};
 use hub_http::{CursorKey, Layers, Scope, openapi::complaints};
 use hub_read_api::Queries;

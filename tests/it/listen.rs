@@ -173,7 +173,7 @@ fn signed((_, headers, body): &Request, key: &Key) -> bool {
 async fn events_arrive_signed_in_order_and_once_over_a_lost_connection_and_a_program_that_fails() {
     let first =
         format!("event: hello\nid: 4\ndata: {{\"position\":4}}\n\n{}: heartbeat\n\n", event(5, "tenant.registered"));
-    let second = format!("{}{}event: end\ndata: {{\"reason\":\"shutdown\"}}\n\n", event(8, "tenant.activated"));
+    let second = format!("{}event: end\ndata: {{\"reason\":\"shutdown\"}}\n\n", event(8, "tenant.activated"));
     let third = "event: checkpoint\nid: 12\ndata: {\"position\":12}\n\n".to_owned();
     let (platform, api) =
         Played::start(vec![status(503), stream(first, false), stream(second, false), stream(third, true)]).await;

@@ -100,7 +100,7 @@ impl World {
             shutdown: end.clone(),
         })
         .with_vault(vault_in(&pool));
-        let served = Served { commands: Some(commands), queries: Some(queries), authorization: None };
+        let served = Served { commands: Some(commands), queries: Some(queries), consumers: None, authorization: None };
         let (router, _) = hub::api::router(served, hub::api::health(&pool, None));
         Self { database, clock, router, store, tail, reach, deliveries: None, _end: end.drop_guard() }
     }

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The kinds of things, where they are read, and the event that each begins with.
-const KINDS: [(&str, &str, &str); 14] = [
+const KINDS: [(&str, &str, &str); 15] = [
     ("access_request", "access-requests", "submitted"),
     ("api_key", "api-keys", "issued"),
     ("break_glass", "break-glass", "opened"),
