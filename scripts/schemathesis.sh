@@ -45,7 +45,7 @@ run() {
         --exclude-path-regex '/events/stream$' --exclude-operation-id archiveTenant \
         --phases examples,fuzzing --max-examples "$EXAMPLES_MAX" --seed 1 --workers 1 \
         --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance \
-        --continue-on-failure --request-timeout 20 --no-shrink --generation-database none --no-color
+        --continue-on-failure --request-timeout 40 --no-shrink --generation-database none --no-color
 }
 
 case "${1:-}" in

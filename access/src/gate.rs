@@ -361,7 +361,11 @@ impl AccessGate {
                 let about = asked.resource_id.into_iter().chain(tenant_id);
                 self.refusals.refused(caller, asked.permission, reason, about, self.now());
             }
-            Problem::not_permitted(asked.permission)
+            match reason {
+                // What a new request of it would be answered.
+                Reason::Credential => Problem::unauthenticated(),
+                _ => Problem::not_permitted(asked.permission),
+            }
         })
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Method, Request, StatusCode,
+    body::Incoming,
     client::conn::http1::{SendRequest, handshake},
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap},
 };
@@ -84,6 +85,22 @@ impl Connection {
             request = request.header("consistency-token", token);
         }
         self.send(request.body(Full::default())?).await
+    }
+
+    /// GET, whose answer is read while it comes; the connection has to live as long.
+    pub async fn follow(&mut self, path: &str) -> anyhow::Result<Incoming> {
+        let request = self.request(Method::GET, path).body(Full::default())?;
+        let answered = async {
+            self.sender.ready().await?;
+            anyhow::Ok(self.sender.send_request(request).await?)
+        };
+        let response = tokio::time::timeout(LIMIT, answered).await.context("no answer in time")??;
+        if !response.status().is_success() {
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            bail!("{status}: {}", String::from_utf8_lossy(&body));
+        }
+        Ok(response.into_body())
     }
 
     /// POST with an idempotency key of its own.

@@ -113,6 +113,11 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
         at_most("acknowledged to visible at 500 events/s: p50", visible.and_then(|row| row.p50_ms), 3.0, "ms"),
         at_most("acknowledged to visible at 500 events/s: p99", visible.and_then(|row| row.p99_ms), 10.0, "ms"),
         at_least("cached query, 32 connections: hub / bare axum", ratio("query", 32, "hub", "axum"), 0.85),
+        at_least(
+            "events to 200 streams beside 2,000 idle ones: hub / bare axum with the bytes at hand",
+            ratio("stream", 200, "hub", "axum-sse"),
+            0.5,
+        ),
         at_most("a decision, 200 roles and 5,000 grants: p50", decision("hub"), 0.1, "ms"),
         at_most(
             "a decision: p50 of hub / one round trip to PostgreSQL",

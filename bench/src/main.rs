@@ -50,7 +50,7 @@ const SECONDS_MAX: u32 = 600;
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
 struct Arguments {
-    /// Only these workloads: append, seal, hot, import, growth, rebuild, replay, verify, relay, http, visible, query, decide
+    /// Only these workloads: append, seal, hot, import, growth, rebuild, replay, verify, relay, http, visible, query, stream, decide
     workloads: Vec<String>,
     /// How often everything is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]

@@ -3,14 +3,17 @@
 //! Both are this very executable, told by a variable to be something else, so that they are built alike and never missing.
 
 use std::{
+    convert::Infallible,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
-use axum::{Json, Router, routing::get};
+use axum::{Json, Router, body::Body, routing::get};
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -24,6 +27,9 @@ const BODY: &str = "HUB_BENCH_BODY";
 
 /// Where the bare handler listens.
 const LISTEN: &str = "HUB_BENCH_LISTEN";
+
+/// What a bare stream sends at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// How long a program may take to answer.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -40,7 +46,8 @@ pub const DATABASE: &str = "hub_program";
 pub fn play_part() -> Option<ExitCode> {
     match std::env::var(PART).ok()?.as_str() {
         "hub" => Some(hub::run()),
-        "axum" => Some(bare_axum()),
+        "axum" => Some(bare(row)),
+        "sse" => Some(bare(stream)),
         _ => None,
     }
 }
@@ -79,10 +86,19 @@ impl Program {
 
     /// A handler that does nothing but answer `body` as JSON.
     pub async fn axum(servers: &Servers, body: &[u8]) -> anyhow::Result<Self> {
+        Self::bare(servers, "axum", body).await
+    }
+
+    /// A handler that does nothing but send `body`, which it has ready, piece by piece as server-sent events.
+    pub async fn sse(servers: &Servers, body: &[u8]) -> anyhow::Result<Self> {
+        Self::bare(servers, "sse", body).await
+    }
+
+    async fn bare(servers: &Servers, name: &str, body: &[u8]) -> anyhow::Result<Self> {
         let host = free_address()?;
-        let file = servers.work().join("body.json");
+        let file = servers.work().join(format!("{name}.body"));
         std::fs::write(&file, body).context("cannot write the body of the bare handler")?;
-        let mut command = part("axum")?;
+        let mut command = part(name)?;
         command.env(BODY, file).env(LISTEN, &host);
         Self::start(command, host, &servers.work().join("axum.log"), "/").await
     }
@@ -150,13 +166,31 @@ fn free_address() -> anyhow::Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
-/// One route, no layers; the body is serialised for each request, as a handler with a row in memory would do it.
-fn bare_axum() -> ExitCode {
+/// The body is serialised for each request, as a handler with a row in memory would do it.
+fn row(body: Vec<u8>) -> anyhow::Result<Router> {
+    let body: &'static Value = Box::leak(Box::new(serde_json::from_slice(&body)?));
+    Ok(Router::new().route("/", get(move || async move { Json(body) })))
+}
+
+/// The body is sent as it is, in pieces of the size that a stream of the program has near the end of the log.
+fn stream(body: Vec<u8>) -> anyhow::Result<Router> {
+    let body = Bytes::from(body);
+    let pieces = (0..body.len()).step_by(PIECE_BYTES).map(|at| body.slice(at..body.len().min(at + PIECE_BYTES)));
+    let pieces: Arc<[Bytes]> = pieces.collect();
+    let handler = move || async move {
+        let count = pieces.len();
+        let pieces = (0..count).map(move |place| Ok::<_, Infallible>(pieces[place].clone()));
+        ([("content-type", "text/event-stream")], Body::from_stream(futures::stream::iter(pieces)))
+    };
+    Ok(Router::new().route("/", get(handler)))
+}
+
+/// One route, no layers.
+fn bare(router: fn(Vec<u8>) -> anyhow::Result<Router>) -> ExitCode {
     let serve = async || -> anyhow::Result<()> {
         let file = PathBuf::from(std::env::var(BODY)?);
-        let body: &'static Value = Box::leak(Box::new(serde_json::from_slice(&std::fs::read(file)?)?));
         let listener = tokio::net::TcpListener::bind(std::env::var(LISTEN)?).await?;
-        let router = Router::new().route("/", get(move || async move { Json(body) }));
+        let router = router(std::fs::read(file)?)?;
         axum::serve(listener, router).with_graceful_shutdown(terminated()).await?;
         Ok(())
     };

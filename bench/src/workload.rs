@@ -11,6 +11,7 @@ pub mod rebuild;
 pub mod relay;
 pub mod replay;
 pub mod seal;
+pub mod stream;
 pub mod verify;
 pub mod visible;
 pub mod webhooks;
@@ -84,6 +85,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(http::Http),
         Box::new(visible::Visible),
         Box::new(query::Query),
+        Box::new(stream::Streams),
         Box::new(decide::Decide),
         Box::new(webhooks::Webhooks),
     ]

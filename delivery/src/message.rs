@@ -65,11 +65,11 @@ impl<'a> Standard<'a> {
 
 /// The body of a delivery, and its type.
 fn body(events: &[Waiting], payload: Payload, batched: bool) -> (Bytes, &'static str) {
-    let events = events.iter().map(|waiting| &*waiting.event);
+    let mut events = events.iter().map(|waiting| &*waiting.event);
     let json = |text: serde_json::Result<Vec<u8>>| Bytes::from(text.expect("an event is plain JSON"));
     match payload {
         Payload::Cloudevents if batched => (json(serde_json::to_vec(&events.collect::<Vec<_>>())), BATCH),
-        Payload::Cloudevents => (json(serde_json::to_vec(&events.last())), STRUCTURED),
+        Payload::Cloudevents => (json(serde_json::to_vec(&events.next())), STRUCTURED),
         Payload::Full | Payload::Thin => {
             let thin = payload == Payload::Thin;
             let mut events = events.map(|event| Standard::of(event, thin));

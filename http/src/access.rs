@@ -231,7 +231,24 @@ pub struct Pass {
     pub(crate) asked: Asked,
 }
 
+/// What a pass is for: two passes of the same key are renewed alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PassKey {
+    caller: Caller,
+    permission: Permission,
+    tenant_id: Uuid,
+    resource_id: Option<Uuid>,
+    filters: bool,
+}
+
 impl Pass {
+    /// What it is for.
+    #[must_use]
+    pub fn key(&self) -> PassKey {
+        let Asked { permission, tenant_id, resource_id, filters, at_least: _ } = self.asked;
+        PassKey { caller: self.caller.clone(), permission, tenant_id, resource_id, filters }
+    }
+
     /// Whether the caller is still allowed; the problem that a new request would be answered with.
     pub async fn renew(&self) -> Result<(), Problem> {
         let Self { access, caller, asked } = self;

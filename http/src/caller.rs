@@ -30,6 +30,9 @@ use crate::{
 /// Longest credential that is looked at, in bytes.
 pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
 
+/// What the subprotocol begins with that stands for `Authorization: Bearer`.
+const SUBPROTOCOL: &str = "bearer.";
+
 /// The tenant that stands for the platform itself.
 const PLATFORM_TENANT: Uuid = Uuid::from_u128(1);
 
@@ -116,6 +119,9 @@ pub struct PlatformCaller {
 impl Presented<'_> {
     /// What a request shows; 401 `unauthenticated` when it has not exactly one bearer credential of a bearable length.
     pub fn of(headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Presented<'_>, Problem> {
+        if let Some(token) = of_subprotocol(headers) {
+            return Ok(Presented { token, peer, at_least: ReadConsistency::of(headers)?.at_least });
+        }
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return Err(Problem::unauthenticated());
@@ -127,6 +133,19 @@ impl Presented<'_> {
         }
         Ok(Presented { token, peer, at_least: ReadConsistency::of(headers)?.at_least })
     }
+}
+
+/// Pages in browsers cannot send `Authorization` with a WebSocket, but they can name subprotocols: `bearer.<key>` is one of them. Headers of
+/// other requests, and of those that have `Authorization`, are not looked at.
+fn of_subprotocol(headers: &HeaderMap) -> Option<&str> {
+    let upgrade = headers.get(header::UPGRADE)?.to_str().ok()?;
+    if headers.contains_key(header::AUTHORIZATION) || !upgrade.eq_ignore_ascii_case("websocket") {
+        return None;
+    }
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut tokens = offers.flat_map(|text| text.split(',')).filter_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL));
+    let token = tokens.next()?;
+    (tokens.next().is_none() && !token.is_empty() && token.len() <= CREDENTIAL_BYTES_MAX).then_some(token)
 }
 
 /// Who the sender of a request is, with what it asks of the freshness of decisions.
@@ -278,5 +297,23 @@ mod tests {
         for bad in [&[][..], &["abc"], &["Basic abc"], &["Bearer "], &["Bearer a", "Bearer a"], &[&*long]] {
             assert_eq!(presented(bad), Err("unauthenticated".to_owned()), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_web_socket_may_bring_its_credential_as_a_subprotocol() {
+        let presented = |pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, value.parse().unwrap());
+            }
+            Presented::of(&headers, None).map(|presented| presented.token.to_owned()).ok()
+        };
+        let offered = ("sec-websocket-protocol", "service-hub.v1, bearer.abc");
+        let upgrade = ("upgrade", "websocket");
+        assert_eq!(presented(&[upgrade, offered]).as_deref(), Some("abc"));
+        assert_eq!(presented(&[upgrade, offered, ("authorization", "Bearer xyz")]).as_deref(), Some("xyz"));
+        assert_eq!(presented(&[offered]), None, "only where the browser allows nothing else");
+        assert_eq!(presented(&[upgrade, ("sec-websocket-protocol", "bearer.a, bearer.b")]), None);
+        assert_eq!(presented(&[upgrade, ("sec-websocket-protocol", "bearer.")]), None);
     }
 }

@@ -45,7 +45,7 @@ impl OperationInput for LastEventId {
         ctx: &mut GenContext,
         _operation: &mut Operation,
     ) -> Vec<(Option<openapi::StatusCode>, openapi::Response)> {
-        problem::documented_statuses(ctx, &[400])
+        problem::documented_statuses(ctx, &[400, 410])
     }
 }
 

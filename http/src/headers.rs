@@ -16,6 +16,10 @@ pub const PROJECTION_POSITION: HeaderName = HeaderName::from_static("projection-
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
 /// `Causation-Id` on commands.
 pub const CAUSATION_ID: HeaderName = HeaderName::from_static("causation-id");
+/// `Events-Complete` on pages of a tenant's log: whether its end was reached.
+pub const EVENTS_COMPLETE: HeaderName = HeaderName::from_static("events-complete");
+/// `Events-Next-After` on pages of a tenant's log: where to go on.
+pub const EVENTS_NEXT_AFTER: HeaderName = HeaderName::from_static("events-next-after");
 /// `Prefer` on queries.
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// `X-Request-Id` on requests and on every answer.

@@ -6,14 +6,16 @@
 
 use std::{
     any::Any,
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use aide::OperationInput;
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method},
+    extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State},
+    http::{HeaderMap, HeaderValue, Method, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -96,6 +98,21 @@ impl Default for Layers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(pub Arc<str>);
 
+/// When the answer must have begun, for handlers that wait on purpose; `None` when nobody has said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Option<Instant>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Deadline {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or(Self(None)))
+    }
+}
+
+/// It is no part of a request.
+impl OperationInput for Deadline {}
+
 impl Layers {
     /// Wraps a finished router: all routes merged and all state given. Sets its fallbacks.
     pub fn wrap(self, router: Router) -> Router {
@@ -171,6 +188,7 @@ async fn bound(State(bounds): State<Bounds>, mut request: Request, next: Next) -
         return problem.into_response();
     }
     request.extensions_mut().insert(bounds.body);
+    request.extensions_mut().insert(Deadline(Some(Instant::now() + bounds.timeout)));
     let health = request.uri().path().starts_with(HEALTH_PREFIX);
     let permit = bounds.in_flight.try_acquire();
     if permit.is_err() && !health {

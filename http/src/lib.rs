@@ -33,6 +33,7 @@ pub mod shortcut;
 #[cfg(test)]
 mod testing;
 pub mod traceparent;
+pub mod upgrade;
 
 pub use access::{Access, Allowed, Asked, Attributes, Beyond, Gate, Granting, Pass, Permission, Presented, Resources};
 pub use as_of::{AsOf, Past};
@@ -43,7 +44,7 @@ pub use consistency::{ConsistencyToken, ReadConsistency, ReadPosition};
 pub use etag::{Detail, IfNoneMatch};
 pub use event_stream::LastEventId;
 pub use fingerprint::Fingerprint;
-pub use layers::Layers;
+pub use layers::{Deadline, Layers};
 pub use page::{CursorKey, NoFilter, Page, PageQuery};
 pub use params::{Path, Query};
 pub use peer::{PeerAddress, ProxyHeader, TrustedProxies};

@@ -196,7 +196,7 @@ pub fn complaints(api: &OpenApi, open_operations: &[&str]) -> Vec<String> {
             complain(if open { "asks for a key though it is open" } else { "does not ask for a key" });
         }
         let responses = operation.responses.as_ref();
-        let succeeds = |status: &StatusCode| matches!(status, StatusCode::Code(200..=299) | StatusCode::Range(2));
+        let succeeds = |status: &StatusCode| matches!(status, StatusCode::Code(101 | 200..=299) | StatusCode::Range(2));
         if !responses.is_some_and(|responses| responses.responses.keys().any(succeeds)) {
             complain("has no success response");
         }

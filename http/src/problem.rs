@@ -26,9 +26,9 @@ pub use self::codes::{
     BODY_TIMEOUT, BODY_TOO_LARGE, CODES, CONCURRENT_CHANGE, FORBIDDEN, HEADERS_TOO_LARGE, HISTORY_TOO_LONG,
     IDEMPOTENCY_KEY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID,
     INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_SIGNATURE, INVALID_UUID, MALFORMED_JSON,
-    METHOD_NOT_ALLOWED, NOT_FOUND, NOT_SEALED, OVERLOADED, PROJECTION_BEHIND, ProblemCode, RATE_LIMITED,
-    REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG,
-    VERSION_CONFLICT, codes_with_status,
+    METHOD_NOT_ALLOWED, NOT_FOUND, NOT_SEALED, OVERLOADED, POSITION_EXPIRED, PROJECTION_BEHIND, ProblemCode,
+    RATE_LIMITED, REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE,
+    UPGRADE_REQUIRED, URI_TOO_LONG, VERSION_CONFLICT, codes_with_status,
 };
 
 /// The media type of every problem.
@@ -381,6 +381,7 @@ mod tests {
             Problem::body_timeout(Duration::from_secs(1)),
             Problem::concurrent_change(),
             Problem::idempotency_key_in_flight(),
+            Problem::position_expired(5),
             Problem::version_conflict(Some(3)),
             Problem::body_too_large(1),
             Problem::uri_too_long(1),
@@ -388,6 +389,7 @@ mod tests {
             Problem::history_too_long(1),
             Problem::idempotency_key_reused(),
             Problem::invalid_body("", "x"),
+            Problem::upgrade_required(),
             Problem::rate_limited("tenant", Duration::ZERO),
             Problem::headers_too_large(1, 1),
             Problem::internal(),

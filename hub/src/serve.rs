@@ -16,7 +16,7 @@ use hub_delivery::Deliveries;
 use hub_event_store::{relay::Relay, store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{CursorKey, Gate};
 use hub_projections::{positions::Positions, runner::Runner};
-use hub_read_api::{Queries, STREAMS_MAX_DEFAULT};
+use hub_read_api::{Queries, StreamSettings};
 use hub_seal::{Sealer, SelfCheck, Signer, WitnessFile};
 use hub_sealing::Sealing;
 use hub_token::{
@@ -263,8 +263,13 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             positions: positions.clone(),
             gate: gate.clone(),
             cursor_key: cursor_key(&secret_key),
-            streams_max: STREAMS_MAX_DEFAULT,
+            streams_max: edge.streams_max,
             shutdown: shutdown.clone(),
+        })
+        .with_streams(StreamSettings {
+            of_tenant_max: edge.streams_of_tenant_max,
+            history_max: edge.stream_history_max,
+            ..StreamSettings::default()
         })
         .with_upcasters(upcasters())
         .with_reports(Arc::new(ReportRuns::new(store)));

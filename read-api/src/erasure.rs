@@ -16,7 +16,7 @@ use crate::{
     attributes::permitted,
     evidence::{EventAnswer as Proof, KeyAnswer, unusable},
     failure::failed,
-    recorded::EventAnswer,
+    recorded::{EventAnswer, Read},
     rows::{Wanted, detail, name_of},
     state::Queries,
     statement::{Statement, statement},
@@ -37,7 +37,7 @@ pub(crate) const DETAIL: &str = detail!("erasures");
 
 /// The event that an erasure was executed with.
 pub(crate) const EXECUTED: &str = "
-SELECT tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, occurred_at,
+SELECT tenant_id, tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, occurred_at,
        payload::text AS payload, metadata::text AS metadata
 FROM events
 WHERE tenant_id = $1 AND aggregate_type = 'erasure' AND aggregate_id = $2 AND event_type = 'erasure.executed'
@@ -120,8 +120,8 @@ async fn certificate(
     let tenant_id = caller.tenant.id();
     let mut seals = queries.seals(&caller, consistency).await?;
     let query = sqlx::query_as(EXECUTED).bind(tenant_id).bind(path.erasure_id);
-    let event: Option<EventAnswer> = query.fetch_optional(&mut *seals.connection).await.map_err(failed)?;
-    let event = event.ok_or_else(Problem::not_found)?;
+    let event: Option<Read> = query.fetch_optional(&mut *seals.connection).await.map_err(failed)?;
+    let event = event.map(EventAnswer::from).ok_or_else(Problem::not_found)?;
     let executed: Executed = serde_json::from_str(event.payload.get()).map_err(unusable)?;
     let entry = entry(&event, tenant_id);
     let line = entry.to_line().map_err(unusable)?;

@@ -1,44 +1,34 @@
-//! A tenant's log as server-sent events: what was missed, then what comes, until one of the two sides ends it.
+//! A tenant's log as it grows, by server-sent events and by WebSocket: what was missed, then what comes, until one of the two sides ends it.
 //!
-//! The id of each event is its position in the tenant's log, so a client that reconnects with `Last-Event-ID` misses nothing and sees
-//! nothing twice. The stream pulls from PostgreSQL, a bounded page at a time and only as fast as its client reads.
+//! PostgreSQL is the truth. Each stream pulls what comes after its own position, a bounded page at a time and only as fast as its client
+//! reads: from memory when it is near the end of the log (`tails`), else from PostgreSQL (`reader`).
 
-use std::{convert::Infallible, time::Duration};
+mod cursor;
+mod follower;
+mod message;
+mod places;
+mod reader;
+mod rights;
+mod ring;
+pub(crate) mod socket;
+pub(crate) mod sse;
+mod tails;
 
-use aide::{
-    OperationOutput,
-    generate::GenContext,
-    openapi::{self, Operation, StatusCode},
-    transform::TransformOperation,
-};
-use axum::{
-    extract::State,
-    http::HeaderName,
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
-};
-use futures::{Stream, StreamExt};
-use hub_http::{
-    LastEventId, Pass, Problem, Query, ReadConsistency, ReadPosition, TenantCaller, TenantScope,
-    openapi::{described, header_documented, response_documented},
-};
-use schemars::{JsonSchema, json_schema};
+use std::time::Duration;
+
+use hub_http::{Problem, ReadConsistency, TenantCaller};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::{sleep, timeout},
-};
 
-use crate::{
-    events::{TAG, position_of},
-    heads::tenant_head,
-    reach::Source,
-    read::{Database, Moment},
-    recorded::{EventAnswer, Wanted, Window},
-    state::Queries,
+pub(crate) use self::{
+    cursor::{Cursor, TIME_OF},
+    follower::Follower,
+    places::{Place, Places},
+    reader::Reader,
+    rights::Rights,
+    tails::{GROWN, Tails},
 };
+use crate::{reach::Source, recorded::FilterQuery, recorded::Wanted, state::Queries};
 
 /// Gauge of the streams that are open.
 pub const STREAMS_OPEN: &str = "hub_event_streams_open";
@@ -46,224 +36,116 @@ pub const STREAMS_OPEN: &str = "hub_event_streams_open";
 /// Counter of the events that were sent over streams.
 pub const STREAMED_EVENTS: &str = "hub_event_stream_events_total";
 
-/// So many events of one stream are in memory at once.
-const PAGE_SIZE: i64 = 100;
+/// Counter of streams that have ended, by reason.
+pub const ENDS: &str = "hub_event_stream_ends_total";
 
-/// A comment is sent after so much silence, so that nobody on the way takes the connection for dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Counter of the times that the gate was asked whether somebody may still follow.
+pub const RENEWALS: &str = "hub_event_stream_renewals_total";
 
-/// Without being woken a stream looks this often.
-const POLL_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A stream ends after so long at the latest: its client comes back, and its key is looked at again.
-const LIFE_MAX: Duration = Duration::from_secs(3_600);
-
-/// So often it is asked whether the caller may still follow: a right that has gone ends the stream within a second.
-const RENEWAL_INTERVAL: Duration = Duration::from_millis(500);
-
-/// So soon a client comes back after a stream has ended.
-const RECONNECT_DELAY: Duration = Duration::from_secs(2);
-
-/// So often in a row PostgreSQL may fail to answer, or the gate to decide, before the stream is ended.
-const FAILURES_MAX: u32 = 5;
-
-/// After the first failure; each further one waits twice as long.
-const RETRY_DELAY: Duration = Duration::from_millis(200);
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StreamQuery {
-    /// Only events after this position; 0 for all of them. Absent: only what happens from now on. `Last-Event-ID` goes before it.
-    after: Option<u64>,
-}
-
-pub(crate) async fn stream(
-    TenantCaller { tenant, pass, .. }: TenantCaller,
-    LastEventId(last_event_id): LastEventId,
-    consistency: ReadConsistency,
-    Query(query): Query<StreamQuery>,
-    State(queries): State<Queries>,
-) -> Result<EventStream, Problem> {
-    let permit = queries.streams.clone().try_acquire_owned().map_err(|_| Problem::overloaded())?;
-    let mut reading = queries.reach(tenant, Source::Log, consistency).await?;
-    let head = tenant_head(tenant, &mut reading.connection).await?;
-    drop(reading);
-    let after = match (last_event_id, query.after) {
-        (Some(position), _) if position > head => {
-            return Err(Problem::invalid_event_id(format!("the log of the tenant ends at {head}")));
-        }
-        (Some(position), _) => position,
-        (None, Some(after)) => position_of(after, head)?,
-        (None, None) => head,
-    };
-    let follower = Follower {
-        database: queries.database.clone(),
-        tenant,
-        cursor: after,
-        head: queries.heads.follow(tenant.id()),
-        _open: Open::new(permit),
-    };
-    let ended = queries.shutdown.clone();
-    let end = async move {
-        tokio::select! {
-            () = ended.cancelled() => {}
-            () = sleep(LIFE_MAX) => {}
-            () = refused(pass) => {}
-        }
-    };
-    let events = follower.events().take_until(Box::pin(end));
-    let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
-    Ok(EventStream { response: Sse::new(events).keep_alive(keep_alive).into_response(), head })
-}
-
-/// Ends when the caller may no longer follow, or when nobody has been able to say so for a while.
-async fn refused(pass: Pass) {
-    let mut failures = 0;
-    while failures < FAILURES_MAX {
-        sleep(RENEWAL_INTERVAL).await;
-        failures = match pass.renew().await {
-            Ok(()) => 0,
-            Err(problem) if problem.status().is_server_error() => failures + 1,
-            Err(_) => return,
-        };
-    }
-}
-
-/// One open stream: where it is, and what wakes it.
-struct Follower {
-    database: Database,
-    tenant: TenantScope,
-    cursor: i64,
-    head: watch::Receiver<i64>,
-    _open: Open,
-}
-
-impl Follower {
-    fn events(mut self) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-        async_stream::stream! {
-            // An id without data is remembered by the client, so even one that has seen no event yet comes back to the same place.
-            let at = self.cursor.to_string();
-            yield Ok(Event::default().id(at).retry(RECONNECT_DELAY).comment("following"));
-            let mut failures = 0;
-            while failures < FAILURES_MAX {
-                match self.page().await {
-                    Err(error) => {
-                        failures += 1;
-                        tracing::warn!(%error, failures, "an event stream cannot read the log");
-                        sleep(RETRY_DELAY * 2_u32.pow(failures - 1)).await;
-                    }
-                    Ok(page) if page.is_empty() => {
-                        failures = 0;
-                        self.grown().await;
-                    }
-                    Ok(page) => {
-                        failures = 0;
-                        for event in page {
-                            self.cursor = event.position;
-                            yield Ok(frame(&event));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// The next events; the connection is given back before any of them is sent.
-    async fn page(&self) -> Result<Vec<EventAnswer>, sqlx::Error> {
-        let window = Window { tenant_id: self.tenant.id(), after: self.cursor, until: i64::MAX };
-        let mut reading = self.database.read(self.tenant.into(), Moment::OfStatement).await?;
-        window.read(&mut reading, &Wanted::default(), PAGE_SIZE).await
-    }
-
-    /// Waits until there may be something after the cursor.
-    async fn grown(&mut self) {
-        let cursor = self.cursor;
-        // Neither the end of the wait nor a sender that is gone is worth more than another look.
-        let _ = timeout(POLL_INTERVAL, async {
-            if self.head.wait_for(|head| *head > cursor).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-        .await;
-    }
-}
-
-fn frame(event: &EventAnswer) -> Event {
-    metrics::counter!(STREAMED_EVENTS).increment(1);
-    let frame = Event::default().id(event.position.to_string()).event(&event.event_type);
-    frame.json_data(event).expect("a recorded event is plain json")
-}
-
-/// Counts an open stream for as long as it lives.
-struct Open {
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Open {
-    fn new(permit: OwnedSemaphorePermit) -> Self {
-        metrics::gauge!(STREAMS_OPEN).increment(1.0);
-        Self { _permit: permit }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        metrics::gauge!(STREAMS_OPEN).decrement(1.0);
-    }
-}
+/// Gauge of what the newest events of followed tenants take in memory.
+pub const RING_BYTES: &str = "hub_event_stream_ring_bytes";
 
 /// Tells the metrics recorder what the metrics of this crate are; call it once, after installing the recorder.
 pub fn describe_metrics() {
     metrics::describe_gauge!(STREAMS_OPEN, "Event streams that are open.");
     metrics::describe_counter!(STREAMED_EVENTS, "Events sent over event streams.");
+    metrics::describe_counter!(ENDS, "Event streams that have ended, by reason.");
+    metrics::describe_counter!(RENEWALS, "Times the gate was asked whether streams may go on.");
+    metrics::describe_gauge!(RING_BYTES, metrics::Unit::Bytes, "Newest events of followed tenants, in memory.");
 }
 
-/// The answer of a stream: `text/event-stream` without an end of its own.
-pub(crate) struct EventStream {
-    response: Response,
-    head: i64,
+/// How streams behave.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamSettings {
+    /// So many streams of one tenant are open at once in a process at most; further ones get 503 `overloaded`.
+    pub of_tenant_max: usize,
+    /// A reader may begin so many events before the end of the log at most; further back it gets 410 `position_expired`. `None`: anywhere.
+    pub history_max: Option<i64>,
+    /// After so much silence a sign of life is sent, so that nobody on the way takes the connection for dead.
+    pub heartbeat: Duration,
+    /// When nothing was wanted for so long, the client is told how far the log has been looked at.
+    pub checkpoint_after: Duration,
+    /// A client that takes nothing for so long is too slow.
+    pub patience: Duration,
+    /// A stream ends after so long at the latest: its client comes back, and its key is looked at again.
+    pub life_max: Duration,
 }
 
-impl IntoResponse for EventStream {
-    fn into_response(self) -> Response {
-        // Some proxies gather an answer before they pass it on, unless they are told not to.
-        const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-        (ReadPosition(self.head), [(BUFFERING, "no")], self.response).into_response()
+impl Default for StreamSettings {
+    /// Half of the default places; no bound on history; 15 s, 10 s, 30 s, an hour.
+    fn default() -> Self {
+        Self {
+            of_tenant_max: 2_000,
+            history_max: None,
+            heartbeat: Duration::from_secs(15),
+            checkpoint_after: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
+            life_max: Duration::from_secs(3_600),
+        }
     }
 }
 
-impl OperationOutput for EventStream {
-    type Inner = Self;
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamQuery {
+    /// Where to begin: behind a position (0 for the whole log), before the first event of a time (RFC 3339) or later, `earliest` or `latest`.
+    /// Absent: `latest`. `Last-Event-ID` goes before it.
+    after: Option<String>,
+    /// Only events of these types, with commas between: `tenant.suspended`, `subscription.*`.
+    types: Option<String>,
+    /// Only events about these subjects, with commas between: `subscription/*`, `tenant/<id>`.
+    subjects: Option<String>,
+    /// Only events for which this CESQL expression holds: `type LIKE 'tenant.%' AND EXISTS traceparent`.
+    filter: Option<String>,
+    /// Only events that all of these filters want: a JSON array in the dialects of CloudEvents subscriptions.
+    filters: Option<String>,
+}
 
-    fn operation_response(ctx: &mut GenContext, _operation: &mut Operation) -> Option<openapi::Response> {
-        // Named here, so that the document has it: each event's data is one of these.
-        let data = ctx.schema.subschema_for::<EventAnswer>();
-        let schema = json_schema!({
-            "type": "string",
-            "description": "Server-sent events: `id` is the position, `event` the event's type, `data` the event.",
-            "contentMediaType": "text/event-stream",
-            "contentSchema": data,
-        });
-        let mut response = response_documented("The stream; it stays open.", "text/event-stream", schema);
-        let head = "Position of the tenant's last event when the stream began.";
-        response.headers.insert("Projection-Position".into(), header_documented(head, "integer"));
-        Some(response)
-    }
-
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<StatusCode>, openapi::Response)> {
-        let response = Self::operation_response(ctx, operation);
-        response.map(|response| (Some(StatusCode::Code(200)), response)).into_iter().collect()
+impl StreamQuery {
+    fn wanted(&self) -> Result<Wanted, Problem> {
+        let Self { after: _, types, subjects, filter, filters } = self;
+        let query = FilterQuery {
+            types: types.as_deref(),
+            subjects: subjects.as_deref(),
+            filter: filter.as_deref(),
+            filters: filters.as_deref(),
+        };
+        query.parse()
     }
 }
 
-pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    let description = "Server-sent events, oldest first: `id` is the position in the tenant's log, `event` the type, `data` the same \
-        JSON as in the pages. Begins after `Last-Event-ID` or `after`; `after=0` sends the whole log first; without either, only \
-        what happens from now on is sent. A comment comes after 15 s of silence. A stream ends when the server stops, after an hour, \
-        when the caller may no longer follow it, or when the database stays away; clients come back by themselves with the last id and miss nothing. A `Last-Event-ID` ahead \
-        of the log is refused with `invalid_event_id`; beyond the bound on open streams the answer is `overloaded`.";
-    described(operation, "streamEvents", TAG, "Follow a tenant's events", description)
+impl Queries {
+    /// Takes a place for one more stream of the tenant.
+    pub(crate) fn place(&self, tenant_id: uuid::Uuid) -> Result<Place, Problem> {
+        self.streams.take(tenant_id, self.stream_settings.of_tenant_max)
+    }
+
+    /// Begins a stream: everything that can be refused is refused here.
+    async fn follow(
+        &self,
+        TenantCaller { tenant, pass, .. }: TenantCaller,
+        last_event_id: Option<i64>,
+        consistency: ReadConsistency,
+        query: &StreamQuery,
+    ) -> Result<Follower, Problem> {
+        let wanted = query.wanted()?;
+        let after = query.after.as_deref().map(Cursor::parse).transpose()?;
+        let begin = last_event_id.map(Cursor::LastEventId).or(after).unwrap_or(Cursor::Latest);
+        let place = self.place(tenant.id())?;
+        let mut reading = self.reach(tenant, Source::Log, consistency).await?;
+        let servable = self.servable(tenant, &mut reading.connection).await?;
+        let cursor = begin.resolve(tenant, servable, &mut reading.connection).await?;
+        drop(reading);
+        let reader = Reader {
+            database: self.database.clone(),
+            tenant,
+            wanted,
+            cursor,
+            told: cursor,
+            head: servable.head,
+            following: self.tails.follow(tenant.id()),
+        };
+        let right = self.rights.follow(pass);
+        Ok(Follower { reader, settings: self.stream_settings, right, shutdown: self.shutdown.clone(), place })
+    }
 }

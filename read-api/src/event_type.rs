@@ -32,6 +32,14 @@ impl EventTypeFilter {
         Err(Problem::invalid_query(Some("event_type"), detail))
     }
 
+    /// Whether a type is asked for.
+    pub(crate) fn fits(&self, event_type: &str) -> bool {
+        match self {
+            Self::Exact(exact) => event_type == exact,
+            Self::Prefix(prefix) => event_type.starts_with(prefix),
+        }
+    }
+
     /// The type, when it is exactly one.
     pub(crate) fn exact(filter: Option<&Self>) -> Option<&str> {
         match filter {

@@ -1,22 +1,28 @@
-//! A tenant's log, page by page: the same events in the same order for everybody who reads it.
+//! A tenant's log, page by page and one by one: the same events in the same order for everybody who reads it.
+
+mod answer;
+
+use std::time::{Duration, Instant};
 
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use hub_http::{
-    Detail, Problem, Query, ReadConsistency, ReadPosition, Routes, TenantCaller,
+    Path, Problem, Query, ReadConsistency, ReadPosition, Routes, TenantCaller,
     openapi::described,
     page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use tokio::time::timeout;
 use uuid::Uuid;
 
+use self::answer::{Asked, EventPageAnswer, OneEventAnswer};
 use crate::{
-    event_stream,
+    event_stream::{Cursor, Reader, socket, sse},
     event_type::EventTypeFilter,
-    heads::tenant_head,
+    failure::failed,
     reach::Source,
-    recorded::{EventAnswer, Wanted, Window},
+    recorded::{FilterQuery, Looked, Read, Wanted, Window},
     state::Queries,
 };
 
@@ -26,85 +32,237 @@ pub(crate) const TAG: &str = "events";
 /// A page looks at so many positions at most; with a filter that fits few events it may answer fewer than the limit, even none.
 const WINDOW_SIZE: i64 = 20_000;
 
+/// So many events are in memory at once while a filter looks for those that it wants.
+const READ_MAX: i64 = 500;
+
+/// Longest wait for an event.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// So long before the answer must have begun a wait ends.
+const WAIT_MARGIN: Duration = Duration::from_secs(2);
+
+/// After a look that failed while waiting.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+
 pub(crate) fn routes() -> Routes<Queries> {
-    Routes::new().get("/v1/tenants/{tenant_id}/events", "event:read", list, describe_list).get(
-        "/v1/tenants/{tenant_id}/events/stream",
-        "event:read",
-        event_stream::stream,
-        event_stream::describe,
-    )
+    Routes::new()
+        .get("/v1/tenants/{tenant_id}/events", "event:read", list, describe_list)
+        .get("/v1/tenants/{tenant_id}/events/socket", "event:read", socket::socket, socket::describe)
+        .get("/v1/tenants/{tenant_id}/events/stream", "event:read", sse::stream, sse::describe)
+        .get("/v1/tenants/{tenant_id}/events/{position}", "event:read", one, describe_one)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct EventQuery {
-    /// Only events after this position of the tenant's log; 0 or absent for the beginning.
-    after: Option<u64>,
+    /// Where the page begins: behind a position of the tenant's log, before the first event of a time (RFC 3339) or later, `earliest` or
+    /// `latest`. Absent: `earliest`.
+    after: Option<String>,
     /// Most events of the page.
     #[schemars(with = "Option<u32>", range(min = 1, max = 500))]
     limit: Option<String>,
+    /// When there is nothing: so many seconds are waited for an event that is wanted.
+    #[schemars(with = "Option<u32>", range(min = 0, max = 30))]
+    wait: Option<String>,
+    /// Only events of these types, with commas between: `tenant.suspended`, `subscription.*`.
+    types: Option<String>,
+    /// Only events about these subjects, with commas between: `subscription/*`, `tenant/<id>`.
+    subjects: Option<String>,
+    /// Only events for which this CESQL expression holds: `type LIKE 'tenant.%' AND EXISTS traceparent`.
+    filter: Option<String>,
+    /// Only events that all of these filters want: a JSON array in the dialects of CloudEvents subscriptions.
+    filters: Option<String>,
     /// Only events of this type, or of all types of an aggregate: `tenant.suspended`, `tenant.*`.
     event_type: Option<String>,
     /// Only events of this aggregate.
     aggregate_id: Option<Uuid>,
 }
 
-/// A page of a tenant's log.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "EventPage")]
-struct EventPage {
-    /// The events, in order. Fewer than the limit, or none, does not mean that there are no more: see `complete`.
-    items: Vec<EventAnswer>,
-    /// Where to go on: send it as `after`.
+impl EventQuery {
+    fn wanted(&self) -> Result<Wanted, Problem> {
+        let query = FilterQuery {
+            types: self.types.as_deref(),
+            subjects: self.subjects.as_deref(),
+            filter: self.filter.as_deref(),
+            filters: self.filters.as_deref(),
+        };
+        let event_type = self.event_type.as_deref().map(EventTypeFilter::parse).transpose()?;
+        Ok(query.parse()?.and(event_type, self.aggregate_id))
+    }
+}
+
+/// What a page came to.
+#[derive(Debug)]
+struct Found {
+    items: Vec<Read>,
     next_after: i64,
-    /// Whether everything up to the end of the log, as it was then, has been looked at.
-    complete: bool,
+    head: i64,
+}
+
+impl Found {
+    fn complete(&self) -> bool {
+        self.next_after >= self.head
+    }
 }
 
 async fn list(
-    TenantCaller { tenant, .. }: TenantCaller,
+    caller: TenantCaller,
     consistency: ReadConsistency,
     Query(query): Query<EventQuery>,
+    asked: Asked,
     State(queries): State<Queries>,
-) -> Result<Detail<EventPage>, Problem> {
+) -> Result<EventPageAnswer, Problem> {
     let limit = limit_of(query.limit.as_deref())?;
-    let event_type = query.event_type.as_deref().map(EventTypeFilter::parse).transpose()?;
-    let mut reading = queries.reach(tenant, Source::Log, consistency).await?;
-    let head = tenant_head(tenant, &mut reading.connection).await?;
-    let after = position_of(query.after.unwrap_or(0), head)?;
+    let wait = wait_of(query.wait.as_deref())?;
+    let wanted = query.wanted()?;
+    let begin = query.after.as_deref().map_or(Ok(Cursor::Earliest), Cursor::parse)?;
+    let mut found = queries.page(&caller, consistency, &wanted, begin, limit).await?;
+    if found.items.is_empty() && found.complete() && !wait.is_zero() {
+        let end = Instant::now() + wait;
+        let end = asked
+            .deadline
+            .and_then(|deadline| deadline.checked_sub(WAIT_MARGIN))
+            .map_or(end, |deadline| end.min(deadline));
+        let from = found.next_after;
+        let after = queries.await_wanted(&caller, wanted.clone(), from, found.head, end).await?;
+        // Time has passed since the caller was let in.
+        caller.pass.renew().await?;
+        found = queries.page(&caller, consistency, &wanted, Cursor::Position(after), limit).await?;
+    }
+    Ok(asked.page(found))
+}
 
-    let until = head.min(after.saturating_add(WINDOW_SIZE));
-    let window = Window { tenant_id: tenant.id(), after, until };
-    let wanted = Wanted { event_type, aggregate_id: query.aggregate_id };
-    let items = window.answer(&mut reading.connection, &wanted, limit).await?;
+impl Queries {
+    /// Reads one page.
+    async fn page(
+        &self,
+        caller: &TenantCaller,
+        consistency: ReadConsistency,
+        wanted: &Wanted,
+        begin: Cursor,
+        limit: usize,
+    ) -> Result<Found, Problem> {
+        let tenant = caller.tenant;
+        let mut reading = self.reach(tenant, Source::Log, consistency).await?;
+        let servable = self.servable(tenant, &mut reading.connection).await?;
+        let mut after = begin.resolve(tenant, servable, &mut reading.connection).await?;
+        let head = servable.head;
+        let until = head.min(after.saturating_add(WINDOW_SIZE));
+        let mut items: Vec<Read> = Vec::new();
+        while after < until && items.len() < limit {
+            let window = Window { tenant_id: tenant.id(), after, until };
+            let missing = i64::try_from(limit - items.len()).unwrap_or(READ_MAX);
+            let count = if wanted.filters() { READ_MAX } else { missing };
+            let looked: Looked<Read> = window.read(&mut reading.connection, wanted, count).await.map_err(failed)?;
+            after = looked.until;
+            for read in looked.rows.into_iter().filter(|read| wanted.wants(&read.event)) {
+                let position = read.event.position;
+                items.push(read);
+                if items.len() == limit {
+                    after = position;
+                    break;
+                }
+            }
+        }
+        Ok(Found { items, next_after: after, head })
+    }
 
-    let last = items.last().map_or(after, |event| event.position);
-    let full = i64::try_from(items.len()).is_ok_and(|count| count >= limit);
-    let next_after = if full { last } else { until };
-    let page = EventPage { items, next_after, complete: next_after >= head };
-    Ok(Detail::unversioned(page, ReadPosition(head)))
+    /// Waits until something that is wanted comes after a position, or until the time is over; answers how far the log was looked at.
+    async fn await_wanted(
+        &self,
+        caller: &TenantCaller,
+        wanted: Wanted,
+        after: i64,
+        head: i64,
+        end: Instant,
+    ) -> Result<i64, Problem> {
+        let tenant = caller.tenant;
+        // Whoever waits is a stream as far as room is concerned.
+        let _place = self.place(tenant.id())?;
+        let (database, following) = (self.database.clone(), self.tails.follow(tenant.id()));
+        let mut reader = Reader { database, tenant, wanted, cursor: after, told: after, head, following };
+        let mut looked = after;
+        let looking = async {
+            loop {
+                if reader.grown().await.is_err() {
+                    return;
+                }
+                match reader.next().await {
+                    Ok(events) if events.is_empty() => looked = reader.cursor,
+                    Ok(_) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, "a long poll cannot read the log");
+                        tokio::time::sleep(RETRY_DELAY).await;
+                    }
+                }
+            }
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        tokio::select! {
+            // Whatever comes of it, the page is read again from where nothing was wanted.
+            _ = timeout(left, looking) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+        Ok(looked)
+    }
 }
 
 /// How many events a page may have.
-fn limit_of(text: Option<&str>) -> Result<i64, Problem> {
+fn limit_of(text: Option<&str>) -> Result<usize, Problem> {
     let limit = text.map_or(Some(PAGE_LIMIT_DEFAULT), |text| text.parse().ok());
     let limit = limit.filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit));
-    limit.map(i64::from).ok_or_else(|| Problem::invalid_page_limit(PAGE_LIMIT_MAX))
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    limit.ok_or_else(|| Problem::invalid_page_limit(PAGE_LIMIT_MAX))
 }
 
-/// A position that the caller gives as `after`; 400 `invalid_query` when the log has not got there, because whoever waits there would
-/// miss what comes before.
-pub(crate) fn position_of(after: u64, head: i64) -> Result<i64, Problem> {
-    let position = i64::try_from(after).ok().filter(|position| *position <= head);
-    position.ok_or_else(|| Problem::invalid_query(Some("after"), format!("the log of the tenant ends at {head}")))
+/// How long may be waited.
+fn wait_of(text: Option<&str>) -> Result<Duration, Problem> {
+    let wait = text.map_or(Some(Duration::ZERO), |text| text.parse().ok().map(Duration::from_secs));
+    wait.filter(|wait| *wait <= WAIT_MAX).ok_or_else(|| {
+        let detail = format!("wait is a whole number of seconds between 0 and {}", WAIT_MAX.as_secs());
+        Problem::invalid_query(Some("wait"), detail)
+    })
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct EventPath {
+    /// The event's place in the tenant's log, from 1.
+    position: u64,
+}
+
+async fn one(
+    TenantCaller { tenant, .. }: TenantCaller,
+    consistency: ReadConsistency,
+    Path(EventPath { position }): Path<EventPath>,
+    asked: Asked,
+    State(queries): State<Queries>,
+) -> Result<OneEventAnswer, Problem> {
+    let mut reading = queries.reach(tenant, Source::Log, consistency).await?;
+    let servable = queries.servable(tenant, &mut reading.connection).await?;
+    let position = i64::try_from(position).ok().filter(|position| (1..=servable.head).contains(position));
+    let position = position.ok_or_else(Problem::not_found)?;
+    let window = Window { tenant_id: tenant.id(), after: servable.check(position - 1)?, until: position };
+    let looked: Looked<Read> = window.read(&mut reading.connection, &Wanted::default(), 1).await.map_err(failed)?;
+    let read = looked.rows.into_iter().next().ok_or_else(Problem::not_found)?;
+    Ok(asked.one(read, ReadPosition(servable.head)))
 }
 
 fn describe_list(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     let description = "The tenant's events in the order in which they were recorded, oldest first. Positions count the tenant's own \
         events without gaps, so a reader that goes on from `next_after` misses nothing and sees nothing twice, and whoever reads \
         again reads the same. Each page looks at a bounded part of the log: with a filter it may hold fewer events than asked for, or \
-        none, and there may be more all the same; go on until `complete`. `Projection-Position` is the tenant's last position.";
+        none, and there may be more all the same; go on until `complete`. With `Accept: application/cloudevents-batch+json` the page is an array of \
+        CloudEvents; where to go on stands in `Link` and `Events-Next-After`, and whether the end was reached in `Events-Complete`, in both forms. \
+        With `wait` an empty page at the end of the log waits for an event that is wanted. A place that is too far back to be served answers \
+        410 `position_expired`. `Projection-Position` is the tenant's last position.";
     described(operation, "listEvents", TAG, "Read a tenant's events", description)
+}
+
+fn describe_one(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    let description = "The event at a position of the tenant's log. With `Accept: application/cloudevents+json` as a CloudEvent in structured mode; with \
+        `Accept: application/json; mode=binary` in the binary mode of CloudEvents' HTTP binding: its data is the body, and its attributes are \
+        the headers `ce-id`, `ce-type` and so on.";
+    described(operation, "getEvent", TAG, "Read one event", description)
 }
 
 #[cfg(test)]
@@ -121,10 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn a_position_ahead_of_the_log_is_refused() {
-        assert_eq!(position_of(5, 5).unwrap(), 5);
-        for ahead in [6, u64::MAX] {
-            assert_eq!(position_of(ahead, 5).unwrap_err().code(), "invalid_query", "{ahead}");
+    fn the_wait_is_bounded() {
+        assert_eq!(wait_of(None).unwrap(), Duration::ZERO);
+        assert_eq!(wait_of(Some("30")).unwrap(), WAIT_MAX);
+        for bad in ["31", "-1", "", "x", "1.5"] {
+            assert_eq!(wait_of(Some(bad)).unwrap_err().code(), "invalid_query", "{bad}");
         }
     }
 }

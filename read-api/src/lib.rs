@@ -51,7 +51,7 @@ use axum::middleware::from_fn_with_state;
 use hub_http::{Routes, routes::Entry};
 
 pub use crate::{
-    event_stream::{STREAMED_EVENTS, STREAMS_OPEN, describe_metrics},
+    event_stream::{ENDS, RENEWALS, RING_BYTES, STREAMED_EVENTS, STREAMS_OPEN, StreamSettings, describe_metrics},
     personal::{ERASED, SEALED},
     reports::Disclosures,
     state::{Queries, STREAMS_MAX_DEFAULT, Settings},
@@ -95,6 +95,8 @@ pub const QUERIES: &[&str] = &[
     erasure::LIST.whole,
     event_subscription::DETAIL,
     event_subscription::LIST.whole,
+    event_stream::GROWN,
+    event_stream::TIME_OF,
     evidence::CHECKPOINT_FROM,
     evidence::CHECKPOINT_LAST,
     evidence::KEYS,

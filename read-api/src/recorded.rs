@@ -1,8 +1,9 @@
-//! An event of a tenant's log as callers see it: in the tenant's own positions, and without what is secret.
+//! The events of a tenant's log as they are read: in the tenant's own positions, without what is secret, and only those that are wanted.
 
 use chrono::{DateTime, Utc};
-use hub_cloudevents::without_secrets;
+use hub_cloudevents::Event;
 use hub_event_store::event::Metadata;
+use hub_filter::{Filter, TypeHint};
 use hub_http::Problem;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,16 +13,20 @@ use uuid::Uuid;
 
 use crate::{
     event_type::EventTypeFilter,
-    failure::failed,
     statement::{Statement, statement},
 };
 
 /// A page of a tenant's log, within a window of its positions so that a rare type cannot make it read the whole log.
 pub(crate) const PAGE: Statement = statement!(
-    "SELECT tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, occurred_at, \
+    "SELECT tenant_id, tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, occurred_at, \
      payload::text AS payload, metadata::text AS metadata \
      FROM events WHERE tenant_id = $1 AND tenant_position > $2 AND tenant_position <= $3",
-    [" AND event_type = $5", " AND starts_with(event_type, $6)", " AND aggregate_id = $7"],
+    [
+        " AND event_type = $5",
+        " AND starts_with(event_type, $6)",
+        " AND aggregate_id = $7",
+        " AND (event_type = ANY($8) OR EXISTS (SELECT FROM unnest($9::text[]) AS begin WHERE starts_with(event_type, begin)))",
+    ],
     " ORDER BY tenant_position LIMIT $4",
 );
 
@@ -53,35 +58,112 @@ pub(crate) struct EventAnswer {
     pub(crate) metadata: Box<RawValue>,
 }
 
-impl FromRow<'_, PgRow> for EventAnswer {
+/// An event as it is read, which can be answered in every form.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) event: Event,
+    /// As recorded, byte for byte.
+    metadata: Box<RawValue>,
+}
+
+impl FromRow<'_, PgRow> for Read {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let aggregate_type: String = row.try_get("aggregate_type")?;
-        let payload = without_secrets(&aggregate_type, json(row, "payload")?);
-        Ok(Self {
-            position: row.try_get("tenant_position")?,
-            event_id: row.try_get("event_id")?,
-            event_type: row.try_get("event_type")?,
-            event_version: row.try_get("event_version")?,
-            aggregate_type,
-            aggregate_id: row.try_get("aggregate_id")?,
-            sequence: row.try_get("sequence")?,
-            occurred_at: row.try_get("occurred_at")?,
-            payload,
-            metadata: json(row, "metadata")?,
-        })
+        let text: String = row.try_get("metadata")?;
+        let metadata = RawValue::from_string(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(Self { event: Event::from_row(row)?, metadata })
     }
 }
 
-fn json(row: &PgRow, column: &str) -> Result<Box<RawValue>, sqlx::Error> {
-    let text: String = row.try_get(column)?;
-    RawValue::from_string(text).map_err(|e| sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(e) })
+impl From<Read> for EventAnswer {
+    fn from(Read { event, metadata }: Read) -> Self {
+        Self {
+            position: event.position,
+            event_id: event.event_id,
+            event_type: event.event_type,
+            event_version: event.event_version,
+            aggregate_type: event.aggregate_type,
+            aggregate_id: event.aggregate_id,
+            sequence: event.sequence,
+            occurred_at: event.occurred_at,
+            payload: event.data,
+            metadata,
+        }
+    }
 }
 
 /// Which events of a tenant are wanted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
-    pub(crate) event_type: Option<EventTypeFilter>,
-    pub(crate) aggregate_id: Option<Uuid>,
+    event_type: Option<EventTypeFilter>,
+    aggregate_id: Option<Uuid>,
+    filter: Filter,
+    /// What the filter tells of the types, so that PostgreSQL leaves out most others: exact ones, and beginnings.
+    hint: Option<(Vec<String>, Vec<String>)>,
+}
+
+impl Wanted {
+    /// What a filter wants; nothing else narrows it.
+    pub(crate) fn of(filter: Filter) -> Self {
+        let hint = filter.types_hint().map(|hints| {
+            let (mut exact, mut begins) = (Vec::new(), Vec::new());
+            for hint in hints {
+                match hint {
+                    TypeHint::Exact(event_type) => exact.push(event_type),
+                    TypeHint::Prefix(begin) => begins.push(begin),
+                }
+            }
+            (exact, begins)
+        });
+        Self { filter, hint, ..Self::default() }
+    }
+
+    /// The same with these conditions besides.
+    pub(crate) fn and(self, event_type: Option<EventTypeFilter>, aggregate_id: Option<Uuid>) -> Self {
+        Self { event_type, aggregate_id, ..self }
+    }
+
+    /// Whether the filter, which only `wants` looks at, may leave something out.
+    pub(crate) fn filters(&self) -> bool {
+        !self.filter.wants_everything()
+    }
+
+    /// Whether an event is wanted, wherever it comes from.
+    pub(crate) fn wants(&self, event: &Event) -> bool {
+        self.event_type.as_ref().is_none_or(|event_type| event_type.fits(&event.event_type))
+            && self.aggregate_id.is_none_or(|aggregate_id| aggregate_id == event.aggregate_id)
+            && self.filter.matches(event)
+    }
+
+    /// Whether every event is read, so that positions show whether one is missing.
+    pub(crate) fn reads_all(&self) -> bool {
+        self.event_type.is_none() && self.aggregate_id.is_none() && self.hint.is_none()
+    }
+}
+
+/// The query parameters of a filter, as everything that follows events takes them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FilterQuery<'a> {
+    pub(crate) types: Option<&'a str>,
+    pub(crate) subjects: Option<&'a str>,
+    pub(crate) filter: Option<&'a str>,
+    pub(crate) filters: Option<&'a str>,
+}
+
+impl FilterQuery<'_> {
+    /// The filter; 400 `invalid_query` names the parameter that is none.
+    pub(crate) fn parse(self) -> Result<Wanted, Problem> {
+        let filter = Filter::from_query(self.types, self.subjects, self.filter, self.filters);
+        filter.map(Wanted::of).map_err(|invalid| {
+            let parameter = match invalid.at.split('/').next() {
+                Some("types") => Some("types"),
+                Some("subjects") => Some("subjects"),
+                Some("filters") => Some("filters"),
+                Some("sql") => Some("filter"),
+                Some(_) | None => None,
+            };
+            Problem::invalid_query(parameter, invalid.to_string())
+        })
+    }
 }
 
 /// A piece of a tenant's log: positions greater than `after`, up to and with `until`.
@@ -92,36 +174,77 @@ pub(crate) struct Window {
     pub(crate) until: i64,
 }
 
+/// What was read of a window: everything up to and with `until` has been looked at.
+#[derive(Debug)]
+pub(crate) struct Looked<R> {
+    pub(crate) rows: Vec<R>,
+    pub(crate) until: i64,
+}
+
 impl Window {
-    /// At most `limit` of the wanted events, in order.
-    pub(crate) async fn read(
+    /// At most `limit` events, in order, of those that PostgreSQL can tell to be wanted.
+    pub(crate) async fn read<R>(
         self,
         connection: &mut PgConnection,
         wanted: &Wanted,
         limit: i64,
-    ) -> Result<Vec<EventAnswer>, sqlx::Error> {
+    ) -> Result<Looked<R>, sqlx::Error>
+    where
+        R: Positioned + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
         let exact = EventTypeFilter::exact(wanted.event_type.as_ref());
         let prefix = EventTypeFilter::prefix(wanted.event_type.as_ref());
-        let text = PAGE.with([exact.is_some(), prefix.is_some(), wanted.aggregate_id.is_some()]);
-        sqlx::query_as(&text)
-            .bind(self.tenant_id)
-            .bind(self.after)
-            .bind(self.until)
-            .bind(limit)
-            .bind(exact)
-            .bind(prefix)
-            .bind(wanted.aggregate_id)
-            .fetch_all(connection)
-            .await
+        let (types, begins) = wanted.hint.as_ref().map_or((&[][..], &[][..]), |(types, begins)| (types, begins));
+        let text = PAGE.with([exact.is_some(), prefix.is_some(), wanted.aggregate_id.is_some(), wanted.hint.is_some()]);
+        let query = sqlx::query_as(&text).bind(self.tenant_id).bind(self.after).bind(self.until).bind(limit);
+        let query = query.bind(exact).bind(prefix).bind(wanted.aggregate_id).bind(types).bind(begins);
+        let rows: Vec<R> = query.fetch_all(connection).await?;
+        let full = i64::try_from(rows.len()).is_ok_and(|count| count >= limit);
+        let until = rows.last().filter(|_| full).map_or(self.until, R::position);
+        Ok(Looked { rows, until })
+    }
+}
+
+/// Something with a place in its tenant's log.
+pub(crate) trait Positioned {
+    fn position(&self) -> i64;
+}
+
+impl Positioned for Event {
+    fn position(&self) -> i64 {
+        self.position
+    }
+}
+
+impl Positioned for Read {
+    fn position(&self) -> i64 {
+        self.event.position
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hub_cloudevents::COLUMNS;
+
+    use super::{FilterQuery, PAGE};
+    use crate::event_stream::GROWN;
+
+    #[test]
+    fn statements_have_the_columns_of_an_event() {
+        for text in [PAGE.head, GROWN] {
+            for column in COLUMNS.split(", ") {
+                assert!(text.contains(column), "{column} in {text}");
+            }
+        }
     }
 
-    /// The same for handlers.
-    pub(crate) async fn answer(
-        self,
-        connection: &mut PgConnection,
-        wanted: &Wanted,
-        limit: i64,
-    ) -> Result<Vec<EventAnswer>, Problem> {
-        self.read(connection, wanted, limit).await.map_err(failed)
+    #[test]
+    fn a_bad_filter_names_its_parameter() {
+        let named = |query: FilterQuery<'_>| query.parse().unwrap_err().to_json()["parameter"].clone();
+        assert_eq!(named(FilterQuery { types: Some("a b"), ..FilterQuery::default() }), "types");
+        assert_eq!(named(FilterQuery { subjects: Some(""), ..FilterQuery::default() }), "subjects");
+        assert_eq!(named(FilterQuery { filter: Some("type ="), ..FilterQuery::default() }), "filter");
+        assert_eq!(named(FilterQuery { filters: Some("{"), ..FilterQuery::default() }), "filters");
+        assert_eq!(named(FilterQuery { filters: Some("[{}]"), ..FilterQuery::default() }), "filters");
     }
 }

@@ -16,13 +16,13 @@ use crate::{
     attributes::OfRows,
     changes::Changes,
     checkpoints::Checkpoints,
-    heads::TenantHeads,
+    event_stream::{Places, Rights, StreamSettings, Tails},
     read::Database,
     reports::{Disclosures, REPORTS_MAX, Unrecorded},
 };
 
 /// Event streams that one process serves at once when nothing else is said.
-pub const STREAMS_MAX_DEFAULT: usize = 2_000;
+pub const STREAMS_MAX_DEFAULT: usize = 4_000;
 
 /// What the query API is given from outside.
 #[derive(Clone)]
@@ -56,10 +56,12 @@ pub struct Queries {
     pub(crate) database: Database,
     pub(crate) access: Access,
     pub(crate) cursor_key: CursorKey,
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams: Places,
+    pub(crate) stream_settings: StreamSettings,
     pub(crate) reports: Arc<Semaphore>,
     pub(crate) disclosures: Arc<dyn Disclosures>,
-    pub(crate) heads: TenantHeads,
+    pub(crate) tails: Tails,
+    pub(crate) rights: Rights,
     pub(crate) tail: Tail,
     pub(crate) positions: Positions,
     pub(crate) checkpoints: Checkpoints,
@@ -80,20 +82,28 @@ impl Queries {
         let changes = Changes::new(database.clone(), tail.clone(), shutdown.clone());
         Self {
             answers: Answers::new(gate.clone(), changes),
-            heads: TenantHeads::new(database.clone(), tail.clone(), shutdown.clone()),
+            tails: Tails::new(database.clone(), tail.clone(), shutdown.clone()),
+            rights: Rights::default(),
             checkpoints: Checkpoints::new(database.clone(), shutdown.clone()),
             tail,
             positions,
             access: Access::new(gate, Arc::new(OfRows(database.clone()))),
             database,
             cursor_key,
-            streams: Arc::new(Semaphore::new(streams_max)),
+            streams: Places::new(streams_max),
+            stream_settings: StreamSettings::default(),
             reports: Arc::new(Semaphore::new(REPORTS_MAX)),
             disclosures: Arc::new(Unrecorded),
             shutdown,
             vault: None,
             upcasters: Upcasters::default(),
         }
+    }
+
+    /// With streams that behave otherwise.
+    #[must_use]
+    pub fn with_streams(self, stream_settings: StreamSettings) -> Self {
+        Self { stream_settings, ..self }
     }
 
     /// Reads old events with these, for answers about the past.

@@ -1,4 +1,4 @@
-//! `hub listen` between a platform and a program that are both played by the test.
+//! `hub listen` and `hub webhooks tail`, with a platform and a program that are played by the test, and with real ones.
 
 use std::collections::VecDeque;
 use std::process::Stdio;
@@ -12,9 +12,9 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use hub_signature::{ID_HEADER, Key, Received, SIGNATURE_HEADER, TIMESTAMP_HEADER, TOLERANCE, verify};
-use hub_tests::kit::{directory, program};
+use hub_tests::kit::{HubProcess, directory, program};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdout, Command};
@@ -91,12 +91,16 @@ struct Listening {
 
 impl Listening {
     fn start(api: &str, forward_to: &str, more: &[&str]) -> Self {
+        let verb = ["listen", "--tenant", TENANT, "--api-url", api, "--forward-to", forward_to];
+        Self::run(&[&verb, more].concat(), "hub_key_of_the_test")
+    }
+
+    fn run(arguments: &[&str], key: &str) -> Self {
         let files = directory();
         let mut command = Command::new(program("hub_under_test"));
         command
-            .args(["listen", "--tenant", TENANT, "--api-url", api, "--forward-to", forward_to])
-            .args(more)
-            .env("HUB_KEY", "hub_key_of_the_test")
+            .args(arguments)
+            .env("HUB_KEY", key)
             .current_dir(files.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -128,9 +132,13 @@ impl Listening {
         }
     }
 
+    fn ctrl_c(&self) {
+        kill_process(Pid::from_raw(self.child.id().unwrap() as i32).unwrap(), Signal::INT).unwrap();
+    }
+
     /// What it says at the end, after Ctrl-C.
     async fn interrupt(mut self) -> String {
-        kill_process(Pid::from_raw(self.child.id().unwrap() as i32).unwrap(), Signal::INT).unwrap();
+        self.ctrl_c();
         let mut last = self.line().await;
         while !last.contains(" taken, ") {
             last = self.line().await;
@@ -258,4 +266,70 @@ async fn what_cannot_be_is_said_in_one_line() {
         let (code, said) = Listening::start(&api, forward_to, more).failure().await;
         assert!(code == Some(1) && said.contains(expected) && said.lines().count() == 1, "{said}");
     }
+}
+
+fn answer(body: Value) -> Box<dyn Fn() -> Response + Send> {
+    Box::new(move || ([("content-type", "application/json")], body.to_string()).into_response())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_of_a_webhook_goes_on_behind_what_it_has_shown() {
+    let webhook = "0197f2f0-0000-7000-8000-0000000000aa";
+    let attempt = |status: Value, outcome: &str| {
+        json!({
+            "id": TENANT, "at": "2026-06-01T12:00:01Z", "position": 7, "event_id": TENANT, "event_type": "tenant.renamed", "message_id": "m",
+            "attempt": 1, "outcome": outcome, "status": status, "error": null, "latency_ms": 3, "response_headers": {}, "response_body": "",
+            "next_attempt_at": null,
+        })
+    };
+    let first =
+        json!({ "items": [attempt(json!(500), "retrying"), attempt(json!(204), "delivered")], "next": "17-ab" });
+    let (platform, api) = Played::start(vec![answer(first), answer(json!({ "items": [], "next": "17-ab" }))]).await;
+    let verb = ["webhooks", "tail", "--tenant", TENANT, "--api-url", &api, "--webhook", webhook];
+    let mut tail = Listening::run(&[&verb[..], &["--since", "2026-06-01T00:00:00Z"]].concat(), "k");
+    assert_eq!(
+        tail.line().await,
+        format!("12:00:01  {:<40}        7  500      3 ms  retrying at attempt 1", "tenant.renamed")
+    );
+    assert!(tail.line().await.ends_with("204      3 ms  delivered at attempt 1"));
+    hub_tests::kit::eventually(LIMIT, async || (platform.requests().len() >= 3).then_some(())).await;
+    tail.ctrl_c();
+    assert!(timeout(LIMIT, tail.child.wait()).await.unwrap().unwrap().success());
+    assert_eq!(tail.lines.next_line().await.unwrap(), None, "nothing is shown twice");
+    let asked: Vec<_> = platform.requests().iter().map(|(uri, ..)| uri.to_string()).collect();
+    let path = format!("/v1/tenants/{TENANT}/webhooks/{webhook}/attempts?limit=200");
+    assert_eq!(asked[0], format!("{path}&since=2026-06-01T00:00:00.000000Z"));
+    assert!(asked[1..].iter().all(|uri| *uri == format!("{path}&after=17-ab")), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_platform_delivers_and_its_tail_shows_it() {
+    let hub = HubProcess::start().await;
+    let (receiver, address) = Played::start(vec![status(204)]).await;
+    let client = reqwest::Client::new();
+    let post = async |path: String, body: Value| -> Value {
+        let request = client.post(format!("{}{path}", hub.url())).bearer_auth(hub.admin_key()).json(&body);
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+        answer.json().await.unwrap()
+    };
+    let registration = json!({
+        "slug": "acme", "name": "Acme", "contact_email": "it@acme.example", "tier": "starter", "region": "eu-central", "currency": "EUR",
+    });
+    let tenant = post("/v1/tenants".to_owned(), registration).await["id"].as_str().unwrap().to_owned();
+    let hook = json!({ "url": address, "events": ["tenant.*"] });
+    let webhook = post(format!("/v1/tenants/{tenant}/webhooks"), hook).await;
+    let verb = ["webhooks", "tail", "--tenant", &tenant, "--api-url", hub.url()];
+    let mut tail = Listening::run(&[&verb[..], &["--since", "2020-01-01T00:00:00Z"]].concat(), &hub.admin_key());
+    post(format!("/v1/tenants/{tenant}/activate"), json!({})).await;
+    let line = tail.line().await;
+    assert!(
+        line.contains("tenant.activated") && line.contains("204") && line.contains("delivered at attempt 1"),
+        "{line}"
+    );
+    assert!(line.ends_with(webhook["id"].as_str().unwrap()), "{line}");
+    tail.ctrl_c();
+    assert!(timeout(LIMIT, tail.child.wait()).await.unwrap().unwrap().success());
+    let key = Key::parse(webhook["secret"].as_str().unwrap()).unwrap();
+    assert!(signed(&receiver.requests()[0], &key), "what the platform signs is verified by what the receivers use");
 }

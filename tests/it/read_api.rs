@@ -7,16 +7,21 @@ mod api_keys;
 mod audit;
 mod billing;
 mod callers;
+mod clients;
 mod consistency;
 mod crash;
 mod events;
 mod kept;
 mod lists;
 mod past;
+mod socket;
 mod stream;
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,12 +39,12 @@ use hub_event_store::{
     tail::Tail,
     upcast::Upcasters,
 };
-use hub_http::{ConsistencyToken, CursorKey, Scope, health::Health};
+use hub_http::{ConsistencyToken, CursorKey, Gate, Scope, health::Health};
 use hub_projections::{
     positions::Positions,
     runner::{Runner, Settings as Pace},
 };
-use hub_read_api::{Queries, Settings};
+use hub_read_api::{Queries, Settings, StreamSettings};
 use hub_tests::kit::{Database, TestClock, eventually};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -117,6 +122,11 @@ impl Api {
 
     /// With room for so many event streams, and read models that stay as they are.
     async fn without_projections(streams_max: usize) -> Self {
+        Self::with_streams(streams_max, StreamSettings::default()).await
+    }
+
+    /// The same with streams that behave like this.
+    async fn with_streams(streams_max: usize, streams: StreamSettings) -> Self {
         let database = Database::new().await;
         let clock = TestClock::default();
         let store = EventStore::start(database.pool.clone(), Tail::default(), Upcasters::default(), clock.clock());
@@ -125,7 +135,8 @@ impl Api {
         tokio::spawn(async move { tail.run(pool, ended).await });
         let pool = read_only(&database.url, Duration::from_secs(20)).await;
         let positions = Positions::default();
-        let (router, document) = build(pool, store.tail().clone(), positions.clone(), streams_max, shutdown.clone());
+        let (router, document) =
+            build_with(pool, store.tail().clone(), positions.clone(), streams_max, shutdown.clone(), streams);
         let end = shutdown.clone().drop_guard();
         Self { database, store, clock, router, document, positions, shutdown, head: AtomicI64::new(0), _end: end }
     }
@@ -264,15 +275,42 @@ fn build(
     streams_max: usize,
     shutdown: CancellationToken,
 ) -> (Router, Value) {
-    let gate = gate([
+    build_with(pool, tail, positions, streams_max, shutdown, StreamSettings::default())
+}
+
+fn build_with(
+    pool: PgPool,
+    tail: Tail,
+    positions: Positions,
+    streams_max: usize,
+    shutdown: CancellationToken,
+    streams: StreamSettings,
+) -> (Router, Value) {
+    build_behind(keys(), pool, tail, positions, streams_max, shutdown, streams)
+}
+
+/// The gate that knows the three keys.
+fn keys() -> Arc<dyn Gate> {
+    gate([
         (Who::Platform.number(), "key:administrator", Scope::Platform),
         (Who::Acme.number(), "key:acme", Scope::Tenant(ACME)),
         (Who::Other.number(), "key:other", Scope::Tenant(OTHER)),
-    ]);
+    ])
+}
+
+fn build_behind(
+    gate: Arc<dyn Gate>,
+    pool: PgPool,
+    tail: Tail,
+    positions: Positions,
+    streams_max: usize,
+    shutdown: CancellationToken,
+    streams: StreamSettings,
+) -> (Router, Value) {
     let settings = Settings { pool, tail, positions, gate, cursor_key: CursorKey::new([9; 32]), streams_max, shutdown };
+    let queries = Queries::new(settings).with_streams(streams);
     let health = Health::new([], Duration::from_secs(1));
-    let (router, document) =
-        hub::api::router(Served { queries: Some(Queries::new(settings)), ..Served::default() }, health);
+    let (router, document) = hub::api::router(Served { queries: Some(queries), ..Served::default() }, health);
     (router, serde_json::to_value(document).unwrap())
 }
 

@@ -17,16 +17,28 @@ use std::{
 
 use ::hub::clock::system_clock;
 use anyhow::{Context as _, ensure};
-use axum::{Router, body::Bytes, extract::{Path, State}, http::StatusCode, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::post,
+};
 use futures::future::BoxFuture;
 use hub_delivery::{Deliveries, Orders};
 use hub_domain::webhook::{Delivery, Disablement, Endpoint, EventFilter, Secret, Webhook};
-use hub_event_store::{repository::{Effects, ExecuteError, Order, Prepared, Repository}, tail::Tail};
+use hub_event_store::{
+    repository::{Effects, ExecuteError, Order, Prepared, Repository},
+    tail::Tail,
+};
 use hub_outbound::{Outbound, Reach};
 use hub_sealing::Sealing;
 use serde::Deserialize;
 use sqlx::{PgPool, types::Json};
-use tokio::{net::TcpListener, task::{JoinHandle, JoinSet}};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -203,7 +215,11 @@ async fn endpoints(pool: &PgPool, tenant_id: Uuid, receiver: &Receiver, kinds: &
     sqlx::query(cursors).bind(begin).execute(pool).await?;
     for kind in kinds {
         let (webhook_id, secret_id) = (Uuid::now_v7(), Uuid::now_v7());
-        let sealed = sealing.seal("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", [tenant_id, webhook_id, secret_id], [9; 32]);
+        let sealed = sealing.seal(
+            "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+            [tenant_id, webhook_id, secret_id],
+            [9; 32],
+        );
         let state = Webhook::Active(Endpoint {
             url: format!("http://{}/{kind}", receiver.address).parse()?,
             filters: vec!["*".parse::<EventFilter>()?].try_into()?,
@@ -328,8 +344,12 @@ async fn paced(run: &Run) -> anyhow::Result<Sample> {
         }
         commands.spawn(async move {
             let command = Command::new(reference);
-            let order =
-                Order { metadata: metadata(reference), fingerprint: [0; 32], repeatable: false, expected_sequence: None };
+            let order = Order {
+                metadata: metadata(reference),
+                fingerprint: [0; 32],
+                repeatable: false,
+                expected_sequence: None,
+            };
             let prepare = |_| {
                 let prepared = Prepared::new(command.clone());
                 async { Ok::<_, ExecuteError<Error>>(prepared) }

@@ -65,6 +65,8 @@ codes! {
         "Other commands changed the same thing again and again while this one was tried; send it again.";
     IDEMPOTENCY_KEY_IN_FLIGHT = "idempotency_key_in_flight", 409, "Idempotency key in flight",
         "A request with this Idempotency-Key is being executed; send it again a little later for its outcome.";
+    POSITION_EXPIRED = "position_expired", 410, "Position expired",
+        "Events so far back are not served any more; begin at `earliest`, which is the member `oldest_position`, and know that what lies between is missing.";
     VERSION_CONFLICT = "version_conflict", 412, "Version conflict",
         "If-Match names another version than the current one, which is in `current_sequence` and ETag.";
     BODY_TOO_LARGE = "body_too_large", 413, "Body too large",
@@ -79,6 +81,8 @@ codes! {
         "This Idempotency-Key was used before with another method, path or body; use a new key for a new request.";
     INVALID_BODY = "invalid_body", 422, "Invalid body",
         "The JSON body does not have the documented shape; `errors` points at what is wrong.";
+    UPGRADE_REQUIRED = "upgrade_required", 426, "Upgrade required",
+        "Here only WebSocket over HTTP/1.1 is spoken; send the request with Upgrade: websocket, or follow the events at `/events/stream`.";
     RATE_LIMITED = "rate_limited", 429, "Rate limited",
         "This key, its tenant or this address has sent too many requests, `limit` says which; nothing was done, send it again after Retry-After seconds.";
     HEADERS_TOO_LARGE = "headers_too_large", 431, "Headers too large",

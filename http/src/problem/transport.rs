@@ -11,9 +11,9 @@ use super::{
     BODY_TIMEOUT, BODY_TOO_LARGE, CONCURRENT_CHANGE, FORBIDDEN, HEADERS_TOO_LARGE, HISTORY_TOO_LONG,
     IDEMPOTENCY_KEY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_BODY, INVALID_CURSOR, INVALID_EVENT_ID,
     INVALID_HEADER, INVALID_PAGE_LIMIT, INVALID_PATH, INVALID_QUERY, INVALID_SIGNATURE, INVALID_UUID, MALFORMED_JSON,
-    METHOD_NOT_ALLOWED, NOT_FOUND, NOT_SEALED, OVERLOADED, PROJECTION_BEHIND, Problem, RATE_LIMITED, REQUEST_TIMEOUT,
-    STORE_UNAVAILABLE, UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, URI_TOO_LONG, VERSION_CONFLICT,
-    capitalized,
+    METHOD_NOT_ALLOWED, NOT_FOUND, NOT_SEALED, OVERLOADED, POSITION_EXPIRED, PROJECTION_BEHIND, Problem, RATE_LIMITED,
+    REQUEST_TIMEOUT, STORE_UNAVAILABLE, UNAUTHENTICATED, UNKNOWN_ROUTE, UNSUPPORTED_MEDIA_TYPE, UPGRADE_REQUIRED,
+    URI_TOO_LONG, VERSION_CONFLICT, capitalized,
 };
 
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -129,6 +129,13 @@ impl Problem {
             .retry_after(RETRY_AFTER_DEFAULT)
     }
 
+    /// 410 `position_expired` with the member `oldest_position`: after it everything is still served.
+    pub fn position_expired(oldest_position: i64) -> Self {
+        Self::of(POSITION_EXPIRED)
+            .detail(format!("only what comes after position {oldest_position} is still served"))
+            .with("oldest_position", oldest_position)
+    }
+
     /// 412 `version_conflict`, with the current sequence as member `current_sequence` and as `ETag`. `None` when the
     /// thing does not exist, so that there is no current version (`If-Match: *`).
     pub fn version_conflict(current_sequence: Option<i64>) -> Self {
@@ -179,6 +186,14 @@ impl Problem {
     /// 422 `invalid_body` with one `errors` entry; add more with `error`.
     pub fn invalid_body(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::of(INVALID_BODY).detail("the body does not have the documented shape").error(pointer, detail)
+    }
+
+    /// 426 `upgrade_required`, with `Upgrade: websocket`.
+    pub fn upgrade_required() -> Self {
+        Self::of(UPGRADE_REQUIRED)
+            .detail("send the request with Upgrade: websocket over HTTP/1.1")
+            .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+            .header(header::CONNECTION, HeaderValue::from_static("upgrade"))
     }
 
     /// 429 `rate_limited` with the member `limit` (`principal`, `tenant`, `address`), and how long to wait.

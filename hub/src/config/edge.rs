@@ -10,6 +10,9 @@ use super::{Error, Sources, parsed, path};
 /// Most networks of proxies, and most origins.
 const LIST_MAX: usize = 64;
 
+/// Largest bound on how far back readers may begin.
+const HISTORY_MAX: i64 = 1_000_000_000_000;
+
 /// Largest rate and burst.
 const RATE_MAX: u32 = 10_000_000;
 
@@ -62,6 +65,15 @@ pub struct EdgeFlags {
     /// Seconds until an answer must have begun, 1 to 300 [env: HUB_REQUEST_TIMEOUT_SECONDS] [default: 30]
     #[arg(long, global = true, value_name = "SECONDS")]
     pub request_timeout_seconds: Option<String>,
+    /// Events before the end of a tenant's log from which on readers may begin, 1 to 1000000000000 [env: HUB_STREAM_HISTORY_MAX] [default: all]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub stream_history_max: Option<String>,
+    /// Most open event streams, 1 to 1000000 [env: HUB_STREAMS_MAX] [default: 4000]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub streams_max: Option<String>,
+    /// Most open event streams of one tenant, 1 to 1000000 [env: HUB_STREAMS_OF_TENANT_MAX] [default: 2000]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub streams_of_tenant_max: Option<String>,
     /// Certificate chain in PEM; with it the API speaks TLS only [env: HUB_TLS_CERTIFICATE_FILE] [default: none]
     #[arg(long, global = true, value_name = "FILE")]
     pub tls_certificate_file: Option<String>,
@@ -97,6 +109,9 @@ impl EdgeFlags {
             "rate_limit_tenant_burst" => &self.rate_limit_tenant_burst,
             "rate_limit_tenant_per_second" => &self.rate_limit_tenant_per_second,
             "request_timeout_seconds" => &self.request_timeout_seconds,
+            "stream_history_max" => &self.stream_history_max,
+            "streams_max" => &self.streams_max,
+            "streams_of_tenant_max" => &self.streams_of_tenant_max,
             "tls_certificate_file" => &self.tls_certificate_file,
             "tls_key_file" => &self.tls_key_file,
             "trusted_proxies" => &self.trusted_proxies,
@@ -129,6 +144,12 @@ pub struct Edge {
     pub rates: Rates,
     /// Until an answer must have begun.
     pub request_timeout: Duration,
+    /// So many events before the end of a tenant's log readers may begin at most; `None` for anywhere.
+    pub stream_history_max: Option<i64>,
+    /// Most open event streams.
+    pub streams_max: usize,
+    /// Most open event streams of one tenant.
+    pub streams_of_tenant_max: usize,
     /// Certificate chain and key, when the API speaks TLS.
     pub tls: Option<TlsFiles>,
     /// Who may say whom he speaks for.
@@ -176,6 +197,17 @@ impl Edge {
             idle_timeout: sources.seconds("idle_timeout_seconds", "a number from 1 to 3600", 3_600, 75)?,
             rates: rates(sources)?,
             request_timeout: sources.seconds("request_timeout_seconds", "a number from 1 to 300", 300, 30)?,
+            stream_history_max: sources.get("stream_history_max", "a number from 1 to 1000000000000", |text| {
+                parsed(text).filter(|number| (1..=HISTORY_MAX).contains(number))
+            })?,
+            streams_max: sources.number("streams_max", "a number from 1 to 1000000", 1, 1_000_000, 4_000)?,
+            streams_of_tenant_max: sources.number(
+                "streams_of_tenant_max",
+                "a number from 1 to 1000000",
+                1,
+                1_000_000,
+                2_000,
+            )?,
             tls: tls(sources)?,
             trusted_proxies: TrustedProxies {
                 networks: sources

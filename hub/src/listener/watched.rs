@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{Request, Response, Version};
+use axum::http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -48,6 +48,8 @@ pub(super) struct Life {
     /// When the client last took a piece of an answer, in milliseconds since the beginning.
     taken_ms: AtomicU64,
     http2: AtomicBool,
+    /// It speaks something else than HTTP by now, and has no requests any more.
+    upgraded: AtomicBool,
 }
 
 impl Default for Life {
@@ -59,6 +61,7 @@ impl Default for Life {
             with_us: AtomicUsize::new(0),
             taken_ms: AtomicU64::new(0),
             http2: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
         }
     }
 }
@@ -148,8 +151,10 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let mut in_flight = self.life.begin(request.version());
         let answering = self.service.call(request);
+        let life = Arc::clone(&self.life);
         Box::pin(async move {
             let response = answering.await?;
+            life.upgraded.fetch_or(response.status() == StatusCode::SWITCHING_PROTOCOLS, Ordering::Relaxed);
             in_flight.go();
             Ok(response.map(|body| Sent { body, in_flight }))
         })
@@ -213,6 +218,10 @@ impl<S> Watched<S> {
     fn due(&self) -> Option<(Instant, &'static str)> {
         if let Some(stalled) = self.stalled {
             return Some((stalled + self.patience.write, "write"));
+        }
+        if self.life.upgraded.load(Ordering::Relaxed) {
+            // Whoever speaks on it looks after its silence.
+            return None;
         }
         if !self.life.rests() {
             let waits_for_us = self.life.with_us.load(Ordering::Relaxed) > 0;

@@ -8,7 +8,7 @@ mod follow;
 mod forward;
 mod frames;
 
-use std::{net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::IpAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use hub_signature::{Key, SymmetricSecret};
@@ -16,14 +16,11 @@ use reqwest::{Client, Url};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{INTERRUPTED, demo::read_key, print};
-use crate::{clock::system_clock, config::Config, embedded::Running, shutdown::Shutdown};
+use super::{INTERRUPTED, platform::Platform, print};
+use crate::{clock::system_clock, config::Config, shutdown::Shutdown};
 use follow::{Follower, Item};
 use forward::{Attempt, Forward, Message, Outcome};
 use frames::Frame;
-
-/// Where a platform is when nothing else is known.
-const API_URL: &str = "http://127.0.0.1:8080";
 
 /// How long a connection may take to come about.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -46,32 +43,17 @@ pub(super) struct Arguments {
     /// Secret that the program verifies with, whsec_.. or whsk_.. [default: a new one, which is printed]
     #[arg(long, value_name = "SECRET", env = "HUB_LISTEN_SECRET", hide_env_values = true)]
     secret: Option<String>,
-    /// Address of the platform [default: the hub that runs in the directory, else http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL", env = "HUB_URL")]
-    api_url: Option<String>,
-    /// Key of somebody who may read the tenant's events; better in the environment than in the list of processes
-    #[arg(long, value_name = "KEY", env = "HUB_KEY", hide_env_values = true)]
-    key: Option<String>,
-    /// File with such a key; counts more than HUB_KEY [default: the administrator's key in the directory]
-    #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    platform: Platform,
     /// Let the tenant's events leave this machine
     #[arg(long)]
     allow_remote: bool,
 }
 
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { forward_to, tenant, types, after, secret, api_url, key, key_file, allow_remote } = arguments;
+    let Arguments { forward_to, tenant, types, after, secret, platform, allow_remote } = arguments;
     check_target(&forward_to, allow_remote)?;
-    let api_url = api_url.or_else(|| Running::read(&config.directory).map(|running| running.url));
-    let api_url = api_url.unwrap_or_else(|| API_URL.to_owned());
-    if !api_url.starts_with("http://") {
-        bail!("`{api_url}` is no address such as {API_URL}: this verb speaks plain HTTP only");
-    }
-    let api_key = match (key, key_file) {
-        (Some(key), None) => key.trim().to_owned(),
-        (_, file) => read_key(&file.unwrap_or_else(|| config.admin_key_file.clone()))?,
-    };
+    let (api_url, api_key) = platform.found(config)?;
     let given = secret.is_some();
     let key = match secret {
         Some(secret) => Key::parse(&secret).context("--secret")?,
@@ -83,7 +65,7 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
         .no_proxy()
         .build()
         .context("cannot set up the HTTP client")?;
-    let stream = format!("{}/v1/tenants/{tenant}/events/stream", api_url.trim_end_matches('/'));
+    let stream = format!("{api_url}/v1/tenants/{tenant}/events/stream");
     let mut stream: Url = stream.parse().with_context(|| format!("`{api_url}` is no address"))?;
     if !types.is_empty() {
         stream.query_pairs_mut().append_pair("types", &types.join(","));

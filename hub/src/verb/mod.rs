@@ -7,11 +7,13 @@ mod enrol;
 mod events;
 mod import;
 mod listen;
+mod platform;
 mod progress;
 mod projections;
 mod replay;
 mod serve;
 mod up;
+mod webhooks;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -66,6 +68,8 @@ enum Verb {
     Serve(serve::Arguments),
     /// Run everything on this machine, with a PostgreSQL and a NATS of its own
     Up,
+    /// Look at a tenant's webhooks
+    Webhooks(webhooks::Arguments),
 }
 
 /// Reads the command line and does what it says. An error is one line on standard error and exit code 1, or 2 where 1 says something else.
@@ -113,6 +117,7 @@ fn start(program: Program) -> anyhow::Result<ExitCode> {
                 Verb::Replay(arguments) => replay::run(&config, arguments).await,
                 Verb::Serve(_) => serve::run(config).await,
                 Verb::Up => up::run(config).await,
+                Verb::Webhooks(arguments) => webhooks::run(&config, arguments).await,
             }
         },
     )

@@ -49,9 +49,14 @@ impl Platform {
     }
 }
 
-/// Ends with the stream; what still comes before that is passed over.
-async fn end_of(mut body: BodyDataStream) {
-    while timeout(LIMIT, body.next()).await.expect("the stream ends").is_some() {}
+/// Ends with the stream, whose last words say why.
+async fn end_of(mut body: BodyDataStream, reason: &str) {
+    let mut said = String::new();
+    while let Some(chunk) = timeout(LIMIT, body.next()).await.expect("the stream ends") {
+        said.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+    }
+    let (_, last) = said.rsplit_once("event: end\n").expect("a stream says why it ends");
+    assert!(last.contains(&format!("\"reason\":\"{reason}\"")), "{last}");
 }
 
 /// Returns when the stream has said it.
@@ -208,7 +213,7 @@ async fn the_streams_of_a_revoked_key_are_closed() {
     let going_on = platform.follow(acme, &stays.text).await;
     platform.revoke(acme, &gone).await;
     let revoked = Instant::now();
-    join(end_of(here), end_of(there)).await;
+    join(end_of(here, "token_expired"), end_of(there, "token_expired")).await;
     // A second, and what a machine that is busy with other tests adds to it.
     assert!(revoked.elapsed() < Duration::from_secs(5), "the streams were closed after {:?}", revoked.elapsed());
     platform.done(&format!("/v1/tenants/{acme}/rename"), json!({ "name": "Renamed" })).await;
@@ -224,9 +229,37 @@ async fn a_stream_ends_with_the_secret_that_it_was_opened_with() {
     let secret = platform.rotate(acme, &key, 60).await;
     let new = platform.follow(acme, &secret).await;
     platform.clock.advance(TimeDelta::seconds(60));
-    end_of(old).await;
+    end_of(old, "token_expired").await;
     platform.done(&format!("/v1/tenants/{acme}/rename"), json!({ "name": "Renamed" })).await;
     says(new, "tenant.renamed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_the_right_to_read_events_is_gone() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let reading = |effect: &str| json!({ "resource": "event", "actions": ["read"], "effect": effect });
+    let watching = platform.role(acme, "watching", &[reading("allow")]).await;
+    let key = platform.key(acme, &[&watching.to_string()]).await;
+    let stream = platform.follow(acme, &key.text).await;
+    let path = format!("/v1/tenants/{acme}/roles/{watching}/grant-permission");
+    platform.done(&path, reading("deny")).await;
+    end_of(stream, "forbidden").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_an_event_while_his_key_is_revoked_gets_none() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let key = platform.key(acme, &["auditor"]).await;
+    let path = format!("/v1/tenants/{acme}/events?after=latest&types=tenant.renamed&wait=28");
+    let (answer, ()) = tokio::join!(platform.get(&key.text, &path), async {
+        platform.revoke(acme, &key).await;
+        let gone = async || (platform.me(acme, &key.text).await.status == 401).then_some(());
+        hub_tests::kit::eventually(LIMIT, gone).await;
+        platform.done(&format!("/v1/tenants/{acme}/rename"), json!({ "name": "Renamed" })).await;
+    });
+    answer.refused(401, "unauthenticated");
 }
 
 #[tokio::test]
