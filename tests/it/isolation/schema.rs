@@ -18,7 +18,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 36] = [
+const READABLE: [&str; 37] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
