@@ -18,6 +18,7 @@ pub(super) fn aggregates() -> Vec<Aggregate> {
         ("disclosure", || generated::<hub_domain::disclosure::Event>("disclosure")),
         ("duty_set", || generated::<hub_domain::duty_set::Event>("duty_set")),
         ("erasure", || generated::<hub_domain::erasure::Event>("erasure")),
+        ("event_subscription", || generated::<hub_domain::event_subscription::Event>("event_subscription")),
         ("finding", || generated::<hub_domain::finding::Event>("finding")),
         ("identity_provider", || generated::<hub_domain::identity_provider::Event>("identity_provider")),
         ("legal_hold", || generated::<hub_domain::legal_hold::Event>("legal_hold")),
