@@ -3,7 +3,7 @@
 //! PostgreSQL is the truth. Each stream pulls what comes after its own position, a bounded page at a time and only as fast as its client
 //! reads: from memory when it is near the end of the log (`tails`), else from PostgreSQL (`reader`).
 
-mod cursor;
+pub(crate) mod cursor;
 mod follower;
 mod message;
 mod places;
@@ -12,7 +12,7 @@ mod rights;
 mod ring;
 pub(crate) mod socket;
 pub(crate) mod sse;
-mod tails;
+pub(crate) mod tails;
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use self::{
-    cursor::{Cursor, TIME_OF},
+    cursor::Cursor,
     follower::Follower,
     places::{Place, Places},
     reader::Reader,
     rights::Rights,
-    tails::{GROWN, Tails},
+    tails::Tails,
 };
 use crate::{reach::Source, recorded::FilterQuery, recorded::Wanted, state::Queries};
 

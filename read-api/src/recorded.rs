@@ -227,7 +227,7 @@ mod tests {
     use hub_cloudevents::COLUMNS;
 
     use super::{FilterQuery, PAGE};
-    use crate::event_stream::GROWN;
+    use crate::event_stream::tails::GROWN;
 
     #[test]
     fn statements_have_the_columns_of_an_event() {

@@ -44,6 +44,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hub-compliance",
             "hub-event-store",
             "hub-evidence",
+            "hub-filter",
             "hub-http",
             "hub-projections",
             "hub-report",
