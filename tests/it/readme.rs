@@ -1,8 +1,10 @@
-//! The README's tour and its sections on access and audit work as printed: their own shell blocks are run, in order, against a hub that was just started.
+//! The README's tour and its sections on access, audit, forgetting and integrating work as printed: their own shell blocks are run, in order, against a hub that was just started.
 
 use std::process::Command;
 
-use hub_tests::kit::{HubProcess, directory, program, workspace};
+use hub_tests::kit::{HubProcess, directory, free_port, program, workspace};
+
+use crate::interop::Language;
 
 /// The shell blocks below the heading, up to the next one.
 fn blocks(readme: &str, heading: &str) -> Vec<String> {
@@ -49,6 +51,27 @@ async fn somebody_is_forgotten_as_the_section_on_forgetting_says() {
     ] {
         assert!(said.contains(expected), "nothing says {expected}:\n{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_integrator_gets_every_event_once_as_the_section_on_integrating_says() {
+    if Language::Python.command(workspace().join("examples/receivers/python/receiver.py")).is_none() {
+        return;
+    }
+    let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    let hub = HubProcess::start().await;
+    let root = workspace().display();
+    let script = [blocks(&readme, "A tour").remove(0), blocks(&readme, "Integrating").concat()].concat();
+    let script = script
+        .replace("scripts/interop.sh", &format!("{root}/scripts/interop.sh"))
+        .replace("examples/receivers", &format!("{root}/examples/receivers"))
+        .replace("8090", &free_port().to_string());
+    // Whatever becomes of the script, its receiver ends with it.
+    let said = printed(&format!("trap 'kill ${{RECEIVER:-}} 2>/dev/null || true' EXIT\n{script}"), &hub).await;
+    for expected in ["\"outcome\":\"retrying\"", "\n7\n", "\"behind\":0", "\"in_flight\":0"] {
+        assert!(said.contains(expected), "nothing says {expected}:\n{said}");
+    }
+    assert!(!said.contains("\n\"specversion\""), "an event came twice over the stream:\n{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Webhooks: what happens arrives at the endpoints that want it, in the order that was asked for, whatever they do.
 
 mod endpoints;
+mod killed;
 mod ordering;
 mod receiver;
 

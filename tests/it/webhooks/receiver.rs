@@ -137,6 +137,10 @@ impl Receiver {
         self.inner.taken.lock().unwrap().clone()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.inner.taken.lock().unwrap().len()
+    }
+
     /// What it answered well.
     pub(super) fn accepted(&self) -> Vec<Taken> {
         self.taken().into_iter().filter(|taken| taken.status.is_success()).collect()
