@@ -21,6 +21,7 @@ pub(super) fn aggregates() -> Vec<Aggregate> {
         ("event_subscription", || generated::<hub_domain::event_subscription::Event>("event_subscription")),
         ("finding", || generated::<hub_domain::finding::Event>("finding")),
         ("identity_provider", || generated::<hub_domain::identity_provider::Event>("identity_provider")),
+        ("inbound_source", || generated::<hub_domain::inbound_source::Event>("inbound_source")),
         ("legal_hold", || generated::<hub_domain::legal_hold::Event>("legal_hold")),
         ("principal", || generated::<hub_domain::principal::Event>("principal")),
         ("retention_policy", || generated::<hub_domain::retention_policy::Event>("retention_policy")),
