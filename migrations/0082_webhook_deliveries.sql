@@ -15,8 +15,7 @@ CREATE TABLE webhook_health (
     consecutive_failures integer NOT NULL,
     failing_since        timestamptz,
     open_until           timestamptz,
-    PRIMARY KEY (tenant_id, webhook_id),
-    FOREIGN KEY (tenant_id, webhook_id) REFERENCES webhook_endpoints ON DELETE CASCADE
+    PRIMARY KEY (tenant_id, webhook_id)
 );
 
 -- One row each event that an endpoint is still to get. Whoever delivers it moves due_at into the future, which is its lease: when it is
@@ -70,5 +69,15 @@ CREATE TABLE webhook_attempts (
     PRIMARY KEY (tenant_id, webhook_id, at, id)
 ) PARTITION BY RANGE (at);
 
-SELECT isolate_table('webhook_endpoints'), isolate_table('webhook_replays'), isolate_read_model('webhook_health'),
-       isolate_read_model('webhook_queue'), isolate_read_model('webhook_attempts');
+SELECT isolate_table('webhook_endpoints'), isolate_table('webhook_replays');
+
+-- Queries read these, but no projection writes them.
+DO $$
+DECLARE
+    isolated text;
+BEGIN
+    FOREACH isolated IN ARRAY ARRAY['webhook_health', 'webhook_queue', 'webhook_attempts'] LOOP
+        PERFORM isolate_read_model(isolated::regclass);
+        EXECUTE format('REVOKE ALL ON %I FROM hub_project', isolated);
+    END LOOP;
+END $$;

@@ -56,7 +56,7 @@ pub(crate) const LEASE: &str = "UPDATE event_subscription_messages \
 pub(crate) const INSERT: &str = "INSERT INTO event_subscription_messages \
      (tenant_id, subscription_id, position, aggregate_type, aggregate_id, deliveries, lease, available_at, consumer) \
      SELECT $1, $2, n.position, n.aggregate_type, n.aggregate_id, CASE WHEN n.leased THEN 1 ELSE 0 END, \
-         CASE WHEN n.leased THEN $7 ELSE 0 END, CASE WHEN n.leased THEN $8 ELSE $9 END, CASE WHEN n.leased THEN $10 END \
+         CASE WHEN n.leased THEN $7::bigint ELSE 0 END, CASE WHEN n.leased THEN $8::timestamptz ELSE $9::timestamptz END, CASE WHEN n.leased THEN $10::text END \
      FROM unnest($3::bigint[], $4::text[], $5::uuid[], $6::boolean[]) AS n(position, aggregate_type, aggregate_id, leased)";
 
 /// Those of these that are still handed out with these leases are done with.

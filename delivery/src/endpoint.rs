@@ -31,6 +31,9 @@ pub(crate) const KEEP_HEALTH: &str = "INSERT INTO webhook_health (tenant_id, web
 /// Forgets one.
 pub(crate) const DROP: &str = "DELETE FROM webhook_endpoints WHERE tenant_id = $1 AND webhook_id = $2";
 
+/// And how it has answered.
+pub(crate) const DROP_HEALTH: &str = "DELETE FROM webhook_health WHERE tenant_id = $1 AND webhook_id = $2";
+
 /// One endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {

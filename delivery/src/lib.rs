@@ -39,6 +39,7 @@ pub const QUERIES: &[&str] = &[
     endpoint::KEEP,
     endpoint::KEEP_HEALTH,
     endpoint::DROP,
+    endpoint::DROP_HEALTH,
     queue::INSERT,
     queue::CLAIM,
     queue::STANDING,

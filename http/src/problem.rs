@@ -374,6 +374,7 @@ mod tests {
             Problem::invalid_uuid("id"),
             Problem::malformed_json("x"),
             Problem::unauthenticated(),
+            Problem::invalid_signature("x"),
             Problem::forbidden("x"),
             Problem::not_found(),
             Problem::unknown_route(),

@@ -78,7 +78,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
     ("O....P", "tenant", "archive change-tier set-quota"),
     ("OABUVP", "tenant", "read"),
-    ("OA...P", "webhook", "delete pause register resume rotate-secret update"),
+    ("OA...P", "webhook", "delete enable pause ping register replay resume rotate-secret test update"),
     ("OA.UVP", "webhook", "read"),
 ];
 

@@ -8,13 +8,17 @@ use hub_tests::kit::Database;
 use sqlx::PgPool;
 
 /// Tables whose key does not begin with the tenant, and why.
-const KEYS_OF_THEIR_OWN: [(&str, &str); 6] = [
+const KEYS_OF_THEIR_OWN: [(&str, &str); 7] = [
     ("events", "the log is one for all tenants, in one order"),
     ("command_outcomes", "the id of a command is unique on the platform; a copy of it in another tenant must be found"),
     ("claims", "the realm is the tenant, or the platform where a name is unique among all tenants"),
     ("parked_events", "a place in the log"),
     ("build_parked_events", "a place in the log"),
     ("discarded_events", "a place in the log"),
+    (
+        "webhook_queue",
+        "whoever delivers asks for endpoints of many tenants at once, whose ids are unique on the platform",
+    ),
 ];
 
 /// What queries may read, and nothing else.

@@ -59,7 +59,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
 async fn nobody_is_answered_without_a_key_that_is_known() {
     let api = Api::without_projections(10).await;
     let uris = uris(&api.document, ACME);
-    assert_eq!(uris.len(), 62, "{uris:?}");
+    assert_eq!(uris.len(), 66, "{uris:?}");
     for (_, uri) in uris {
         api.ask(Who::Unknown, &uri, &[]).await.refused(401, "unauthenticated");
     }

@@ -137,7 +137,8 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_gets_what_it_missed_whe
     let world = World::start().await;
     let acme = world.tenant("acme").await;
     let receiver = Receiver::answering(|_, _| Reply::status(500)).await;
-    let hook = world.webhook(acme, &receiver, json!({})).await;
+    let retry = json!({ "age_max_hours": 168 });
+    let hook = world.webhook(acme, &receiver, json!({ "retry": retry })).await;
     world.role(acme, "night").await;
     let row = world
         .pass_until(TimeDelta::hours(2), async || {

@@ -1,0 +1,190 @@
+//! What follows from the end of a delivery: it is done, tried again or given up, and its endpoint is well or not.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use hub_domain::webhook::{DisabledReason, Disablement, delivery::Ordering};
+use rand::RngExt as _;
+use sqlx::PgPool;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Ended, Engine, PINGED, RETRY_AFTER_MAX};
+use crate::{
+    REST,
+    attempt::{ATTEMPTS, Attempt, LATENCY, Outcome},
+    lane::{Lane, Unit, Waiting},
+    message::message_id,
+    queue,
+    send::Answer,
+};
+
+impl Engine<'_> {
+    /// Takes in what came of a delivery.
+    pub(super) fn end(&mut self, Ended { webhook_id, unit, answer }: Ended) {
+        self.under_way -= 1;
+        let now = self.now();
+        let Some(lane) = self.lanes.get_mut(&webhook_id) else { return };
+        lane.ended(&unit.events);
+        let outcome = if answer.succeeded() {
+            if lane.health.succeeded() {
+                self.unhealthy.insert(webhook_id);
+            }
+            for waiting in &unit.events {
+                self.changes.finish(webhook_id, waiting.event.position);
+            }
+            (Outcome::Delivered, None)
+        } else {
+            self.failed(webhook_id, &unit, &answer, now)
+        };
+        self.record(webhook_id, &unit, &answer, outcome, now);
+        if answer.succeeded() {
+            self.verify(webhook_id, &unit, &answer);
+            if self.lanes.get(&webhook_id).is_some_and(Lane::runs_low) {
+                self.looks.insert((now, webhook_id));
+            }
+        }
+        self.list(webhook_id);
+    }
+
+    fn failed(
+        &mut self,
+        webhook_id: Uuid,
+        unit: &Unit,
+        answer: &Answer,
+        now: DateTime<Utc>,
+    ) -> (Outcome, Option<DateTime<Utc>>) {
+        let Some(lane) = self.lanes.get_mut(&webhook_id) else { return (Outcome::Retrying, None) };
+        let retry = lane.delivery().retry.clone();
+        let asked = matches!(answer.status, Some(429 | 503)).then(|| retry_after(answer, now)).flatten();
+        match asked {
+            Some(until) => lane.health.asked_to_wait(until),
+            None => lane.health.failed(now),
+        }
+        self.unhealthy.insert(webhook_id);
+        let attempts = unit.events.iter().map(|waiting| waiting.attempts).max().unwrap_or(0) + 1;
+        let wait = f64::from(retry.wait_seconds(attempts)) * rand::rng().random_range(0.8..1.2);
+        let wait = TimeDelta::milliseconds((wait * 1_000.0) as i64);
+        let next = asked.unwrap_or(now + wait).max(now + TimeDelta::seconds(1));
+        let oldest = unit.events.iter().map(|waiting| waiting.created_at).min().unwrap_or(now);
+        let gone = answer.status == Some(410);
+        let give_up = gone || next > oldest + TimeDelta::hours(retry.age_max_hours.into());
+        for waiting in &unit.events {
+            let position = waiting.event.position;
+            if give_up {
+                self.changes.finish(webhook_id, position);
+            } else {
+                let waiting = Waiting { attempts, ..waiting.clone() };
+                self.changes.retry(webhook_id, &waiting, unit.batch_id, next);
+            }
+        }
+        // What comes behind it must not pass it; and of an endpoint that fails little is kept in memory.
+        let in_the_way = !give_up && lane.ordering() != Ordering::Parallel;
+        if in_the_way || lane.health.closed_at(now).is_err() {
+            for position in lane.release() {
+                self.changes.release(webhook_id, position, now);
+            }
+            let at = lane.health.closed_at(now).err().unwrap_or(now);
+            self.looks.insert((at, webhook_id));
+        }
+        self.looks.insert((next, webhook_id));
+        let since = lane.health.failing_since.unwrap_or(now);
+        let disabled_after = TimeDelta::from_std(self.given.settings.disabled_after).unwrap_or(TimeDelta::MAX);
+        if gone || now - since >= disabled_after {
+            let reason = if gone { DisabledReason::Gone } else { DisabledReason::Failing };
+            self.disable(webhook_id, reason, since, unit);
+        }
+        if give_up { (Outcome::GivenUp, None) } else { (Outcome::Retrying, Some(next)) }
+    }
+
+    /// Orders that the webhook be disabled, with the first position that it may have missed.
+    fn disable(&mut self, webhook_id: Uuid, reason: DisabledReason, failing_since: DateTime<Utc>, unit: &Unit) {
+        let Some(lane) = self.lanes.get(&webhook_id) else { return };
+        let tenant_id = lane.endpoint.tenant_id;
+        let tried = unit.events.iter().map(|waiting| waiting.event.position).min().unwrap_or(1);
+        let (pool, orders) = (self.given.pool.clone(), self.given.orders.clone());
+        let now = self.now();
+        self.orders.spawn(async move {
+            let first = first_waiting(&pool, webhook_id, now).await.ok().flatten();
+            let missed_from = first.map_or(tried, |first| first.min(tried));
+            let disablement = Disablement { reason, failing_since, missed_from };
+            if let Err(error) = orders.disable(tenant_id, webhook_id, disablement).await {
+                tracing::warn!(error, %webhook_id, "a webhook could not be disabled; the next failure tries again");
+            }
+        });
+    }
+
+    fn verify(&mut self, webhook_id: Uuid, unit: &Unit, answer: &Answer) {
+        let Some(lane) = self.lanes.get(&webhook_id) else { return };
+        let pinged = unit
+            .events
+            .iter()
+            .filter(|waiting| waiting.event.event_type == PINGED && waiting.event.aggregate_id == webhook_id);
+        for waiting in pinged {
+            #[derive(serde::Deserialize)]
+            struct Pinged {
+                challenge: String,
+            }
+            let Ok(Pinged { challenge }) = serde_json::from_str(waiting.event.data.get()) else { continue };
+            if !answer.body.contains(&challenge) {
+                continue;
+            }
+            let verified = self.given.orders.verify(lane.endpoint.tenant_id, webhook_id, challenge);
+            self.orders.spawn(async move {
+                if let Err(error) = verified.await {
+                    tracing::warn!(error, %webhook_id, "a webhook could not be marked as verified");
+                }
+            });
+        }
+    }
+
+    fn record(
+        &mut self,
+        webhook_id: Uuid,
+        unit: &Unit,
+        answer: &Answer,
+        (outcome, next_attempt_at): (Outcome, Option<DateTime<Utc>>),
+        now: DateTime<Utc>,
+    ) {
+        let id = message_id(&unit.events, unit.batch_id.is_some());
+        for waiting in &unit.events {
+            metrics::counter!(ATTEMPTS, "outcome" => outcome.name()).increment(1);
+            if waiting.attempts == 0 {
+                let age = (now - waiting.event.occurred_at).to_std().unwrap_or_default();
+                metrics::histogram!(LATENCY).record(age.as_secs_f64());
+            }
+            self.attempts.push(Attempt {
+                tenant_id: waiting.event.tenant_id,
+                webhook_id,
+                position: waiting.event.position,
+                event_id: waiting.event.event_id,
+                event_type: waiting.event.event_type.clone(),
+                message_id: id.clone(),
+                attempt: i32::try_from(waiting.attempts + 1).unwrap_or(i32::MAX),
+                outcome,
+                status: answer.status.map(i32::from),
+                error: answer.error.clone(),
+                latency_ms: i32::try_from(answer.latency.as_millis()).unwrap_or(i32::MAX),
+                headers: answer.headers.clone(),
+                body: answer.body.clone(),
+                next_attempt_at,
+            });
+        }
+    }
+}
+
+/// The first position that waits for an endpoint.
+async fn first_waiting(pool: &PgPool, webhook_id: Uuid, now: DateTime<Utc>) -> Result<Option<i64>, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let standing = timeout(REST, queue::standing(&mut connection, &[webhook_id], now)).await;
+    let standing = standing.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+    Ok(standing.first().and_then(|standing| standing.first))
+}
+
+/// When the endpoint wants to be asked again, by seconds or by a date.
+fn retry_after(answer: &Answer, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let text = answer.header("retry-after")?;
+    let until = match text.parse::<u32>() {
+        Ok(seconds) => now + TimeDelta::seconds(seconds.into()),
+        Err(_) => DateTime::parse_from_rfc2822(text).ok()?.to_utc(),
+    };
+    Some(until.clamp(now, now + RETRY_AFTER_MAX))
+}

@@ -1,0 +1,197 @@
+//! Following the log: an event becomes a row for each endpoint that wants it, and changes the endpoint that it is about.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cqrs_es::Aggregate;
+use hub_cloudevents::Event;
+use hub_domain::webhook::{self, Replay, Webhook};
+use hub_event_store::event::Recorded;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Engine, EngineError, MOVE_CURSOR, PAGE_SIZE, PROCESS, WAITING_MAX, lazily};
+use crate::{
+    endpoint::{self, Endpoint},
+    health::Health,
+    lane::{Lane, Waiting},
+    queue::{self, New},
+    replay,
+};
+
+impl Engine<'_> {
+    /// Follows a page of the log; answers whether there is more.
+    pub(super) async fn follow(&mut self) -> Result<bool, EngineError> {
+        let page = self.given.log.page(self.position, PAGE_SIZE).await?;
+        let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
+        let now = self.now();
+        let mut transaction = self.given.pool.begin().await?;
+        lazily(&mut transaction).await?;
+        let mut rows = Vec::new();
+        let mut room = WAITING_MAX.saturating_sub(self.lanes.values().map(Lane::in_memory).sum());
+        for recorded in &page {
+            let mut asked = None;
+            if recorded.aggregate_type == <Webhook as Aggregate>::TYPE {
+                // What was decided before this is to be found by it.
+                queue::insert(&mut transaction, &std::mem::take(&mut rows)).await?;
+                asked = self.webhook(recorded, &mut transaction, now).await?;
+            }
+            if recorded.position > self.beginning {
+                self.fan_out(recorded, asked, now, &mut room, &mut rows);
+            }
+        }
+        queue::insert(&mut transaction, &rows).await?;
+        let moved = sqlx::query(MOVE_CURSOR).bind(PROCESS).bind(last).execute(&mut *transaction).await?;
+        if moved.rows_affected() == 0 {
+            return Err(EngineError::Superseded);
+        }
+        transaction.commit().await?;
+        self.position = last;
+        Ok(i64::try_from(page.len()).is_ok_and(|length| length >= PAGE_SIZE))
+    }
+
+    /// An event for each endpoint that wants it, and for the one that `asked` for it. Nothing is sent before the rows are written.
+    fn fan_out(
+        &mut self,
+        recorded: &Recorded,
+        asked: Option<Uuid>,
+        now: DateTime<Utc>,
+        room: &mut usize,
+        rows: &mut Vec<New>,
+    ) {
+        let Some(webhooks) = self.by_tenant.get(&recorded.tenant_id).filter(|webhooks| !webhooks.is_empty()) else {
+            return;
+        };
+        let event = Arc::new(Event::from(recorded));
+        let leased_until = now + TimeDelta::from_std(self.given.settings.lease).unwrap_or(TimeDelta::MAX);
+        for webhook_id in webhooks {
+            let Some(lane) = self.lanes.get_mut(webhook_id) else { continue };
+            if asked != Some(*webhook_id) && !lane.endpoint.wants(&event) {
+                continue;
+            }
+            let at_once = *room > 0 && lane.takes(now);
+            if at_once {
+                *room -= 1;
+                let event = event.clone();
+                lane.push(Waiting { event, attempts: 0, created_at: now, batch_id: None, leased_until });
+                if !lane.listed {
+                    lane.listed = true;
+                    self.ready.push_back(*webhook_id);
+                }
+            } else {
+                lane.behind = true;
+                self.looks.insert((lane.health.closed_at(now).err().unwrap_or(now), *webhook_id));
+            }
+            rows.push(New {
+                webhook_id: *webhook_id,
+                tenant_id: recorded.tenant_id,
+                position: recorded.tenant_position,
+                aggregate_id: recorded.aggregate_id,
+                created_at: now,
+                due_at: if at_once { leased_until } else { now },
+                leased: at_once,
+            });
+        }
+    }
+
+    /// Takes in what happened to a webhook; answers it when the event itself is to be delivered to its endpoint.
+    async fn webhook(
+        &mut self,
+        recorded: &Recorded,
+        connection: &mut PgConnection,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Uuid>, EngineError> {
+        let (tenant_id, webhook_id) = (recorded.tenant_id, recorded.aggregate_id);
+        let event: webhook::Event = match recorded.decode() {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::error!(%error, %webhook_id, "an event of a webhook cannot be read; it is delivered to as before");
+                return Ok(None);
+            }
+        };
+        let state = match self.lanes.get(&webhook_id) {
+            Some(lane) => lane.endpoint.after(event.clone()),
+            None => {
+                let mut state = Webhook::default();
+                state.apply(event.clone());
+                state
+            }
+        };
+        let Some(endpoint) = Endpoint::new(tenant_id, webhook_id, state, &self.given.sealing) else {
+            sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
+            sqlx::query(replay::DROP).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
+            sqlx::query(endpoint::DROP_HEALTH).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
+            sqlx::query(endpoint::DROP).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
+            self.remove(webhook_id);
+            return Ok(None);
+        };
+        endpoint.keep(connection).await?;
+        match self.lanes.get_mut(&webhook_id) {
+            Some(lane) => lane.change(endpoint),
+            None => {
+                let mut lane = Lane::new(endpoint, Health::default());
+                // Nothing was kept for it yet.
+                lane.behind = false;
+                self.add(lane);
+            }
+        }
+        let Some(lane) = self.lanes.get_mut(&webhook_id) else { return Ok(None) };
+        let from_to = |from, to| Replay { from, to, since: None, until: None, only: webhook::Only::All };
+        let replayed = match &event {
+            webhook::Event::Tested {} | webhook::Event::Pinged { .. } => return Ok(Some(webhook_id)),
+            webhook::Event::ReplayRequested(replay) => Some(replay.clone()),
+            webhook::Event::Enabled { replay_from: Some(from) } => {
+                // The webhook's own story since then is nothing that was missed.
+                Some(from_to(Some(*from), Some(recorded.tenant_position - 1)))
+            }
+            webhook::Event::Paused {} => {
+                for position in lane.release() {
+                    self.changes.release(webhook_id, position, now);
+                }
+                None
+            }
+            webhook::Event::Disabled(_) => {
+                lane.release();
+                sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
+                None
+            }
+            _ => None,
+        };
+        if matches!(event, webhook::Event::Enabled { .. } | webhook::Event::UrlChanged { .. }) {
+            lane.health = Health::default();
+            self.unhealthy.insert(webhook_id);
+        }
+        self.looks.insert((now, webhook_id));
+        if let Some(replay) = replayed {
+            let sequence = recorded.sequence;
+            replay::insert(connection, (tenant_id, webhook_id), sequence, &replay, recorded.tenant_position).await?;
+            self.replaying = true;
+        }
+        Ok(None)
+    }
+
+    /// A piece of each replay; answers whether there is more.
+    pub(super) async fn replay(&mut self) -> Result<bool, EngineError> {
+        let now = self.now();
+        let mut transaction = self.given.pool.begin().await?;
+        lazily(&mut transaction).await?;
+        let pending = replay::pending(&mut transaction).await?;
+        for replay in &pending {
+            let rows = match self.lanes.get(&replay.webhook_id) {
+                Some(lane) => replay.piece(&self.given.log, &mut transaction, &lane.endpoint, now).await?,
+                None => Vec::new(),
+            };
+            queue::insert(&mut transaction, &rows).await?;
+            replay.done(&mut transaction).await?;
+            if let Some(lane) = self.lanes.get_mut(&replay.webhook_id)
+                && !rows.is_empty()
+            {
+                lane.behind = true;
+                self.looks.insert((lane.health.closed_at(now).err().unwrap_or(now), replay.webhook_id));
+            }
+        }
+        transaction.commit().await?;
+        self.replaying = !pending.is_empty();
+        Ok(self.replaying)
+    }
+}

@@ -1,0 +1,346 @@
+//! The one that delivers: follows the log, keeps the queue, and hands out what may go.
+//!
+//! Everything but sending is done here, one thing after the other, so no two parts can disagree about an endpoint. When PostgreSQL does not
+//! answer, all of it is forgotten and begun again from what is written.
+
+mod end;
+mod follow;
+mod look;
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use hub_event_store::election::{bounded, elect};
+use sqlx::{Connection as _, PgConnection};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use uuid::Uuid;
+
+use crate::{
+    Deliveries, REST,
+    attempt::{self, Attempt},
+    endpoint::{self, Endpoint, Kept, keep_health},
+    lane::{Lane, Rest, Unit},
+    message::message,
+    queue::Changes,
+    retention::Parts,
+    send::{Answer, Sending, send},
+};
+
+/// Takes the lock of the one that delivers for as long as the connection lives.
+pub(crate) const ELECT: &str = "SELECT pg_try_advisory_lock(7236831008)";
+
+/// How far the log has been followed; none when it never was.
+pub(crate) const READ_CURSOR: &str = "SELECT position FROM process_cursors WHERE process = $1";
+
+/// Keeps how far it has been followed; never back.
+pub(crate) const MOVE_CURSOR: &str = "INSERT INTO process_cursors (process, position) VALUES ($1, $2) \
+     ON CONFLICT (process) DO UPDATE SET position = EXCLUDED.position WHERE process_cursors.position < EXCLUDED.position";
+
+/// Gauge of the deliveries that are under way.
+pub(crate) const UNDER_WAY: &str = "hub_webhook_deliveries_under_way";
+
+/// What a transaction begins with whose end need not be on disk.
+const LAZILY: &str = "SET LOCAL synchronous_commit = off";
+
+/// The cursor.
+const PROCESS: &str = "webhooks";
+
+/// Where the log ended when webhooks were first delivered; what was before is not.
+const BEGINNING: &str = "webhooks_beginning";
+
+/// So many events are followed at once.
+const PAGE_SIZE: i64 = 500;
+
+/// Most deliveries under way at the same time, to all endpoints together.
+const UNDER_WAY_MAX: usize = 4_096;
+
+/// Most events that wait in memory, for all endpoints together.
+const WAITING_MAX: usize = 50_000;
+
+/// So many endpoints are looked at in the database at once.
+const LANES_AT_ONCE: usize = 200;
+
+/// So many ends of deliveries are written at once.
+const ENDS_AT_ONCE: usize = 2_000;
+
+/// A delivery that would end when its lease does is not begun.
+const MARGIN: TimeDelta = TimeDelta::seconds(3);
+
+/// Longest wait that an endpoint may ask for.
+const RETRY_AFTER_MAX: TimeDelta = TimeDelta::hours(24);
+
+/// So often old connections are closed, and it is asked whether the lock is still held.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The event that asks the endpoint for its challenge.
+const PINGED: &str = "webhook.pinged";
+
+/// Why it had to stop and try again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    #[error("PostgreSQL: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("another process leads by now")]
+    Superseded,
+}
+
+/// A delivery that has ended.
+struct Ended {
+    webhook_id: Uuid,
+    unit: Unit,
+    answer: Answer,
+}
+
+pub(crate) struct Engine<'a> {
+    given: &'a Deliveries,
+    lanes: HashMap<Uuid, Lane>,
+    by_tenant: HashMap<Uuid, Vec<Uuid>>,
+    position: i64,
+    beginning: i64,
+    /// Lanes that may have something to send.
+    ready: VecDeque<Uuid>,
+    /// When lanes have to be looked at in the database, on the platform's clock.
+    looks: BTreeSet<(DateTime<Utc>, Uuid)>,
+    /// When lanes have a token again.
+    tokens: BTreeSet<(Instant, Uuid)>,
+    under_way: usize,
+    changes: Changes,
+    attempts: Vec<Attempt>,
+    unhealthy: BTreeSet<Uuid>,
+    replaying: bool,
+    parts: Parts,
+    written_at: DateTime<Utc>,
+    ends: mpsc::UnboundedSender<Ended>,
+    sending: JoinSet<()>,
+    orders: JoinSet<()>,
+}
+
+impl<'a> Engine<'a> {
+    /// Delivers for as long as it is the only one; at once when another is.
+    pub(crate) async fn lead(given: &'a Deliveries) -> Result<(), EngineError> {
+        let Some(mut lock) = elect(&given.pool, ELECT).await? else { return Ok(()) };
+        tracing::info!("webhooks are delivered here");
+        // Bounded by what may be under way.
+        let (ends, mut ended) = mpsc::unbounded_channel();
+        let mut engine = Self::load(given, ends).await?;
+        let mut tail = given.tail.follow();
+        let mut swept_at = Instant::now();
+        loop {
+            let head = *tail.borrow_and_update();
+            let more = engine.turn(head, &mut ended).await?;
+            if swept_at.elapsed() >= SWEEP_INTERVAL {
+                swept_at = Instant::now();
+                engine.sweep();
+                // Also proves that the connection, and with it the lock, still lives.
+                bounded(lock.ping()).await?;
+            }
+            if more {
+                continue;
+            }
+            let rest = engine.rest();
+            tokio::select! {
+                _ = tail.changed() => {}
+                end = ended.recv() => if let Some(end) = end { engine.end(end) },
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    async fn load(given: &'a Deliveries, ends: mpsc::UnboundedSender<Ended>) -> Result<Self, EngineError> {
+        let cursor = async |process: &str| {
+            sqlx::query_scalar::<_, i64>(READ_CURSOR).bind(process).fetch_optional(&given.pool).await
+        };
+        let beginning = match cursor(BEGINNING).await? {
+            Some(beginning) => beginning,
+            None => {
+                let head = given.log.head().await?;
+                sqlx::query(MOVE_CURSOR).bind(BEGINNING).bind(head).execute(&given.pool).await?;
+                head
+            }
+        };
+        let position = cursor(PROCESS).await?.unwrap_or(0);
+        let mut engine = Self {
+            given,
+            lanes: HashMap::new(),
+            by_tenant: HashMap::new(),
+            position,
+            beginning,
+            ready: VecDeque::new(),
+            looks: BTreeSet::new(),
+            tokens: BTreeSet::new(),
+            under_way: 0,
+            changes: Changes::default(),
+            attempts: Vec::new(),
+            unhealthy: BTreeSet::new(),
+            replaying: true,
+            parts: Parts::default(),
+            written_at: DateTime::UNIX_EPOCH,
+            ends,
+            sending: JoinSet::new(),
+            orders: JoinSet::new(),
+        };
+        let kept: Vec<Kept> = sqlx::query_as(endpoint::ALL).fetch_all(&given.pool).await?;
+        let now = engine.now();
+        for kept in kept {
+            let health = kept.health();
+            if let Some(endpoint) = Endpoint::new(kept.tenant_id, kept.webhook_id, kept.state.0, &given.sealing) {
+                engine.looks.insert((now, endpoint.webhook_id));
+                engine.add(Lane::new(endpoint, health));
+            }
+        }
+        Ok(engine)
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        (self.given.clock)()
+    }
+
+    fn add(&mut self, lane: Lane) {
+        let (tenant_id, webhook_id) = (lane.endpoint.tenant_id, lane.endpoint.webhook_id);
+        self.by_tenant.entry(tenant_id).or_default().push(webhook_id);
+        self.lanes.insert(webhook_id, lane);
+    }
+
+    fn remove(&mut self, webhook_id: Uuid) {
+        if let Some(lane) = self.lanes.remove(&webhook_id)
+            && let Some(webhooks) = self.by_tenant.get_mut(&lane.endpoint.tenant_id)
+        {
+            webhooks.retain(|other| *other != webhook_id);
+        }
+    }
+
+    fn list(&mut self, webhook_id: Uuid) {
+        if let Some(lane) = self.lanes.get_mut(&webhook_id)
+            && !lane.listed
+        {
+            lane.listed = true;
+            self.ready.push_back(webhook_id);
+        }
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn rest(&self) -> Duration {
+        let now = self.now();
+        let look = self.looks.first().map(|(at, _)| (*at - now).to_std().unwrap_or(Duration::ZERO));
+        let token = self.tokens.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        look.into_iter().chain(token).min().unwrap_or(REST).min(REST)
+    }
+
+    fn sweep(&self) {
+        for lane in self.lanes.values() {
+            lane.connections.sweep();
+        }
+    }
+
+    /// Does what can be done now; answers whether there is more.
+    async fn turn(&mut self, head: i64, ended: &mut mpsc::UnboundedReceiver<Ended>) -> Result<bool, EngineError> {
+        let mut count = 0;
+        while count < ENDS_AT_ONCE
+            && let Ok(end) = ended.try_recv()
+        {
+            self.end(end);
+            count += 1;
+        }
+        while self.sending.try_join_next().is_some() {}
+        while self.orders.try_join_next().is_some() {}
+        self.dispatch();
+        self.write().await?;
+        let followed = if self.position < head { self.follow().await? } else { false };
+        let replayed = if self.replaying { self.replay().await? } else { false };
+        let looked = self.look().await?;
+        self.dispatch();
+        metrics::gauge!(UNDER_WAY).set(self.under_way as f64);
+        Ok(followed || replayed || looked || count == ENDS_AT_ONCE)
+    }
+
+    /// Sends what may go, an endpoint after the other.
+    fn dispatch(&mut self) {
+        let now = self.now();
+        while let Some((at, webhook_id)) = self.tokens.first().copied()
+            && at <= Instant::now()
+        {
+            self.tokens.remove(&(at, webhook_id));
+            self.list(webhook_id);
+        }
+        while self.under_way < UNDER_WAY_MAX
+            && let Some(webhook_id) = self.ready.pop_front()
+        {
+            let Some(lane) = self.lanes.get_mut(&webhook_id) else { continue };
+            lane.listed = false;
+            match lane.next(now) {
+                Ok(unit) => {
+                    let time_max = TimeDelta::seconds(lane.delivery().timeout_seconds.into());
+                    if unit.events.iter().any(|waiting| waiting.leased_until < now + time_max + MARGIN) {
+                        // It has waited too long: taken up anew, with a new lease.
+                        lane.ended(&unit.events);
+                        let positions = unit.events.iter().map(|waiting| waiting.event.position);
+                        for position in positions.chain(lane.release()) {
+                            self.changes.release(webhook_id, position, now);
+                        }
+                        self.looks.insert((now, webhook_id));
+                        continue;
+                    }
+                    self.send(webhook_id, unit, now);
+                    self.list(webhook_id);
+                }
+                Err(Rest::UntilSomethingHappens) => {}
+                Err(Rest::Token(at)) => {
+                    self.tokens.insert((at, webhook_id));
+                }
+                Err(Rest::Until(at)) => {
+                    for position in lane.release() {
+                        self.changes.release(webhook_id, position, now);
+                    }
+                    self.looks.insert((at, webhook_id));
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, webhook_id: Uuid, unit: Unit, now: DateTime<Utc>) {
+        let Some(lane) = self.lanes.get(&webhook_id) else { return };
+        let (outbound, connections) = (self.given.outbound.clone(), lane.connections.clone());
+        let delivery = lane.delivery();
+        let (payload, time_max) = (delivery.payload, Duration::from_secs(delivery.timeout_seconds.into()));
+        let (url, keys) = (lane.endpoint.url().clone(), lane.endpoint.keys_at(now));
+        let ends = self.ends.clone();
+        self.under_way += 1;
+        self.sending.spawn(async move {
+            let (headers, body) = message(&unit.events, unit.batch_id.is_some(), payload, &keys, now);
+            let answer = send(&outbound, &connections, Sending { url, headers, body, time_max }).await;
+            // Nobody listens when all of it has been begun again; then the lease brings the events back.
+            let _ = ends.send(Ended { webhook_id, unit, answer });
+        });
+    }
+
+    /// Writes what has become of rows, attempts and endpoints. What is lost of it with the database's last moment is delivered again,
+    /// so nobody waits until it is on disk.
+    async fn write(&mut self) -> Result<(), EngineError> {
+        if self.changes.is_empty() && self.attempts.is_empty() && self.unhealthy.is_empty() {
+            return Ok(());
+        }
+        let now = self.now().max(self.written_at + TimeDelta::microseconds(1));
+        let mut transaction = self.given.pool.begin().await?;
+        lazily(&mut transaction).await?;
+        let kept = TimeDelta::from_std(self.given.settings.attempts_kept).unwrap_or(TimeDelta::MAX);
+        self.parts.keep(&mut transaction, now, kept).await?;
+        std::mem::take(&mut self.changes).write(&mut transaction).await?;
+        attempt::insert(&mut transaction, &std::mem::take(&mut self.attempts), now).await?;
+        for webhook_id in std::mem::take(&mut self.unhealthy) {
+            if let Some(lane) = self.lanes.get(&webhook_id) {
+                keep_health(&mut transaction, &lane.endpoint, &lane.health).await?;
+            }
+        }
+        transaction.commit().await?;
+        self.written_at = now;
+        Ok(())
+    }
+}
+
+/// A transaction whose end nobody waits for until it is on disk.
+async fn lazily(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(LAZILY).execute(connection).await.map(|_| ())
+}
