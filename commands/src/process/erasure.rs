@@ -49,7 +49,7 @@ pub(super) async fn act(
         let loaded = loaded.map_err(|error| ProcessError::Read(error.to_string()))?;
         match &loaded.state {
             Erasure::Open { scope, due_at, .. } if *due_at <= now => {
-                begin(commands, (tenant_id, id, loaded.sequence), *scope, now).await?;
+                begin(commands, tenant_id, id, *scope, now).await?;
                 let after = commands.erasures.repository.load_latest(tenant_id, id).await;
                 let after = after.map_err(|error| ProcessError::Read(error.to_string()))?;
                 if matches!(after.state, Erasure::Open { .. }) {
@@ -73,11 +73,13 @@ type Place = (Uuid, Uuid, i64);
 
 async fn begin(
     commands: &Commands,
-    (tenant_id, id, sequence): Place,
+    tenant_id: Uuid,
+    id: Uuid,
     scope: Scope,
     now: DateTime<Utc>,
 ) -> Result<(), ProcessError> {
-    let order = order(tenant_id, id, "begin", sequence);
+    // A look that finds the same holds leads to nothing, and that must not be the answer to the next one: each is a command of its own.
+    let order = order_of(ACTOR, Uuid::now_v7(), None);
     let begun = commands.erasures.repository.execute(tenant_id, id, &order, |_| async move {
         let found = commands.in_the_way(tenant_id, scope, id).await?;
         let command = Command::Begin { holds: found.holds, now };
@@ -105,16 +107,14 @@ async fn complete(
     (tenant_id, id, sequence): Place,
     destroyed_at: DateTime<Utc>,
 ) -> Result<(), ProcessError> {
-    let order = order(tenant_id, id, "complete", sequence);
+    let order = completion(tenant_id, id, sequence);
     let completed = commands.erasures.repository.execute(tenant_id, id, &order, |_| async move {
         Ok(Prepared::new(Command::Complete { key_id: id, destroyed_at }))
     });
     completed.await.map(|_| ()).map_err(|error| ProcessError::Command(error.to_string()))
 }
 
-/// A look that finds the same holds leads to nothing, and must not be kept as the answer to the next one.
-fn order(tenant_id: Uuid, id: Uuid, verb: &str, sequence: i64) -> Order {
-    let name = format!("{tenant_id}/{}/{id}/{verb}/{sequence}", Erasure::TYPE);
-    let order = order_of(ACTOR, Uuid::new_v5(&NAMESPACE, name.as_bytes()), None);
-    Order { repeatable: false, ..order }
+fn completion(tenant_id: Uuid, id: Uuid, sequence: i64) -> Order {
+    let name = format!("{tenant_id}/{}/{id}/complete/{sequence}", Erasure::TYPE);
+    order_of(ACTOR, Uuid::new_v5(&NAMESPACE, name.as_bytes()), None)
 }

@@ -95,7 +95,7 @@ fn creations(role_id: Uuid, another: Uuid, until: &str) -> Vec<(&'static str, Va
             json!({ "issuer": "https://id.acme.example", "jwks_uri": "https://id.acme.example/keys" }),
         ),
         ("event-subscriptions", json!({ "name": "billing" })),
-        ("inbound-sources", json!({ "name": "payments", "scheme": "standard_webhooks" })),
+        ("inbound-sources", json!({ "name": "payments", "scheme": { "kind": "standard_webhooks" } })),
         ("legal-holds", json!({ "whom": "tenant", "matter": "case-7", "reason": "a claim" })),
         ("roles", json!({ "key": "made", "name": "Made" })),
         ("service-instances", json!({ "service": "mail", "plan": "business" })),
