@@ -58,6 +58,10 @@ pub(crate) struct Lane {
     pub(crate) health: Health,
     pub(crate) connections: Connections,
     waiting: VecDeque<Waiting>,
+    /// Events that wait as soon as their rows are written.
+    expected: Vec<Waiting>,
+    /// Whether what waits was given back since somebody asked to be told.
+    disturbed: bool,
     /// Deliveries under way, and the events in them.
     pub(crate) under_way: usize,
     pub(crate) events_under_way: usize,
@@ -76,6 +80,8 @@ impl Lane {
             health,
             connections: Connections::default(),
             waiting: VecDeque::new(),
+            expected: Vec::new(),
+            disturbed: false,
             under_way: 0,
             events_under_way: 0,
             busy_aggregates: HashSet::new(),
@@ -118,7 +124,8 @@ impl Lane {
 
     /// Whether a new event may wait in memory, and need not go through the database.
     pub(crate) fn takes(&self, now: DateTime<Utc>) -> bool {
-        self.endpoint.active() && !self.behind && self.waiting.len() < WAITING_MAX && self.health.closed_at(now).is_ok()
+        let room = self.waiting.len() + self.expected.len() < WAITING_MAX;
+        self.endpoint.active() && !self.behind && room && self.health.closed_at(now).is_ok()
     }
 
     /// So many more events may be taken from the database.
@@ -133,9 +140,38 @@ impl Lane {
         self.waiting.push_back(waiting);
     }
 
+    /// A new event, whose row is not written yet.
+    pub(crate) fn expect(&mut self, waiting: Waiting) {
+        if self.expected.is_empty() {
+            self.undisturbed();
+        }
+        self.expected.push(waiting);
+    }
+
+    /// The rows of what was expected are written. It waits from now on; but when what came before was given back meanwhile, it
+    /// must not pass that, and is answered to be given back as well.
+    pub(crate) fn arrive(&mut self) -> Vec<i64> {
+        let arrived = std::mem::take(&mut self.expected);
+        if self.disturbed {
+            return arrived.into_iter().map(|waiting| waiting.event.position).collect();
+        }
+        self.waiting.extend(arrived);
+        Vec::new()
+    }
+
+    /// From now on it is noted when what waits is given back.
+    pub(crate) fn undisturbed(&mut self) {
+        self.disturbed = false;
+    }
+
+    /// Whether it was.
+    pub(crate) fn disturbed(&self) -> bool {
+        self.disturbed
+    }
+
     /// Events that are leased by this process.
     pub(crate) fn in_memory(&self) -> usize {
-        self.waiting.len() + self.events_under_way
+        self.waiting.len() + self.expected.len() + self.events_under_way
     }
 
     /// Whether it is time to take more from the database.
@@ -145,7 +181,7 @@ impl Lane {
 
     /// Gives back what waits; whoever takes it up again does so from the database.
     pub(crate) fn release(&mut self) -> Vec<i64> {
-        self.behind = true;
+        (self.behind, self.disturbed) = (true, true);
         self.waiting.drain(..).map(|waiting| waiting.event.position).collect()
     }
 

@@ -1,6 +1,6 @@
 //! Following the log: an event becomes a row for each endpoint that wants it, and changes the endpoint that it is about.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
@@ -22,12 +22,14 @@ use crate::{
 impl Engine<'_> {
     /// Follows a page of the log; answers whether there is more.
     pub(super) async fn follow(&mut self) -> Result<bool, EngineError> {
-        let page = self.given.log.page(self.position, PAGE_SIZE).await?;
+        let given = self.given;
+        let page = self.meanwhile(given.log.page(self.position, PAGE_SIZE)).await?;
         let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
         let now = self.now();
-        let mut transaction = self.given.pool.begin().await?;
+        let mut transaction = given.pool.begin().await?;
         lazily(&mut transaction).await?;
         let mut rows = Vec::new();
+        let mut expecting = BTreeSet::new();
         let mut room = WAITING_MAX.saturating_sub(self.lanes.values().map(Lane::in_memory).sum());
         for recorded in &page {
             let mut asked = None;
@@ -37,20 +39,31 @@ impl Engine<'_> {
                 asked = self.webhook(recorded, &mut transaction, now).await?;
             }
             if recorded.position > self.beginning {
-                self.fan_out(recorded, asked, now, &mut room, &mut rows);
+                self.fan_out(recorded, asked, now, &mut room, &mut rows, &mut expecting);
             }
         }
-        queue::insert(&mut transaction, &rows).await?;
-        let moved = sqlx::query(MOVE_CURSOR).bind(PROCESS).bind(last).execute(&mut *transaction).await?;
-        if moved.rows_affected() == 0 {
-            return Err(EngineError::Superseded);
+        let written = async move {
+            queue::insert(&mut transaction, &rows).await?;
+            let moved = sqlx::query(MOVE_CURSOR).bind(PROCESS).bind(last).execute(&mut *transaction).await?;
+            if moved.rows_affected() == 0 {
+                return Err(EngineError::Superseded);
+            }
+            Ok(transaction.commit().await?)
+        };
+        self.meanwhile(written).await?;
+        for webhook_id in expecting {
+            let Some(lane) = self.lanes.get_mut(&webhook_id) else { continue };
+            for position in lane.arrive() {
+                self.changes.release(webhook_id, position, now);
+            }
+            self.list(webhook_id);
         }
-        transaction.commit().await?;
         self.position = last;
         Ok(i64::try_from(page.len()).is_ok_and(|length| length >= PAGE_SIZE))
     }
 
-    /// An event for each endpoint that wants it, and for the one that `asked` for it. Nothing is sent before the rows are written.
+    /// An event for each endpoint that wants it, and for the one that `asked` for it. Nothing is sent before the rows are written: until
+    /// then the lanes are `expecting` it.
     fn fan_out(
         &mut self,
         recorded: &Recorded,
@@ -58,6 +71,7 @@ impl Engine<'_> {
         now: DateTime<Utc>,
         room: &mut usize,
         rows: &mut Vec<New>,
+        expecting: &mut BTreeSet<Uuid>,
     ) {
         let Some(webhooks) = self.by_tenant.get(&recorded.tenant_id).filter(|webhooks| !webhooks.is_empty()) else {
             return;
@@ -73,11 +87,8 @@ impl Engine<'_> {
             if at_once {
                 *room -= 1;
                 let event = event.clone();
-                lane.push(Waiting { event, attempts: 0, created_at: now, batch_id: None, leased_until });
-                if !lane.listed {
-                    lane.listed = true;
-                    self.ready.push_back(*webhook_id);
-                }
+                lane.expect(Waiting { event, attempts: 0, created_at: now, batch_id: None, leased_until });
+                expecting.insert(*webhook_id);
             } else {
                 lane.behind = true;
                 self.looks.insert((lane.health.closed_at(now).err().unwrap_or(now), *webhook_id));

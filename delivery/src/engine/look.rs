@@ -1,6 +1,6 @@
 //! Looking into the database for what is due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::TimeDelta;
 use hub_domain::webhook::delivery::Ordering;
@@ -38,8 +38,10 @@ impl Engine<'_> {
         if due.is_empty() {
             return Ok(false);
         }
-        // What has come of deliveries must be seen by what follows.
-        self.write().await?;
+        // What has come of deliveries must be seen by what follows, so none ends meanwhile.
+        if let Some(unwritten) = self.unwritten() {
+            self.parts = unwritten.write(self.given).await?;
+        }
         let leased_until = now + TimeDelta::from_std(self.given.settings.lease).unwrap_or(TimeDelta::MAX);
         let rooms: Vec<Room> = due
             .iter()
@@ -54,20 +56,41 @@ impl Engine<'_> {
             })
             .filter(|room| room.room > 0)
             .collect();
-        let mut transaction = self.given.pool.begin().await?;
-        lazily(&mut transaction).await?;
-        for (webhook_id, waiting) in queue::claim(&mut transaction, &rooms, now, leased_until).await? {
-            if let Some(lane) = self.lanes.get_mut(&webhook_id) {
-                lane.push(waiting);
+        let webhooks: Vec<Uuid> = due.into_iter().collect();
+        // Of the rows that the database has, so many are in memory.
+        let mut in_memory: HashMap<Uuid, usize> = HashMap::new();
+        for webhook_id in &webhooks {
+            if let Some(lane) = self.lanes.get_mut(webhook_id) {
+                lane.undisturbed();
+                in_memory.insert(*webhook_id, lane.in_memory());
             }
+        }
+        let pool = &self.given.pool;
+        let taken = async {
+            let mut transaction = pool.begin().await?;
+            lazily(&mut transaction).await?;
+            let claimed = queue::claim(&mut transaction, &rooms, now, leased_until).await?;
+            let standing = queue::standing(&mut transaction, &webhooks, now).await?;
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>((claimed, standing))
+        };
+        let (claimed, standing) = self.meanwhile(taken).await?;
+        for (webhook_id, waiting) in claimed {
+            let Some(lane) = self.lanes.get_mut(&webhook_id) else { continue };
+            if lane.disturbed() {
+                self.changes.release(webhook_id, waiting.event.position, now);
+                continue;
+            }
+            lane.push(waiting);
+            *in_memory.entry(webhook_id).or_default() += 1;
             self.list(webhook_id);
         }
-        let webhooks: Vec<Uuid> = due.iter().copied().collect();
-        let standing = queue::standing(&mut transaction, &webhooks, now).await?;
-        transaction.commit().await?;
         for standing in standing {
-            let Some(lane) = self.lanes.get_mut(&standing.webhook_id) else { continue };
-            let elsewhere = usize::try_from(standing.count).unwrap_or(0) > lane.in_memory();
+            let Some(lane) = self.lanes.get_mut(&standing.webhook_id).filter(|lane| !lane.disturbed()) else {
+                continue;
+            };
+            let in_memory = in_memory.get(&standing.webhook_id).copied().unwrap_or(0);
+            let elsewhere = usize::try_from(standing.count).unwrap_or(0) > in_memory;
             // Without an order what waits for its next attempt is in nobody's way.
             lane.behind = if lane.ordering() == Ordering::Parallel { standing.overdue } else { elsewhere };
             // What there was no room for is taken when there is; what waits behind another one, when that is due.

@@ -1,7 +1,7 @@
 //! The one that delivers: follows the log, keeps the queue, and hands out what may go.
 //!
-//! Everything but sending is done here, one thing after the other, so no two parts can disagree about an endpoint. When PostgreSQL does not
-//! answer, all of it is forgotten and begun again from what is written.
+//! Everything but sending is done here, one thing after the other, so no two parts can disagree about an endpoint; only while PostgreSQL is
+//! waited for, deliveries end and others begin. When it does not answer, all of it is forgotten and begun again from what is written.
 
 mod end;
 mod follow;
@@ -9,6 +9,7 @@ mod look;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    pin::pin,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     Deliveries, REST,
     attempt::{self, Attempt},
     endpoint::{self, Endpoint, Kept, keep_health},
+    health::Health,
     lane::{Lane, Rest, Unit},
     message::message,
     queue::Changes,
@@ -114,6 +116,7 @@ pub(crate) struct Engine<'a> {
     parts: Parts,
     written_at: DateTime<Utc>,
     ends: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedReceiver<Ended>,
     sending: JoinSet<()>,
     orders: JoinSet<()>,
 }
@@ -123,14 +126,12 @@ impl<'a> Engine<'a> {
     pub(crate) async fn lead(given: &'a Deliveries) -> Result<(), EngineError> {
         let Some(mut lock) = elect(&given.pool, ELECT).await? else { return Ok(()) };
         tracing::info!("webhooks are delivered here");
-        // Bounded by what may be under way.
-        let (ends, mut ended) = mpsc::unbounded_channel();
-        let mut engine = Self::load(given, ends).await?;
+        let mut engine = Self::load(given).await?;
         let mut tail = given.tail.follow();
         let mut swept_at = Instant::now();
         loop {
             let head = *tail.borrow_and_update();
-            let more = engine.turn(head, &mut ended).await?;
+            let more = engine.turn(head).await?;
             if swept_at.elapsed() >= SWEEP_INTERVAL {
                 swept_at = Instant::now();
                 engine.sweep();
@@ -143,13 +144,13 @@ impl<'a> Engine<'a> {
             let rest = engine.rest();
             tokio::select! {
                 _ = tail.changed() => {}
-                end = ended.recv() => if let Some(end) = end { engine.end(end) },
+                Some(end) = engine.ended.recv() => engine.end(end),
                 () = tokio::time::sleep(rest) => {}
             }
         }
     }
 
-    async fn load(given: &'a Deliveries, ends: mpsc::UnboundedSender<Ended>) -> Result<Self, EngineError> {
+    async fn load(given: &'a Deliveries) -> Result<Self, EngineError> {
         let cursor = async |process: &str| {
             sqlx::query_scalar::<_, i64>(READ_CURSOR).bind(process).fetch_optional(&given.pool).await
         };
@@ -162,6 +163,8 @@ impl<'a> Engine<'a> {
             }
         };
         let position = cursor(PROCESS).await?.unwrap_or(0);
+        // Bounded by what may be under way.
+        let (ends, ended) = mpsc::unbounded_channel();
         let mut engine = Self {
             given,
             lanes: HashMap::new(),
@@ -179,6 +182,7 @@ impl<'a> Engine<'a> {
             parts: Parts::default(),
             written_at: DateTime::UNIX_EPOCH,
             ends,
+            ended,
             sending: JoinSet::new(),
             orders: JoinSet::new(),
         };
@@ -236,10 +240,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Does what can be done now; answers whether there is more.
-    async fn turn(&mut self, head: i64, ended: &mut mpsc::UnboundedReceiver<Ended>) -> Result<bool, EngineError> {
+    async fn turn(&mut self, head: i64) -> Result<bool, EngineError> {
         let mut count = 0;
         while count < ENDS_AT_ONCE
-            && let Ok(end) = ended.try_recv()
+            && let Ok(end) = self.ended.try_recv()
         {
             self.end(end);
             count += 1;
@@ -316,27 +320,74 @@ impl<'a> Engine<'a> {
         });
     }
 
-    /// Writes what has become of rows, attempts and endpoints. What is lost of it with the database's last moment is delivered again,
-    /// so nobody waits until it is on disk.
-    async fn write(&mut self) -> Result<(), EngineError> {
-        if self.changes.is_empty() && self.attempts.is_empty() && self.unhealthy.is_empty() {
-            return Ok(());
-        }
-        let now = self.now().max(self.written_at + TimeDelta::microseconds(1));
-        let mut transaction = self.given.pool.begin().await?;
-        lazily(&mut transaction).await?;
-        let kept = TimeDelta::from_std(self.given.settings.attempts_kept).unwrap_or(TimeDelta::MAX);
-        self.parts.keep(&mut transaction, now, kept).await?;
-        std::mem::take(&mut self.changes).write(&mut transaction).await?;
-        attempt::insert(&mut transaction, &std::mem::take(&mut self.attempts), now).await?;
-        for webhook_id in std::mem::take(&mut self.unhealthy) {
-            if let Some(lane) = self.lanes.get(&webhook_id) {
-                keep_health(&mut transaction, &lane.endpoint, &lane.health).await?;
+    /// Waits for the database; meanwhile deliveries end, and others begin.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(end) = self.ended.recv() => {
+                    self.end(end);
+                    self.dispatch();
+                }
             }
         }
-        transaction.commit().await?;
-        self.written_at = now;
+    }
+
+    /// Writes what has become of rows, attempts and endpoints.
+    async fn write(&mut self) -> Result<(), EngineError> {
+        if let Some(unwritten) = self.unwritten() {
+            self.parts = self.meanwhile(unwritten.write(self.given)).await?;
+        }
         Ok(())
+    }
+
+    /// What is to be written, if anything is.
+    fn unwritten(&mut self) -> Option<Unwritten> {
+        if self.changes.is_empty() && self.attempts.is_empty() && self.unhealthy.is_empty() {
+            return None;
+        }
+        self.written_at = self.now().max(self.written_at + TimeDelta::microseconds(1));
+        let unhealthy = std::mem::take(&mut self.unhealthy).into_iter();
+        let health = |webhook_id| {
+            let lane = self.lanes.get(&webhook_id)?;
+            Some((lane.endpoint.tenant_id, webhook_id, lane.health.clone()))
+        };
+        Some(Unwritten {
+            health: unhealthy.filter_map(health).collect(),
+            changes: std::mem::take(&mut self.changes),
+            attempts: std::mem::take(&mut self.attempts),
+            parts: std::mem::take(&mut self.parts),
+            at: self.written_at,
+        })
+    }
+}
+
+/// What came of deliveries and is not in the database yet.
+struct Unwritten {
+    changes: Changes,
+    attempts: Vec<Attempt>,
+    health: Vec<(Uuid, Uuid, Health)>,
+    parts: Parts,
+    at: DateTime<Utc>,
+}
+
+impl Unwritten {
+    /// Writes all of it, and gives the parts back. What is lost of it with the database's last moment is delivered again, so nobody waits
+    /// until it is on disk.
+    async fn write(mut self, given: &Deliveries) -> Result<Parts, sqlx::Error> {
+        let mut transaction = given.pool.begin().await?;
+        lazily(&mut transaction).await?;
+        let kept = TimeDelta::from_std(given.settings.attempts_kept).unwrap_or(TimeDelta::MAX);
+        self.parts.keep(&mut transaction, self.at, kept).await?;
+        self.changes.write(&mut transaction).await?;
+        attempt::insert(&mut transaction, &self.attempts, self.at).await?;
+        for (tenant_id, webhook_id, health) in &self.health {
+            keep_health(&mut transaction, (*tenant_id, *webhook_id), health).await?;
+        }
+        transaction.commit().await?;
+        Ok(self.parts)
     }
 }
 
