@@ -6,13 +6,13 @@
 use axum::extract::State;
 use hub_domain::{
     event_subscription::{
-        CODES, Command, DELIVERIES_MAX_DEFAULT, EVENT_SUBSCRIPTION_COUNT_MAX, Handling, LEASE_SECONDS_DEFAULT,
-        LIMIT_REACHED, Mode, OnExhausted, POSITION_AHEAD, Retry, Start, decide,
+        CODES, Command, DELIVERIES_MAX_DEFAULT, EVENT_SUBSCRIPTION_COUNT_MAX, EventSubscription, Handling,
+        LEASE_SECONDS_DEFAULT, LIMIT_REACHED, Mode, OnExhausted, POSITION_AHEAD, Retry, Start, decide,
     },
     text::{Key, parsed},
 };
 use hub_filter::Filter;
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -22,6 +22,8 @@ use crate::{
     dispatch::{Changed, Dispatch},
     documented::Documented,
     outcome::Refused,
+    room::Context,
+    verb::{ThingPath, bare, order},
 };
 
 /// What the log itself refuses for a subscription.
@@ -55,7 +57,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                  decided then; reset the subscription to have the log looked at again.",
             )
         })
-        .post(&format!("{subscription}/pause"), "event_subscription:pause", pause, |op| {
+        .post(&format!("{subscription}/pause"), "event_subscription:pause", bare::<EventSubscriptionPath>(Command::Pause), |op| {
             DOCUMENTED.command(
                 op,
                 "pauseEventSubscription",
@@ -63,7 +65,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "Nothing is handed out until it is resumed; what was handed out can still be acknowledged.",
             )
         })
-        .post(&format!("{subscription}/resume"), "event_subscription:resume", resume, |op| {
+        .post(&format!("{subscription}/resume"), "event_subscription:resume", bare::<EventSubscriptionPath>(Command::Resume), |op| {
             DOCUMENTED.command(
                 op,
                 "resumeEventSubscription",
@@ -71,7 +73,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "Events are handed out again, beginning with those of the meantime.",
             )
         })
-        .post(&format!("{subscription}/delete"), "event_subscription:delete", delete, |op| {
+        .post(&format!("{subscription}/delete"), "event_subscription:delete", bare::<EventSubscriptionPath>(Command::Delete), |op| {
             DOCUMENTED.command(
                 op,
                 "deleteEventSubscription",
@@ -85,6 +87,18 @@ pub(crate) fn routes() -> Routes<Commands> {
 struct EventSubscriptionPath {
     /// The event subscription's id.
     event_subscription_id: Uuid,
+}
+
+impl ThingPath for EventSubscriptionPath {
+    type Thing = EventSubscription;
+
+    fn id(&self) -> Uuid {
+        self.event_subscription_id
+    }
+
+    fn context(commands: &Commands) -> &Context<EventSubscription> {
+        &commands.event_subscriptions
+    }
 }
 
 /// A new event subscription.
@@ -184,48 +198,4 @@ async fn update(
     let Update { filter, mode, lease_seconds, deliveries_max, retry, on_exhausted } = body.value;
     let command = Command::Update { filter, mode, lease_seconds, deliveries_max, retry, on_exhausted };
     order(&commands, &caller, path, headers, body.fingerprint, command).await
-}
-
-async fn pause(
-    caller: TenantCaller,
-    Path(path): Path<EventSubscriptionPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Pause).await
-}
-
-async fn resume(
-    caller: TenantCaller,
-    Path(path): Path<EventSubscriptionPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Resume).await
-}
-
-async fn delete(
-    caller: TenantCaller,
-    Path(path): Path<EventSubscriptionPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Delete).await
-}
-
-/// The way of every command that the subscription decides alone.
-async fn order(
-    commands: &Commands,
-    caller: &TenantCaller,
-    EventSubscriptionPath { event_subscription_id }: EventSubscriptionPath,
-    headers: CommandHeaders,
-    fingerprint: Fingerprint,
-    command: Command,
-) -> Result<Receipt<Changed>, Problem> {
-    let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, fingerprint)?;
-    let context = &commands.event_subscriptions;
-    Ok(dispatch.execute_in_tenant(commands, context, event_subscription_id, command, &[]).await?.receipt())
 }

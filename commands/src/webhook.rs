@@ -8,13 +8,11 @@ use hub_domain::{
     text::{Remark, parsed, parsed_option},
     webhook::{
         ADDRESS_REFUSED, CODES, Command, Delivery, EndpointUrl, EventFilters, KeyPair, LIMIT_REACHED, Replay, Secret,
-        WEBHOOK_COUNT_MAX, decide, delivery, filter,
+        WEBHOOK_COUNT_MAX, Webhook, decide, delivery, filter,
     },
 };
 use hub_filter::Filter;
-use hub_http::{
-    Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, RefusalKind, Routes, TenantCaller,
-};
+use hub_http::{Body, CommandHeaders, Created, NoBody, Path, Problem, Receipt, RefusalKind, Routes, TenantCaller};
 use hub_signature::{SigningKey, SymmetricSecret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +23,8 @@ use crate::{
     Commands,
     dispatch::{Changed, Dispatch, Done},
     documented::Documented,
+    room::Context,
+    verb::{ThingPath, bare, order},
 };
 
 /// What the log itself refuses for a webhook.
@@ -68,7 +68,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                  with the secret before it as well until the grace period ends, so receivers may follow in their own time.",
             )
         })
-        .post(&format!("{webhook}/pause"), "webhook:pause", pause, |op| {
+        .post(&format!("{webhook}/pause"), "webhook:pause", bare::<WebhookPath>(Command::Pause), |op| {
             DOCUMENTED.command(
                 op,
                 "pauseWebhook",
@@ -76,7 +76,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "Nothing is delivered until it is resumed. What happens meanwhile waits, for as long as the webhook's retries go on.",
             )
         })
-        .post(&format!("{webhook}/resume"), "webhook:resume", resume, |op| {
+        .post(&format!("{webhook}/resume"), "webhook:resume", bare::<WebhookPath>(Command::Resume), |op| {
             DOCUMENTED.command(op, "resumeWebhook", "Resume a webhook", "Events are delivered again.")
         })
         .post(&format!("{webhook}/enable"), "webhook:enable", enable, |op| {
@@ -97,7 +97,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                  only what was given up. One event is a part with the same `from` and `to`. The `webhook-id` stays that of the first delivery.",
             )
         })
-        .post(&format!("{webhook}/test"), "webhook:test", test, |op| {
+        .post(&format!("{webhook}/test"), "webhook:test", bare::<WebhookPath>(Command::Test), |op| {
             DOCUMENTED.command(
                 op,
                 "testWebhook",
@@ -114,7 +114,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                  webhook counts as verified.",
             )
         })
-        .post(&format!("{webhook}/delete"), "webhook:delete", delete, |op| {
+        .post(&format!("{webhook}/delete"), "webhook:delete", bare::<WebhookPath>(Command::Delete), |op| {
             DOCUMENTED.command(
                 op,
                 "deleteWebhook",
@@ -128,6 +128,18 @@ pub(crate) fn routes() -> Routes<Commands> {
 struct WebhookPath {
     /// The webhook's id.
     webhook_id: Uuid,
+}
+
+impl ThingPath for WebhookPath {
+    type Thing = Webhook;
+
+    fn id(&self) -> Uuid {
+        self.webhook_id
+    }
+
+    fn context(commands: &Commands) -> &Context<Webhook> {
+        &commands.webhooks
+    }
 }
 
 /// A new webhook.
@@ -345,16 +357,6 @@ async fn replay(
     order(&commands, &caller, path, headers, body.fingerprint, Command::Replay(body.value)).await
 }
 
-async fn test(
-    caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Test).await
-}
-
 async fn ping(
     caller: TenantCaller,
     Path(path): Path<WebhookPath>,
@@ -364,47 +366,4 @@ async fn ping(
 ) -> Result<Receipt<Changed>, Problem> {
     let challenge = commands.random()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     order(&commands, &caller, path, headers, body.fingerprint, Command::Ping { challenge }).await
-}
-
-async fn pause(
-    caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Pause).await
-}
-
-async fn resume(
-    caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Resume).await
-}
-
-async fn delete(
-    caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Delete).await
-}
-
-/// The way of every command that the webhook decides alone.
-async fn order(
-    commands: &Commands,
-    caller: &TenantCaller,
-    WebhookPath { webhook_id }: WebhookPath,
-    headers: CommandHeaders,
-    fingerprint: Fingerprint,
-    command: Command,
-) -> Result<Receipt<Changed>, Problem> {
-    let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, fingerprint)?;
-    Ok(dispatch.execute_in_tenant(commands, &commands.webhooks, webhook_id, command, &[]).await?.receipt())
 }
