@@ -6,6 +6,7 @@
 mod end;
 mod follow;
 mod look;
+mod looks;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -14,10 +15,11 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hub_event_store::election::{bounded, elect};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
+use self::looks::Looks;
 use crate::{
     Deliveries, REST,
     attempt::{self, Attempt},
@@ -103,7 +105,7 @@ pub(crate) struct Engine<'a> {
     /// Lanes that may have something to send.
     ready: VecDeque<Uuid>,
     /// When lanes have to be looked at in the database, on the platform's clock.
-    looks: BTreeSet<(DateTime<Utc>, Uuid)>,
+    looks: Looks,
     /// When lanes have a token again.
     tokens: BTreeSet<(Instant, Uuid)>,
     under_way: usize,
@@ -150,10 +152,7 @@ impl<'a> Engine<'a> {
     }
 
     async fn load(given: &'a Deliveries, ends: mpsc::UnboundedSender<Ended>) -> Result<Self, EngineError> {
-        let cursor = async |process: &str| {
-            sqlx::query_scalar::<_, i64>(READ_CURSOR).bind(process).fetch_optional(&given.pool).await
-        };
-        let beginning = match cursor(BEGINNING).await? {
+        let beginning = match cursor(&given.pool, BEGINNING).await? {
             Some(beginning) => beginning,
             None => {
                 let head = given.log.head().await?;
@@ -161,15 +160,30 @@ impl<'a> Engine<'a> {
                 head
             }
         };
-        let position = cursor(PROCESS).await?.unwrap_or(0);
-        let mut engine = Self {
+        let position = cursor(&given.pool, PROCESS).await?.unwrap_or(0);
+        let mut engine = Self::new(given, ends, position, beginning);
+        let kept: Vec<Kept> = sqlx::query_as(endpoint::ALL).fetch_all(&given.pool).await?;
+        let now = engine.now();
+        for kept in kept {
+            let health = kept.health();
+            if let Some(endpoint) = Endpoint::new(kept.tenant_id, kept.webhook_id, kept.state.0, &given.sealing) {
+                engine.looks.plan(endpoint.webhook_id, now);
+                engine.add(Lane::new(endpoint, health));
+            }
+        }
+        Ok(engine)
+    }
+
+    /// Without any endpoint.
+    fn new(given: &'a Deliveries, ends: mpsc::UnboundedSender<Ended>, position: i64, beginning: i64) -> Self {
+        Self {
             given,
             lanes: HashMap::new(),
             by_tenant: HashMap::new(),
             position,
             beginning,
             ready: VecDeque::new(),
-            looks: BTreeSet::new(),
+            looks: Looks::default(),
             tokens: BTreeSet::new(),
             under_way: 0,
             changes: Changes::default(),
@@ -181,17 +195,7 @@ impl<'a> Engine<'a> {
             ends,
             sending: JoinSet::new(),
             orders: JoinSet::new(),
-        };
-        let kept: Vec<Kept> = sqlx::query_as(endpoint::ALL).fetch_all(&given.pool).await?;
-        let now = engine.now();
-        for kept in kept {
-            let health = kept.health();
-            if let Some(endpoint) = Endpoint::new(kept.tenant_id, kept.webhook_id, kept.state.0, &given.sealing) {
-                engine.looks.insert((now, endpoint.webhook_id));
-                engine.add(Lane::new(endpoint, health));
-            }
         }
-        Ok(engine)
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -221,10 +225,19 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Gives back to the database what waits in memory for an endpoint, until it may be sent something.
+    fn release(&mut self, webhook_id: Uuid, now: DateTime<Utc>) {
+        let Some(lane) = self.lanes.get_mut(&webhook_id) else { return };
+        for position in lane.release() {
+            self.changes.release(webhook_id, position, now);
+        }
+        self.looks.plan(webhook_id, lane.opens_at(now));
+    }
+
     /// How long there is nothing to do unless something happens.
     fn rest(&self) -> Duration {
         let now = self.now();
-        let look = self.looks.first().map(|(at, _)| (*at - now).to_std().unwrap_or(Duration::ZERO));
+        let look = self.looks.next().map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
         let token = self.tokens.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
         look.into_iter().chain(token).min().unwrap_or(REST).min(REST)
     }
@@ -276,11 +289,10 @@ impl<'a> Engine<'a> {
                     if unit.events.iter().any(|waiting| waiting.leased_until < now + time_max + MARGIN) {
                         // It has waited too long: taken up anew, with a new lease.
                         lane.ended(&unit.events);
-                        let positions = unit.events.iter().map(|waiting| waiting.event.position);
-                        for position in positions.chain(lane.release()) {
-                            self.changes.release(webhook_id, position, now);
+                        for waiting in &unit.events {
+                            self.changes.release(webhook_id, waiting.event.position, now);
                         }
-                        self.looks.insert((now, webhook_id));
+                        self.release(webhook_id, now);
                         continue;
                     }
                     self.send(webhook_id, unit, now);
@@ -290,12 +302,7 @@ impl<'a> Engine<'a> {
                 Err(Rest::Token(at)) => {
                     self.tokens.insert((at, webhook_id));
                 }
-                Err(Rest::Until(at)) => {
-                    for position in lane.release() {
-                        self.changes.release(webhook_id, position, now);
-                    }
-                    self.looks.insert((at, webhook_id));
-                }
+                Err(Rest::Closed) => self.release(webhook_id, now),
             }
         }
     }
@@ -319,7 +326,9 @@ impl<'a> Engine<'a> {
     /// Writes what has become of rows, attempts and endpoints. What is lost of it with the database's last moment is delivered again,
     /// so nobody waits until it is on disk.
     async fn write(&mut self) -> Result<(), EngineError> {
-        if self.changes.is_empty() && self.attempts.is_empty() && self.unhealthy.is_empty() {
+        let nothing = self.changes.is_empty() && self.attempts.is_empty() && self.unhealthy.is_empty();
+        // Old parts of the log of attempts go also when there are no new attempts.
+        if nothing && self.parts.kept_at(self.now()) {
             return Ok(());
         }
         let now = self.now().max(self.written_at + TimeDelta::microseconds(1));
@@ -338,6 +347,11 @@ impl<'a> Engine<'a> {
         self.written_at = now;
         Ok(())
     }
+}
+
+/// How far a process has followed the log; none when it never has.
+async fn cursor(pool: &PgPool, process: &str) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(READ_CURSOR).bind(process).fetch_optional(pool).await
 }
 
 /// A transaction whose end nobody waits for until it is on disk.
