@@ -38,6 +38,7 @@ const MAXIMA: &[(&str, i64)] = &[(decide::EVENT_SUBSCRIPTIONS, EVENT_SUBSCRIPTIO
 pub(crate) fn routes() -> Routes<Commands> {
     let subscriptions = "/v1/tenants/{tenant_id}/event-subscriptions";
     let subscription = "/v1/tenants/{tenant_id}/event-subscriptions/{event_subscription_id}";
+    let [pause, resume, delete] = [Command::Pause, Command::Resume, Command::Delete].map(bare::<EventSubscriptionPath>);
     Routes::new()
         .post(subscriptions, "event_subscription:create", create, |op| {
             DOCUMENTED.creation(
@@ -57,7 +58,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                  decided then; reset the subscription to have the log looked at again.",
             )
         })
-        .post(&format!("{subscription}/pause"), "event_subscription:pause", bare::<EventSubscriptionPath>(Command::Pause), |op| {
+        .post(&format!("{subscription}/pause"), "event_subscription:pause", pause, |op| {
             DOCUMENTED.command(
                 op,
                 "pauseEventSubscription",
@@ -65,7 +66,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "Nothing is handed out until it is resumed; what was handed out can still be acknowledged.",
             )
         })
-        .post(&format!("{subscription}/resume"), "event_subscription:resume", bare::<EventSubscriptionPath>(Command::Resume), |op| {
+        .post(&format!("{subscription}/resume"), "event_subscription:resume", resume, |op| {
             DOCUMENTED.command(
                 op,
                 "resumeEventSubscription",
@@ -73,7 +74,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "Events are handed out again, beginning with those of the meantime.",
             )
         })
-        .post(&format!("{subscription}/delete"), "event_subscription:delete", bare::<EventSubscriptionPath>(Command::Delete), |op| {
+        .post(&format!("{subscription}/delete"), "event_subscription:delete", delete, |op| {
             DOCUMENTED.command(
                 op,
                 "deleteEventSubscription",

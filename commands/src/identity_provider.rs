@@ -33,6 +33,8 @@ const MAXIMA: &[(&str, i64)] = &[(decide::PROVIDERS, PROVIDER_COUNT_MAX)];
 pub(crate) fn routes() -> Routes<Commands> {
     let providers = "/v1/tenants/{tenant_id}/identity-providers";
     let provider = "/v1/tenants/{tenant_id}/identity-providers/{identity_provider_id}";
+    let [disable, enable, remove] =
+        [Command::Disable, Command::Enable, Command::Remove].map(bare::<IdentityProviderPath>);
     Routes::new()
         .post(providers, "identity_provider:register", register, |op| {
             DOCUMENTED.creation(
@@ -56,45 +58,30 @@ pub(crate) fn routes() -> Routes<Commands> {
                 )
             },
         )
-        .post(
-            &format!("{provider}/disable"),
-            "identity_provider:disable",
-            bare::<IdentityProviderPath>(Command::Disable),
-            |op| {
-                DOCUMENTED.creation(
-                    op,
-                    "disableIdentityProvider",
-                    "Disable an identity provider",
-                    "None of its tokens is accepted until it is enabled.",
-                )
-            },
-        )
-        .post(
-            &format!("{provider}/enable"),
-            "identity_provider:enable",
-            bare::<IdentityProviderPath>(Command::Enable),
-            |op| {
-                DOCUMENTED.creation(
-                    op,
-                    "enableIdentityProvider",
-                    "Enable an identity provider",
-                    "Its tokens are accepted again.",
-                )
-            },
-        )
-        .post(
-            &format!("{provider}/remove"),
-            "identity_provider:remove",
-            bare::<IdentityProviderPath>(Command::Remove),
-            |op| {
-                DOCUMENTED.creation(
-                    op,
-                    "removeIdentityProvider",
-                    "Remove an identity provider",
-                    "The end: none of its tokens is accepted any more, and its issuer can be registered again.",
-                )
-            },
-        )
+        .post(&format!("{provider}/disable"), "identity_provider:disable", disable, |op| {
+            DOCUMENTED.creation(
+                op,
+                "disableIdentityProvider",
+                "Disable an identity provider",
+                "None of its tokens is accepted until it is enabled.",
+            )
+        })
+        .post(&format!("{provider}/enable"), "identity_provider:enable", enable, |op| {
+            DOCUMENTED.creation(
+                op,
+                "enableIdentityProvider",
+                "Enable an identity provider",
+                "Its tokens are accepted again.",
+            )
+        })
+        .post(&format!("{provider}/remove"), "identity_provider:remove", remove, |op| {
+            DOCUMENTED.creation(
+                op,
+                "removeIdentityProvider",
+                "Remove an identity provider",
+                "The end: none of its tokens is accepted any more, and its issuer can be registered again.",
+            )
+        })
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -49,6 +49,7 @@ const GRACE_SECONDS_MAX: u32 = 7 * 86_400;
 pub(crate) fn routes() -> Routes<Commands> {
     let sources = "/v1/tenants/{tenant_id}/inbound-sources";
     let source = "/v1/tenants/{tenant_id}/inbound-sources/{inbound_source_id}";
+    let [disable, enable, remove] = [Command::Disable, Command::Enable, Command::Remove].map(bare::<InboundSourcePath>);
     Routes::new()
         .post(sources, "inbound_source:register", register, |op| {
             DOCUMENTED.creation(
@@ -67,7 +68,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "Another secret is good from now on, given or made here. The one before it stays good for the grace period.",
             )
         })
-        .post(&format!("{source}/disable"), "inbound_source:disable", bare::<InboundSourcePath>(Command::Disable), |op| {
+        .post(&format!("{source}/disable"), "inbound_source:disable", disable, |op| {
             DOCUMENTED.creation(
                 op,
                 "disableInboundSource",
@@ -75,10 +76,10 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "Nothing is taken until it is enabled; the provider is answered 409.",
             )
         })
-        .post(&format!("{source}/enable"), "inbound_source:enable", bare::<InboundSourcePath>(Command::Enable), |op| {
+        .post(&format!("{source}/enable"), "inbound_source:enable", enable, |op| {
             DOCUMENTED.creation(op, "enableInboundSource", "Enable an inbound source", "What it sends is taken again.")
         })
-        .post(&format!("{source}/remove"), "inbound_source:remove", bare::<InboundSourcePath>(Command::Remove), |op| {
+        .post(&format!("{source}/remove"), "inbound_source:remove", remove, |op| {
             DOCUMENTED.creation(
                 op,
                 "removeInboundSource",

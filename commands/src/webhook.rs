@@ -7,11 +7,11 @@ use chrono::TimeDelta;
 use hub_domain::{
     text::{Remark, parsed, parsed_option},
     webhook::{
-        ADDRESS_REFUSED, CODES, Command, Delivery, EndpointUrl, EventFilters, KeyPair, LIMIT_REACHED, Replay, Secret,
+        ADDRESS_REFUSED, CODES, Command, Delivery, EndpointUrl, KeyPair, LIMIT_REACHED, Replay, Secret,
         WEBHOOK_COUNT_MAX, Webhook, decide, delivery, filter,
     },
 };
-use hub_filter::Filter;
+use hub_filter::{Filter, TypePatterns};
 use hub_http::{Body, CommandHeaders, Created, NoBody, Path, Problem, Receipt, RefusalKind, Routes, TenantCaller};
 use hub_signature::{SigningKey, SymmetricSecret};
 use schemars::JsonSchema;
@@ -41,6 +41,8 @@ const GRACE_SECONDS_MAX: u32 = 604_800;
 pub(crate) fn routes() -> Routes<Commands> {
     let webhooks = "/v1/tenants/{tenant_id}/webhooks";
     let webhook = "/v1/tenants/{tenant_id}/webhooks/{webhook_id}";
+    let [pause, resume, test, delete] =
+        [Command::Pause, Command::Resume, Command::Test, Command::Delete].map(bare::<WebhookPath>);
     Routes::new()
         .post(webhooks, "webhook:register", register, |op| {
             DOCUMENTED.creation(
@@ -68,7 +70,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                  with the secret before it as well until the grace period ends, so receivers may follow in their own time.",
             )
         })
-        .post(&format!("{webhook}/pause"), "webhook:pause", bare::<WebhookPath>(Command::Pause), |op| {
+        .post(&format!("{webhook}/pause"), "webhook:pause", pause, |op| {
             DOCUMENTED.command(
                 op,
                 "pauseWebhook",
@@ -76,7 +78,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                 "Nothing is delivered until it is resumed. What happens meanwhile waits, for as long as the webhook's retries go on.",
             )
         })
-        .post(&format!("{webhook}/resume"), "webhook:resume", bare::<WebhookPath>(Command::Resume), |op| {
+        .post(&format!("{webhook}/resume"), "webhook:resume", resume, |op| {
             DOCUMENTED.command(op, "resumeWebhook", "Resume a webhook", "Events are delivered again.")
         })
         .post(&format!("{webhook}/enable"), "webhook:enable", enable, |op| {
@@ -97,7 +99,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                  only what was given up. One event is a part with the same `from` and `to`. The `webhook-id` stays that of the first delivery.",
             )
         })
-        .post(&format!("{webhook}/test"), "webhook:test", bare::<WebhookPath>(Command::Test), |op| {
+        .post(&format!("{webhook}/test"), "webhook:test", test, |op| {
             DOCUMENTED.command(
                 op,
                 "testWebhook",
@@ -114,7 +116,7 @@ pub(crate) fn routes() -> Routes<Commands> {
                  webhook counts as verified.",
             )
         })
-        .post(&format!("{webhook}/delete"), "webhook:delete", bare::<WebhookPath>(Command::Delete), |op| {
+        .post(&format!("{webhook}/delete"), "webhook:delete", delete, |op| {
             DOCUMENTED.command(
                 op,
                 "deleteWebhook",
@@ -152,7 +154,7 @@ struct Register {
     url: EndpointUrl,
     /// The event types wanted: `tenant.suspended`, `subscription.*` or `*`.
     #[serde(deserialize_with = "filter::parsed")]
-    events: EventFilters,
+    events: TypePatterns,
     /// What an event must fit besides.
     #[serde(default)]
     filter: Filter,
@@ -173,7 +175,7 @@ struct Update {
     url: Option<EndpointUrl>,
     /// All event types wanted from now on.
     #[serde(default, deserialize_with = "filter::parsed_option")]
-    events: Option<EventFilters>,
+    events: Option<TypePatterns>,
     /// What an event must fit besides, as a whole.
     #[serde(default)]
     filter: Option<Filter>,
