@@ -13,7 +13,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode},
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use hub::api::Served;
 use hub_commands::{Commands, webhook_delivery::WebhookOrders};
@@ -229,16 +229,26 @@ impl World {
         sqlx::query_scalar(count).bind(hook.id).fetch_one(&self.database.pool).await.unwrap()
     }
 
-    /// Moves the clock until `done`, as time does.
-    async fn pass_until<T>(&self, step: TimeDelta, mut done: impl AsyncFnMut() -> Option<T>) -> T {
+    /// Lets time pass until `done`: whenever nothing is under way and something waits for its next attempt, the clock moves there.
+    async fn pass_until<T>(&self, mut done: impl AsyncFnMut() -> Option<T>) -> T {
         eventually(LIMIT, async || {
             let answer = done().await;
-            if answer.is_none() {
-                self.clock.advance(step);
+            if answer.is_none()
+                && let Some(next) = self.next_attempt_at().await
+            {
+                self.clock.set(next);
             }
             answer
         })
         .await
+    }
+
+    /// When something is to be sent that is not yet; none while something is being sent.
+    async fn next_attempt_at(&self) -> Option<DateTime<Utc>> {
+        let next = "SELECT min(greatest(due_at, open_until)) FILTER (WHERE greatest(due_at, open_until) > $1) \
+             FROM webhook_queue LEFT JOIN webhook_health USING (tenant_id, webhook_id) HAVING NOT bool_or(leased)";
+        let next = sqlx::query_scalar(next).bind(self.clock.now()).fetch_optional(&self.database.pool).await;
+        next.unwrap().flatten()
     }
 }
 

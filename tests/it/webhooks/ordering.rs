@@ -27,7 +27,7 @@ async fn strict_order_holds_while_the_endpoint_fails_now_and_then() {
     for number in 0..20 {
         world.role(acme, &format!("shift-{number}")).await;
     }
-    world.pass_until(TimeDelta::seconds(5), async || (receiver.accepted().len() >= 20).then_some(())).await;
+    world.pass_until(async || (receiver.accepted().len() >= 20).then_some(())).await;
     let positions = order_of(&receiver.accepted());
     assert_eq!((positions.len(), positions.is_sorted()), (20, true), "{positions:?}");
 }
@@ -48,13 +48,13 @@ async fn an_aggregate_that_fails_holds_up_itself_and_nobody_else() {
         world.grant(acme, good, resource).await;
     }
     // A single success in between keeps the breaker closed, so time need not pass for the others.
-    world.pass_until(TimeDelta::seconds(1), async || (receiver.accepted().len() >= 3).then_some(())).await;
+    world.pass_until(async || (receiver.accepted().len() >= 3).then_some(())).await;
     let failed: BTreeSet<i64> =
         receiver.taken().iter().filter(|taken| !taken.status.is_success()).map(Taken::position).collect();
     assert_eq!(failed.len(), 1, "the events behind the one that fails wait for it");
     eventually(LIMIT, async || (world.pending(&hook).await == 3).then_some(())).await;
     receiver.answer(|_, _| Reply::status(204));
-    world.pass_until(TimeDelta::minutes(1), async || (world.pending(&hook).await == 0).then_some(())).await;
+    world.pass_until(async || (world.pending(&hook).await == 0).then_some(())).await;
     let mut by_aggregate: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for taken in receiver.accepted() {
         let aggregate = taken.json()["data"]["aggregate_id"].as_str().unwrap().to_owned();
@@ -97,9 +97,10 @@ async fn what_was_under_way_when_the_process_ended_arrives_all_the_same() {
     receiver.accepts(31).await;
     world.stop_delivering();
     receiver.answer(|_, _| Reply::status(204));
-    world.deliver_with(Settings::default());
     // Leases of the one that is gone have to end first.
-    world.pass_until(TimeDelta::seconds(10), async || (world.pending(&hook).await == 0).then_some(())).await;
+    world.clock.advance(TimeDelta::minutes(1));
+    world.deliver_with(Settings::default());
+    world.pass_until(async || (world.pending(&hook).await == 0).then_some(())).await;
     let positions = order_of(&receiver.accepted());
     assert_eq!((positions.len(), positions.is_sorted()), (60, true), "{positions:?}");
 }
