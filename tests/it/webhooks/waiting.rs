@@ -60,7 +60,7 @@ async fn what_was_sent_together_keeps_its_id_over_all_attempts() {
         world.rename(acme, &format!("Acme {number}")).await;
     }
     world.done(&hook.path("/resume"), Value::Null).await;
-    world.pass_until(TimeDelta::seconds(5), async || (world.pending(&hook).await == 0).then_some(())).await;
+    world.pass_until(async || (world.pending(&hook).await == 0).then_some(())).await;
     let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for taken in receiver.taken() {
         for event in taken.json().as_array().unwrap() {
