@@ -7,11 +7,9 @@
 mod edge;
 mod sources;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use hub_evidence::checkpoint::Origin;
 use hub_outbound::Reach;
@@ -447,6 +445,9 @@ impl Config {
 }
 
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080";
+
+/// The keys whose values may hold a password, so that a message must not repeat them.
+const SECRET: &[&str] = &["database_url", "nats_url", "vault_database_url"];
 
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use super::{Error, Flags, KEYS, Key};
-
-/// The keys whose values may hold a password, so that a message must not repeat them.
-const SECRET: &[&str] = &["database_url", "nats_url", "vault_database_url"];
+use super::{Error, Flags, KEYS, Key, SECRET};
 
 pub(super) fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
