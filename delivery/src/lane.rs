@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    mem,
     sync::Arc,
 };
 
@@ -45,8 +46,8 @@ pub(crate) struct Unit {
 pub(crate) enum Rest {
     /// Something has to happen first: an answer, or a new event.
     UntilSomethingHappens,
-    /// The time has to come, on the platform's clock.
-    Until(DateTime<Utc>),
+    /// The endpoint gets nothing for a while, as its circuit breaker says.
+    Closed,
     /// The rate allows it then.
     Token(Instant),
 }
@@ -128,6 +129,11 @@ impl Lane {
         self.endpoint.active() && !self.behind && room && self.health.closed_at(now).is_ok()
     }
 
+    /// From when on something may be sent: now, unless the circuit breaker is open.
+    pub(crate) fn opens_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.health.closed_at(now).err().unwrap_or(now)
+    }
+
     /// So many more events may be taken from the database.
     pub(crate) fn room(&self) -> usize {
         // A probe is one delivery; the rest would only wait for what comes of it.
@@ -190,7 +196,7 @@ impl Lane {
         if !self.endpoint.active() || self.waiting.is_empty() {
             return Err(Rest::UntilSomethingHappens);
         }
-        self.health.closed_at(now).map_err(Rest::Until)?;
+        self.health.closed_at(now).map_err(|_| Rest::Closed)?;
         let ordering = self.ordering();
         let at_once =
             if ordering == Ordering::Strict { 1 } else { self.health.concurrency(self.delivery().concurrency) };
@@ -226,14 +232,26 @@ impl Lane {
         if most == 1 && first.batch_id.is_none() {
             return Unit { events: vec![first], batch_id: None };
         }
-        let batch_id = first.batch_id;
-        // What was sent together once stays together, whatever the endpoint wants by now.
-        let most = if batch_id.is_some() { BATCH_MAX } else { most };
         let mut events = vec![first];
-        while events.len() < most && self.waiting.front().is_some_and(|next| next.batch_id == batch_id) {
-            events.extend(self.waiting.pop_front());
-        }
-        Unit { events, batch_id: Some(batch_id.unwrap_or_else(Uuid::now_v7)) }
+        let batch_id = match events[0].batch_id {
+            Some(batch_id) => {
+                // What was sent together once stays together, whatever the endpoint wants by now.
+                let waiting = mem::take(&mut self.waiting).into_iter();
+                let (together, others): (VecDeque<_>, _) = waiting.partition(|next| next.batch_id == Some(batch_id));
+                self.waiting = others;
+                events.extend(together);
+                batch_id
+            }
+            None => {
+                while events.len() < most && self.waiting.front().is_some_and(|next| next.batch_id.is_none()) {
+                    events.extend(self.waiting.pop_front());
+                }
+                Uuid::now_v7()
+            }
+        };
+        // In the order in which they come from the database, too: the message id is made of it.
+        events.sort_by_key(|waiting| waiting.event.position);
+        Unit { events, batch_id: Some(batch_id) }
     }
 
     /// A delivery has ended, however.

@@ -10,7 +10,7 @@ use hub_event_store::event::Recorded;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Engine, EngineError, MOVE_CURSOR, PAGE_SIZE, PROCESS, WAITING_MAX, lazily};
+use super::{Engine, EngineError, MOVE_CURSOR, PAGE_SIZE, PROCESS, WAITING_MAX, write::lazily};
 use crate::{
     endpoint::{self, Endpoint},
     health::Health,
@@ -91,7 +91,7 @@ impl Engine<'_> {
                 expecting.insert(*webhook_id);
             } else {
                 lane.behind = true;
-                self.looks.insert((lane.health.closed_at(now).err().unwrap_or(now), *webhook_id));
+                self.looks.plan(*webhook_id, lane.opens_at(now));
             }
             rows.push(New {
                 webhook_id: *webhook_id,
@@ -129,11 +129,7 @@ impl Engine<'_> {
             }
         };
         let Some(endpoint) = Endpoint::new(tenant_id, webhook_id, state, &self.given.sealing) else {
-            sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
-            sqlx::query(replay::DROP).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
-            sqlx::query(endpoint::DROP_HEALTH).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
-            sqlx::query(endpoint::DROP).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
-            self.remove(webhook_id);
+            self.forget(tenant_id, webhook_id, connection).await?;
             return Ok(None);
         };
         endpoint.keep(connection).await?;
@@ -146,39 +142,45 @@ impl Engine<'_> {
                 self.add(lane);
             }
         }
-        let Some(lane) = self.lanes.get_mut(&webhook_id) else { return Ok(None) };
-        let from_to = |from, to| Replay { from, to, since: None, until: None, only: webhook::Only::All };
-        let replayed = match &event {
+        match &event {
             webhook::Event::Tested {} | webhook::Event::Pinged { .. } => return Ok(Some(webhook_id)),
-            webhook::Event::ReplayRequested(replay) => Some(replay.clone()),
-            webhook::Event::Enabled { replay_from: Some(from) } => {
-                // The webhook's own story since then is nothing that was missed.
-                Some(from_to(Some(*from), Some(recorded.tenant_position - 1)))
-            }
-            webhook::Event::Paused {} => {
-                for position in lane.release() {
-                    self.changes.release(webhook_id, position, now);
-                }
-                None
-            }
+            webhook::Event::Paused {} => self.release(webhook_id, now),
             webhook::Event::Disabled(_) => {
-                lane.release();
+                if let Some(lane) = self.lanes.get_mut(&webhook_id) {
+                    lane.release();
+                }
                 sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
-                None
             }
-            _ => None,
-        };
-        if matches!(event, webhook::Event::Enabled { .. } | webhook::Event::UrlChanged { .. }) {
-            lane.health = Health::default();
-            self.unhealthy.insert(webhook_id);
+            webhook::Event::Enabled { .. } | webhook::Event::UrlChanged { .. } => {
+                if let Some(lane) = self.lanes.get_mut(&webhook_id) {
+                    lane.health = Health::default();
+                }
+                self.unhealthy.insert(webhook_id);
+            }
+            _ => {}
         }
-        self.looks.insert((now, webhook_id));
-        if let Some(replay) = replayed {
-            let sequence = recorded.sequence;
-            replay::insert(connection, (tenant_id, webhook_id), sequence, &replay, recorded.tenant_position).await?;
+        self.looks.plan(webhook_id, now);
+        if let Some(replay) = replayed(&event, recorded.tenant_position) {
+            let (sequence, head) = (recorded.sequence, recorded.tenant_position);
+            replay::insert(connection, (tenant_id, webhook_id), sequence, &replay, head).await?;
             self.replaying = true;
         }
         Ok(None)
+    }
+
+    /// Takes away everything of a webhook that is no more.
+    async fn forget(
+        &mut self,
+        tenant_id: Uuid,
+        webhook_id: Uuid,
+        connection: &mut PgConnection,
+    ) -> Result<(), EngineError> {
+        sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
+        for of_tenant in [replay::DROP, endpoint::DROP_HEALTH, endpoint::DROP] {
+            sqlx::query(of_tenant).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
+        }
+        self.remove(webhook_id);
+        Ok(())
     }
 
     /// A piece of each replay; answers whether there is more.
@@ -198,11 +200,24 @@ impl Engine<'_> {
                 && !rows.is_empty()
             {
                 lane.behind = true;
-                self.looks.insert((lane.health.closed_at(now).err().unwrap_or(now), replay.webhook_id));
+                self.looks.plan(replay.webhook_id, lane.opens_at(now));
             }
         }
         transaction.commit().await?;
         self.replaying = !pending.is_empty();
         Ok(self.replaying)
+    }
+}
+
+/// What an event of a webhook at that position asks to be delivered again.
+fn replayed(event: &webhook::Event, position: i64) -> Option<Replay> {
+    match event {
+        webhook::Event::ReplayRequested(replay) => Some(replay.clone()),
+        webhook::Event::Enabled { replay_from: Some(from) } => {
+            // The webhook's own story since then is nothing that was missed.
+            let to = Some(position - 1);
+            Some(Replay { from: Some(*from), to, since: None, until: None, only: webhook::Only::All })
+        }
+        _ => None,
     }
 }

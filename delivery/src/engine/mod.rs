@@ -6,6 +6,8 @@
 mod end;
 mod follow;
 mod look;
+mod looks;
+mod write;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -15,15 +17,15 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hub_event_store::election::{bounded, elect};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
+use self::looks::Looks;
 use crate::{
     Deliveries, REST,
-    attempt::{self, Attempt},
-    endpoint::{self, Endpoint, Kept, keep_health},
-    health::Health,
+    attempt::Attempt,
+    endpoint::{self, Endpoint, Kept},
     lane::{Lane, Rest, Unit},
     message::message,
     queue::Changes,
@@ -43,9 +45,6 @@ pub(crate) const MOVE_CURSOR: &str = "INSERT INTO process_cursors (process, posi
 
 /// Gauge of the deliveries that are under way.
 pub(crate) const UNDER_WAY: &str = "hub_webhook_deliveries_under_way";
-
-/// What a transaction begins with whose end need not be on disk.
-const LAZILY: &str = "SET LOCAL synchronous_commit = off";
 
 /// The cursor.
 const PROCESS: &str = "webhooks";
@@ -105,7 +104,7 @@ pub(crate) struct Engine<'a> {
     /// Lanes that may have something to send.
     ready: VecDeque<Uuid>,
     /// When lanes have to be looked at in the database, on the platform's clock.
-    looks: BTreeSet<(DateTime<Utc>, Uuid)>,
+    looks: Looks,
     /// When lanes have a token again.
     tokens: BTreeSet<(Instant, Uuid)>,
     under_way: usize,
@@ -151,10 +150,7 @@ impl<'a> Engine<'a> {
     }
 
     async fn load(given: &'a Deliveries) -> Result<Self, EngineError> {
-        let cursor = async |process: &str| {
-            sqlx::query_scalar::<_, i64>(READ_CURSOR).bind(process).fetch_optional(&given.pool).await
-        };
-        let beginning = match cursor(BEGINNING).await? {
+        let beginning = match cursor(&given.pool, BEGINNING).await? {
             Some(beginning) => beginning,
             None => {
                 let head = given.log.head().await?;
@@ -162,17 +158,32 @@ impl<'a> Engine<'a> {
                 head
             }
         };
-        let position = cursor(PROCESS).await?.unwrap_or(0);
+        let position = cursor(&given.pool, PROCESS).await?.unwrap_or(0);
+        let mut engine = Self::new(given, position, beginning);
+        let kept: Vec<Kept> = sqlx::query_as(endpoint::ALL).fetch_all(&given.pool).await?;
+        let now = engine.now();
+        for kept in kept {
+            let health = kept.health();
+            if let Some(endpoint) = Endpoint::new(kept.tenant_id, kept.webhook_id, kept.state.0, &given.sealing) {
+                engine.looks.plan(endpoint.webhook_id, now);
+                engine.add(Lane::new(endpoint, health));
+            }
+        }
+        Ok(engine)
+    }
+
+    /// Without any endpoint.
+    fn new(given: &'a Deliveries, position: i64, beginning: i64) -> Self {
         // Bounded by what may be under way.
         let (ends, ended) = mpsc::unbounded_channel();
-        let mut engine = Self {
+        Self {
             given,
             lanes: HashMap::new(),
             by_tenant: HashMap::new(),
             position,
             beginning,
             ready: VecDeque::new(),
-            looks: BTreeSet::new(),
+            looks: Looks::default(),
             tokens: BTreeSet::new(),
             under_way: 0,
             changes: Changes::default(),
@@ -185,17 +196,7 @@ impl<'a> Engine<'a> {
             ended,
             sending: JoinSet::new(),
             orders: JoinSet::new(),
-        };
-        let kept: Vec<Kept> = sqlx::query_as(endpoint::ALL).fetch_all(&given.pool).await?;
-        let now = engine.now();
-        for kept in kept {
-            let health = kept.health();
-            if let Some(endpoint) = Endpoint::new(kept.tenant_id, kept.webhook_id, kept.state.0, &given.sealing) {
-                engine.looks.insert((now, endpoint.webhook_id));
-                engine.add(Lane::new(endpoint, health));
-            }
         }
-        Ok(engine)
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -225,10 +226,19 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Gives back to the database what waits in memory for an endpoint, until it may be sent something.
+    fn release(&mut self, webhook_id: Uuid, now: DateTime<Utc>) {
+        let Some(lane) = self.lanes.get_mut(&webhook_id) else { return };
+        for position in lane.release() {
+            self.changes.release(webhook_id, position, now);
+        }
+        self.looks.plan(webhook_id, lane.opens_at(now));
+    }
+
     /// How long there is nothing to do unless something happens.
     fn rest(&self) -> Duration {
         let now = self.now();
-        let look = self.looks.first().map(|(at, _)| (*at - now).to_std().unwrap_or(Duration::ZERO));
+        let look = self.looks.next().map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
         let token = self.tokens.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
         look.into_iter().chain(token).min().unwrap_or(REST).min(REST)
     }
@@ -280,11 +290,10 @@ impl<'a> Engine<'a> {
                     if unit.events.iter().any(|waiting| waiting.leased_until < now + time_max + MARGIN) {
                         // It has waited too long: taken up anew, with a new lease.
                         lane.ended(&unit.events);
-                        let positions = unit.events.iter().map(|waiting| waiting.event.position);
-                        for position in positions.chain(lane.release()) {
-                            self.changes.release(webhook_id, position, now);
+                        for waiting in &unit.events {
+                            self.changes.release(webhook_id, waiting.event.position, now);
                         }
-                        self.looks.insert((now, webhook_id));
+                        self.release(webhook_id, now);
                         continue;
                     }
                     self.send(webhook_id, unit, now);
@@ -294,12 +303,7 @@ impl<'a> Engine<'a> {
                 Err(Rest::Token(at)) => {
                     self.tokens.insert((at, webhook_id));
                 }
-                Err(Rest::Until(at)) => {
-                    for position in lane.release() {
-                        self.changes.release(webhook_id, position, now);
-                    }
-                    self.looks.insert((at, webhook_id));
-                }
+                Err(Rest::Closed) => self.release(webhook_id, now),
             }
         }
     }
@@ -334,64 +338,9 @@ impl<'a> Engine<'a> {
             }
         }
     }
-
-    /// Writes what has become of rows, attempts and endpoints.
-    async fn write(&mut self) -> Result<(), EngineError> {
-        if let Some(unwritten) = self.unwritten() {
-            self.parts = self.meanwhile(unwritten.write(self.given)).await?;
-        }
-        Ok(())
-    }
-
-    /// What is to be written, if anything is.
-    fn unwritten(&mut self) -> Option<Unwritten> {
-        if self.changes.is_empty() && self.attempts.is_empty() && self.unhealthy.is_empty() {
-            return None;
-        }
-        self.written_at = self.now().max(self.written_at + TimeDelta::microseconds(1));
-        let unhealthy = std::mem::take(&mut self.unhealthy).into_iter();
-        let health = |webhook_id| {
-            let lane = self.lanes.get(&webhook_id)?;
-            Some((lane.endpoint.tenant_id, webhook_id, lane.health.clone()))
-        };
-        Some(Unwritten {
-            health: unhealthy.filter_map(health).collect(),
-            changes: std::mem::take(&mut self.changes),
-            attempts: std::mem::take(&mut self.attempts),
-            parts: std::mem::take(&mut self.parts),
-            at: self.written_at,
-        })
-    }
 }
 
-/// What came of deliveries and is not in the database yet.
-struct Unwritten {
-    changes: Changes,
-    attempts: Vec<Attempt>,
-    health: Vec<(Uuid, Uuid, Health)>,
-    parts: Parts,
-    at: DateTime<Utc>,
-}
-
-impl Unwritten {
-    /// Writes all of it, and gives the parts back. What is lost of it with the database's last moment is delivered again, so nobody waits
-    /// until it is on disk.
-    async fn write(mut self, given: &Deliveries) -> Result<Parts, sqlx::Error> {
-        let mut transaction = given.pool.begin().await?;
-        lazily(&mut transaction).await?;
-        let kept = TimeDelta::from_std(given.settings.attempts_kept).unwrap_or(TimeDelta::MAX);
-        self.parts.keep(&mut transaction, self.at, kept).await?;
-        self.changes.write(&mut transaction).await?;
-        attempt::insert(&mut transaction, &self.attempts, self.at).await?;
-        for (tenant_id, webhook_id, health) in &self.health {
-            keep_health(&mut transaction, (*tenant_id, *webhook_id), health).await?;
-        }
-        transaction.commit().await?;
-        Ok(self.parts)
-    }
-}
-
-/// A transaction whose end nobody waits for until it is on disk.
-async fn lazily(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(LAZILY).execute(connection).await.map(|_| ())
+/// How far a process has followed the log; none when it never has.
+async fn cursor(pool: &PgPool, process: &str) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(READ_CURSOR).bind(process).fetch_optional(pool).await
 }
