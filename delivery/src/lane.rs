@@ -129,6 +129,12 @@ impl Lane {
         self.endpoint.active() && !self.behind && room && self.health.closed_at(now).is_ok()
     }
 
+    /// So many more events an endpoint that keeps up takes at once; `None` for one that does not.
+    pub(crate) fn appetite(&self) -> Option<usize> {
+        let keeps_up = self.endpoint.active() && !self.behind && self.health.consecutive_failures == 0;
+        keeps_up.then(|| WAITING_MAX.saturating_sub(self.waiting.len()))
+    }
+
     /// From when on something may be sent: now, unless the circuit breaker is open.
     pub(crate) fn opens_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.health.closed_at(now).err().unwrap_or(now)

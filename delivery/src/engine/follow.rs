@@ -8,9 +8,10 @@ use hub_cloudevents::Event;
 use hub_domain::webhook::{self, Replay, Webhook};
 use hub_event_store::event::Recorded;
 use sqlx::PgConnection;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Engine, EngineError, MOVE_CURSOR, PAGE_SIZE, PROCESS, WAITING_MAX, write::lazily};
+use super::{Engine, EngineError, MOVE_CURSOR, PROCESS, WAITING_MAX, write::lazily};
 use crate::{
     endpoint::{self, Endpoint},
     health::Health,
@@ -20,10 +21,11 @@ use crate::{
 };
 
 impl Engine<'_> {
-    /// Follows a page of the log; answers whether there is more.
-    pub(super) async fn follow(&mut self) -> Result<bool, EngineError> {
+    /// Follows so many events of the log at most; answers whether there are more.
+    pub(super) async fn follow(&mut self, size: usize) -> Result<bool, EngineError> {
         let given = self.given;
-        let page = self.meanwhile(given.log.page(self.position, PAGE_SIZE)).await?;
+        let limit = i64::try_from(size).unwrap_or(i64::MAX);
+        let page = self.meanwhile(given.log.page(self.position, limit)).await?;
         let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
         let now = self.now();
         let mut transaction = given.pool.begin().await?;
@@ -58,8 +60,8 @@ impl Engine<'_> {
             }
             self.list(webhook_id);
         }
-        self.position = last;
-        Ok(i64::try_from(page.len()).is_ok_and(|length| length >= PAGE_SIZE))
+        (self.position, self.followed_at) = (last, Instant::now());
+        Ok(page.len() >= size)
     }
 
     /// An event for each endpoint that wants it, and for the one that `asked` for it. Nothing is sent before the rows are written: until

@@ -17,7 +17,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hub_event_store::election::{bounded, elect};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgPool};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ use crate::{
     Deliveries, REST,
     attempt::Attempt,
     endpoint::{self, Endpoint, Kept},
-    lane::{Lane, Rest, Unit},
+    lane::{self, Lane, Rest, Unit},
     message::message,
     queue::Changes,
     retention::Parts,
@@ -52,8 +52,12 @@ const PROCESS: &str = "webhooks";
 /// Where the log ended when webhooks were first delivered; what was before is not.
 const BEGINNING: &str = "webhooks_beginning";
 
-/// So many events are followed at once.
-const PAGE_SIZE: i64 = 500;
+/// So many events are followed at once at most.
+const PAGE_SIZE: usize = 500;
+
+/// While the endpoints that keep up have enough to do, the log is not followed for so long at most: what does not fit into memory would only go
+/// through the database twice.
+const FULL_MAX: Duration = Duration::from_millis(100);
 
 /// Most deliveries under way at the same time, to all endpoints together.
 const UNDER_WAY_MAX: usize = 4_096;
@@ -101,6 +105,7 @@ pub(crate) struct Engine<'a> {
     by_tenant: HashMap<Uuid, Vec<Uuid>>,
     position: i64,
     beginning: i64,
+    followed_at: Instant,
     /// Lanes that may have something to send.
     ready: VecDeque<Uuid>,
     /// When lanes have to be looked at in the database, on the platform's clock.
@@ -182,6 +187,7 @@ impl<'a> Engine<'a> {
             by_tenant: HashMap::new(),
             position,
             beginning,
+            followed_at: Instant::now(),
             ready: VecDeque::new(),
             looks: Looks::default(),
             tokens: BTreeSet::new(),
@@ -235,12 +241,24 @@ impl<'a> Engine<'a> {
         self.looks.plan(webhook_id, lane.opens_at(now));
     }
 
+    /// So many events are followed next; `None` while those endpoints that keep up have enough to do, though not for long.
+    fn appetite(&self) -> Option<usize> {
+        if self.followed_at.elapsed() >= FULL_MAX {
+            return Some(PAGE_SIZE);
+        }
+        match self.lanes.values().filter_map(Lane::appetite).max() {
+            Some(room) => (room >= lane::WAITING_MAX / 2).then_some(room.min(PAGE_SIZE)),
+            None => Some(PAGE_SIZE),
+        }
+    }
+
     /// How long there is nothing to do unless something happens.
     fn rest(&self) -> Duration {
         let now = self.now();
         let look = self.looks.next().map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
         let token = self.tokens.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
-        look.into_iter().chain(token).min().unwrap_or(REST).min(REST)
+        let full = self.appetite().is_none().then(|| FULL_MAX.saturating_sub(self.followed_at.elapsed()));
+        look.into_iter().chain(token).chain(full).min().unwrap_or(REST).min(REST)
     }
 
     fn sweep(&self) {
@@ -262,7 +280,10 @@ impl<'a> Engine<'a> {
         while self.orders.try_join_next().is_some() {}
         self.dispatch();
         self.write().await?;
-        let followed = if self.position < head { self.follow().await? } else { false };
+        let followed = match self.appetite() {
+            Some(size) if self.position < head => self.follow(size).await?,
+            Some(_) | None => false,
+        };
         let replayed = if self.replaying { self.replay().await? } else { false };
         let looked = self.look().await?;
         self.dispatch();
