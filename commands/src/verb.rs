@@ -24,6 +24,8 @@ pub(crate) trait ThingPath: Send + 'static {
     fn context(commands: &Commands) -> &Context<Self::Thing>;
 }
 
+type Answer = BoxFuture<'static, Result<Receipt<Changed>, Problem>>;
+
 type CommandOn<P> = <<P as ThingPath>::Thing as Aggregate>::Command;
 
 /// Gives the thing an order.
@@ -45,17 +47,7 @@ pub(crate) async fn order<P: ThingPath>(
 /// The handler of an order whose request says nothing but its name.
 pub(crate) fn bare<P: ThingPath>(
     command: CommandOn<P>,
-) -> impl Fn(
-    TenantCaller,
-    Path<P>,
-    CommandHeaders,
-    State<Commands>,
-    NoBody,
-) -> BoxFuture<'static, Result<Receipt<Changed>, Problem>>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
+) -> impl Fn(TenantCaller, Path<P>, CommandHeaders, State<Commands>, NoBody) -> Answer + Clone + Send + Sync + 'static {
     move |caller, Path(path), headers, State(commands), body| {
         let command = command.clone();
         Box::pin(async move { order(&commands, &caller, path, headers, body.fingerprint, command).await })

@@ -52,7 +52,7 @@ pub(crate) struct Pending {
     only_failed: bool,
 }
 
-/// Takes a replay up, which reaches to `head` at most.
+/// Takes a replay up, which reaches to `head` at most, whatever positions it names.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     endpoint: (Uuid, Uuid),
@@ -64,7 +64,7 @@ pub(crate) async fn insert(
         .bind(endpoint.0)
         .bind(endpoint.1)
         .bind(sequence)
-        .bind(replay.from.unwrap_or(1).max(1))
+        .bind(replay.from.unwrap_or(1).clamp(1, head + 1))
         .bind(replay.to.unwrap_or(head).min(head))
         .bind(replay.since)
         .bind(replay.until)

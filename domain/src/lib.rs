@@ -13,6 +13,7 @@ pub mod money;
 pub mod personal;
 pub mod refusal;
 pub mod text;
+mod time;
 
 pub mod access_record;
 pub mod access_request;

@@ -188,10 +188,11 @@ fn compared(at: &str, name: &str, text: &Json) -> Result<(String, String), Inval
         ));
     }
     match text {
-        Json::String(text) if (1..=OPERAND_LENGTH_MAX).contains(&text.chars().count()) => {
+        // A NUL has no place in PostgreSQL's texts.
+        Json::String(text) if (1..=OPERAND_LENGTH_MAX).contains(&text.chars().count()) && !text.contains('\0') => {
             Ok((name.to_owned(), text.clone()))
         }
-        _ => Err(Invalid::new(at, format!("must be a text of 1 to {OPERAND_LENGTH_MAX} characters"))),
+        _ => Err(Invalid::new(at, format!("must be a text of 1 to {OPERAND_LENGTH_MAX} characters and no NUL"))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod killed;
+mod odd;
 mod ordering;
 mod receiver;
 mod waiting;

@@ -1,6 +1,6 @@
 //! Where in a tenant's log a subscription begins, or begins again.
 
-use chrono::{DateTime, Datelike, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -18,21 +18,12 @@ pub enum Start {
     #[schemars(with = "u64")]
     Position(#[serde(deserialize_with = "position")] i64),
     /// Behind the last event that happened before this time.
-    Time(#[serde(deserialize_with = "time")] DateTime<Utc>),
+    Time(#[serde(deserialize_with = "crate::time::parsed")] DateTime<Utc>),
 }
 
 fn position<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let position = u64::deserialize(deserializer)?;
     i64::try_from(position).map_err(|_| D::Error::custom("no log is that long"))
-}
-
-/// To the microsecond, as PostgreSQL keeps times, and in years that it can hold.
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
-    let time = DateTime::<Utc>::deserialize(deserializer)?.trunc_subsecs(6);
-    if !(1970..=9999).contains(&time.year()) {
-        return Err(D::Error::custom("a time lies in the years 1970 to 9999"));
-    }
-    Ok(time)
 }
 
 #[cfg(test)]

@@ -18,10 +18,10 @@ pub struct Replay {
     #[schemars(range(min = 1))]
     pub to: Option<i64>,
     /// Only what happened then or later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::time::parsed_option")]
     pub since: Option<DateTime<Utc>>,
     /// Only what happened before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::time::parsed_option")]
     pub until: Option<DateTime<Utc>>,
     /// Which deliveries are made again.
     #[serde(default)]
@@ -37,4 +37,20 @@ pub enum Only {
     All,
     /// Those that were given up, as far as the log of attempts goes back.
     Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Replay;
+
+    #[test]
+    fn its_times_are_such_as_can_be_kept() {
+        let read = |text: &str| serde_json::from_str::<Replay>(text).map_err(|error| error.to_string());
+        let replay = read(r#"{ "since": "2026-01-31T13:00:00.1234567+01:00" }"#).unwrap();
+        assert_eq!(replay.since, Some("2026-01-31T12:00:00.123456Z".parse().unwrap()));
+        assert_eq!(replay.until, None);
+        for far in [r#"{ "since": "+262000-01-01T00:00:00Z" }"#, r#"{ "until": "-5000-01-01T00:00:00Z" }"#] {
+            assert!(read(far).unwrap_err().contains("1970 to 9999"), "{far}");
+        }
+    }
 }

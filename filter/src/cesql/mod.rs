@@ -66,6 +66,10 @@ impl FromStr for Sql {
     /// # Errors
     /// What is no expression, what is beyond the bounds, and what can be neither true nor false whatever the event is.
     fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text.contains('\0') {
+            // It has no place in PostgreSQL's texts.
+            return Err(Invalid::new("", "an expression has no NUL"));
+        }
         let root = parse::parse(text).map_err(|reason| Invalid::new("", reason))?;
         if !root.maybe_boolean() {
             return Err(Invalid::new("", "the expression is never true or false; compare its result with something"));

@@ -227,6 +227,18 @@ fn an_expression_can_be_read_alone() {
 }
 
 #[test]
+fn a_nul_is_refused_since_nothing_could_keep_it() {
+    for json in [
+        json!({ "exact": { "type": "a\0" } }),
+        json!({ "not": { "suffix": { "subject": "\0" } } }),
+        json!({ "sql": "type = 'a\0'" }),
+    ] {
+        let error = serde_json::from_value::<Expression>(json).unwrap_err().to_string();
+        assert!(error.contains("no NUL"), "{error}");
+    }
+}
+
+#[test]
 fn the_schema_describes_every_dialect() {
     let schema = schemars::schema_for!(Filter).to_value();
     let dialects: Vec<_> = schema["$defs"]["FilterExpression"]["oneOf"]

@@ -128,10 +128,13 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
     read(event)
 }
 
+/// Tells why an event cannot be read.
+type Read = fn(&ImportEvent) -> Result<(), String>;
+
 /// What reads the events of the aggregate of this type.
 struct Reader<'a> {
     aggregate_type: &'a str,
-    read: Option<fn(&ImportEvent) -> Result<(), String>>,
+    read: Option<Read>,
 }
 
 impl Visit for Reader<'_> {
