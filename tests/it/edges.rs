@@ -1,5 +1,7 @@
 //! What stands between the network and the handlers, over real connections: slow and greedy clients, proxies, browsers, TLS.
 
+mod inbound;
+
 use std::{
     net::SocketAddr,
     path::Path,
