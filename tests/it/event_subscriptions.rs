@@ -4,6 +4,7 @@
 
 mod ends;
 mod exclusive;
+mod exclusive_model;
 mod handing_out;
 mod kept_apart;
 mod model;
