@@ -7,6 +7,7 @@ mod exclusive;
 mod exclusive_model;
 mod handing_out;
 mod kept_apart;
+mod killed;
 mod model;
 mod order;
 mod parking;
