@@ -34,6 +34,7 @@ CREATE TABLE webhook_queue (
     PRIMARY KEY (webhook_id, position)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX webhook_queue_aggregate ON webhook_queue (webhook_id, aggregate_id, position);
+CREATE INDEX webhook_queue_batch ON webhook_queue (webhook_id, batch_id) WHERE batch_id IS NOT NULL;
 
 -- Parts of the log that are delivered again, each up to where that has been done.
 CREATE TABLE webhook_replays (

@@ -113,10 +113,12 @@ impl Connection {
         self.send(request.body(Full::new(body))?).await
     }
 
-    /// POST of a body as it is.
-    pub async fn post_bytes(&mut self, path: &str, body: Bytes) -> anyhow::Result<Answer> {
-        let request = self.request(Method::POST, path).header(CONTENT_TYPE, "application/json");
-        self.send(request.body(Full::new(body))?).await
+    /// POST of a body as it is, with these headers and no others but the host.
+    pub async fn post_bytes(&mut self, path: &str, headers: &HeaderMap, body: Bytes) -> anyhow::Result<Answer> {
+        let mut request = Request::builder().method(Method::POST).uri(path).body(Full::new(body))?;
+        *request.headers_mut() = headers.clone();
+        request.headers_mut().insert(HOST, self.host.parse()?);
+        self.send(request).await
     }
 
     fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {

@@ -13,9 +13,14 @@ use uuid::Uuid;
 
 use crate::{DATA, SPEC_VERSION, secret::without_secrets};
 
-/// What [`Event`] reads from the table `events`.
-pub const COLUMNS: &str = "tenant_id, tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, \
-     occurred_at, payload::text AS payload, metadata::text AS metadata";
+/// What [`Event`] reads from the table `events`, for the text of a statement.
+#[macro_export]
+macro_rules! columns {
+    () => {
+        "tenant_id, tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, occurred_at, \
+         payload::text AS payload, metadata::text AS metadata"
+    };
+}
 
 /// What a header's value cannot hold as it is: besides control characters those that the HTTP binding of CloudEvents names.
 const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');

@@ -5,7 +5,7 @@
 mod event;
 mod secret;
 
-pub use event::{COLUMNS, Event};
+pub use event::Event;
 pub use secret::without_secrets;
 
 /// Media type of one event in structured mode.

@@ -6,13 +6,13 @@
 use axum::extract::State;
 use hub_domain::{
     event_subscription::{
-        CODES, Command, DELIVERIES_MAX_DEFAULT, EVENT_SUBSCRIPTION_COUNT_MAX, Handling, LEASE_SECONDS_DEFAULT,
-        LIMIT_REACHED, Mode, OnExhausted, POSITION_AHEAD, Retry, Start, decide,
+        CODES, Command, DELIVERIES_MAX_DEFAULT, EVENT_SUBSCRIPTION_COUNT_MAX, EventSubscription, Handling,
+        LEASE_SECONDS_DEFAULT, LIMIT_REACHED, Mode, OnExhausted, POSITION_AHEAD, Retry, Start, decide,
     },
     text::{Key, parsed},
 };
 use hub_filter::Filter;
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -22,6 +22,8 @@ use crate::{
     dispatch::{Changed, Dispatch},
     documented::Documented,
     outcome::Refused,
+    room::Context,
+    verb::{ThingPath, bare, order},
 };
 
 /// What the log itself refuses for a subscription.
@@ -36,6 +38,7 @@ const MAXIMA: &[(&str, i64)] = &[(decide::EVENT_SUBSCRIPTIONS, EVENT_SUBSCRIPTIO
 pub(crate) fn routes() -> Routes<Commands> {
     let subscriptions = "/v1/tenants/{tenant_id}/event-subscriptions";
     let subscription = "/v1/tenants/{tenant_id}/event-subscriptions/{event_subscription_id}";
+    let [pause, resume, delete] = [Command::Pause, Command::Resume, Command::Delete].map(bare::<EventSubscriptionPath>);
     Routes::new()
         .post(subscriptions, "event_subscription:create", create, |op| {
             DOCUMENTED.creation(
@@ -85,6 +88,18 @@ pub(crate) fn routes() -> Routes<Commands> {
 struct EventSubscriptionPath {
     /// The event subscription's id.
     event_subscription_id: Uuid,
+}
+
+impl ThingPath for EventSubscriptionPath {
+    type Thing = EventSubscription;
+
+    fn id(&self) -> Uuid {
+        self.event_subscription_id
+    }
+
+    fn context(commands: &Commands) -> &Context<EventSubscription> {
+        &commands.event_subscriptions
+    }
 }
 
 /// A new event subscription.
@@ -184,48 +199,4 @@ async fn update(
     let Update { filter, mode, lease_seconds, deliveries_max, retry, on_exhausted } = body.value;
     let command = Command::Update { filter, mode, lease_seconds, deliveries_max, retry, on_exhausted };
     order(&commands, &caller, path, headers, body.fingerprint, command).await
-}
-
-async fn pause(
-    caller: TenantCaller,
-    Path(path): Path<EventSubscriptionPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Pause).await
-}
-
-async fn resume(
-    caller: TenantCaller,
-    Path(path): Path<EventSubscriptionPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Resume).await
-}
-
-async fn delete(
-    caller: TenantCaller,
-    Path(path): Path<EventSubscriptionPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Delete).await
-}
-
-/// The way of every command that the subscription decides alone.
-async fn order(
-    commands: &Commands,
-    caller: &TenantCaller,
-    EventSubscriptionPath { event_subscription_id }: EventSubscriptionPath,
-    headers: CommandHeaders,
-    fingerprint: Fingerprint,
-    command: Command,
-) -> Result<Receipt<Changed>, Problem> {
-    let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, fingerprint)?;
-    let context = &commands.event_subscriptions;
-    Ok(dispatch.execute_in_tenant(commands, context, event_subscription_id, command, &[]).await?.receipt())
 }

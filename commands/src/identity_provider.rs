@@ -3,10 +3,12 @@
 use axum::extract::State;
 use hub_domain::{
     id::TenantId,
-    identity_provider::{CODES, Command, Issuer, KeysAddress, LIMIT_REACHED, PROVIDER_COUNT_MAX, decide},
+    identity_provider::{
+        CODES, Command, IdentityProvider, Issuer, KeysAddress, LIMIT_REACHED, PROVIDER_COUNT_MAX, decide,
+    },
     text::parsed,
 };
-use hub_http::{Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -15,6 +17,8 @@ use crate::{
     Commands,
     dispatch::{Changed, Dispatch},
     documented::Documented,
+    room::Context,
+    verb::{ThingPath, bare, order},
 };
 
 /// What the log itself refuses for an identity provider.
@@ -29,6 +33,8 @@ const MAXIMA: &[(&str, i64)] = &[(decide::PROVIDERS, PROVIDER_COUNT_MAX)];
 pub(crate) fn routes() -> Routes<Commands> {
     let providers = "/v1/tenants/{tenant_id}/identity-providers";
     let provider = "/v1/tenants/{tenant_id}/identity-providers/{identity_provider_id}";
+    let [disable, enable, remove] =
+        [Command::Disable, Command::Enable, Command::Remove].map(bare::<IdentityProviderPath>);
     Routes::new()
         .post(providers, "identity_provider:register", register, |op| {
             DOCUMENTED.creation(
@@ -84,6 +90,18 @@ struct IdentityProviderPath {
     identity_provider_id: Uuid,
 }
 
+impl ThingPath for IdentityProviderPath {
+    type Thing = IdentityProvider;
+
+    fn id(&self) -> Uuid {
+        self.identity_provider_id
+    }
+
+    fn context(commands: &Commands) -> &Context<IdentityProvider> {
+        &commands.identity_providers
+    }
+}
+
 /// A new identity provider.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -132,47 +150,4 @@ async fn change_keys_address(
     let ChangeKeysAddress { jwks_uri } = body.value;
     let command = Command::ChangeKeysAddress { jwks_uri, loopback_allowed: commands.loopback_providers };
     order(&commands, &caller, path, headers, body.fingerprint, command).await
-}
-
-async fn disable(
-    caller: TenantCaller,
-    Path(path): Path<IdentityProviderPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Disable).await
-}
-
-async fn enable(
-    caller: TenantCaller,
-    Path(path): Path<IdentityProviderPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Enable).await
-}
-
-async fn remove(
-    caller: TenantCaller,
-    Path(path): Path<IdentityProviderPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Remove).await
-}
-
-/// The way of every command that the provider decides alone.
-async fn order(
-    commands: &Commands,
-    caller: &TenantCaller,
-    IdentityProviderPath { identity_provider_id: id }: IdentityProviderPath,
-    headers: CommandHeaders,
-    fingerprint: Fingerprint,
-    command: Command,
-) -> Result<Receipt<Changed>, Problem> {
-    let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, fingerprint)?;
-    Ok(dispatch.execute_in_tenant(commands, &commands.identity_providers, id, command, &[]).await?.receipt())
 }

@@ -8,11 +8,11 @@ use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use hub_domain::{
-    inbound_source::{CODES, Command, Error, LIMIT_REACHED, SOURCE_COUNT_MAX, Scheme, decide},
+    inbound_source::{CODES, Command, Error, InboundSource, LIMIT_REACHED, SOURCE_COUNT_MAX, Scheme, decide},
     text::{Name, parsed},
     webhook::SealedSecret,
 };
-use hub_http::{Body, CommandHeaders, Created, NoBody, Path, Problem, Receipt, Routes, TenantCaller};
+use hub_http::{Body, CommandHeaders, Created, Path, Problem, Receipt, Routes, TenantCaller};
 use hub_signature::{SymmetricSecret, VerifyingKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,9 @@ use crate::{
     Commands,
     dispatch::{Changed, Dispatch, Done, problem_of},
     documented::Documented,
+    room::Context,
     surroundings::look,
+    verb::{ThingPath, bare},
 };
 
 /// What the log itself refuses for an inbound source.
@@ -47,6 +49,7 @@ const GRACE_SECONDS_MAX: u32 = 7 * 86_400;
 pub(crate) fn routes() -> Routes<Commands> {
     let sources = "/v1/tenants/{tenant_id}/inbound-sources";
     let source = "/v1/tenants/{tenant_id}/inbound-sources/{inbound_source_id}";
+    let [disable, enable, remove] = [Command::Disable, Command::Enable, Command::Remove].map(bare::<InboundSourcePath>);
     Routes::new()
         .post(sources, "inbound_source:register", register, |op| {
             DOCUMENTED.creation(
@@ -90,6 +93,18 @@ pub(crate) fn routes() -> Routes<Commands> {
 struct InboundSourcePath {
     /// The source's id.
     inbound_source_id: Uuid,
+}
+
+impl ThingPath for InboundSourcePath {
+    type Thing = InboundSource;
+
+    fn id(&self) -> Uuid {
+        self.inbound_source_id
+    }
+
+    fn context(commands: &Commands) -> &Context<InboundSource> {
+        &commands.inbound_sources
+    }
 }
 
 /// A new inbound source.
@@ -227,47 +242,4 @@ async fn rotate_secret(
         dispatch.execute_in_tenant(&commands, &commands.inbound_sources, inbound_source_id, command, &[]).await?;
     let answer = new.answer(&done, tenant_id)?;
     Ok(done.receipt_with(answer))
-}
-
-async fn disable(
-    caller: TenantCaller,
-    Path(path): Path<InboundSourcePath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body, Command::Disable).await
-}
-
-async fn enable(
-    caller: TenantCaller,
-    Path(path): Path<InboundSourcePath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body, Command::Enable).await
-}
-
-async fn remove(
-    caller: TenantCaller,
-    Path(path): Path<InboundSourcePath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body, Command::Remove).await
-}
-
-async fn order(
-    commands: &Commands,
-    caller: &TenantCaller,
-    InboundSourcePath { inbound_source_id }: InboundSourcePath,
-    headers: CommandHeaders,
-    body: NoBody,
-    command: Command,
-) -> Result<Receipt<Changed>, Problem> {
-    let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?;
-    let sources = &commands.inbound_sources;
-    Ok(dispatch.execute_in_tenant(commands, sources, inbound_source_id, command, &[]).await?.receipt())
 }

@@ -17,6 +17,7 @@ mod reapply;
 mod resources;
 pub mod room;
 mod surroundings;
+mod verb;
 
 pub mod access_record;
 pub mod access_request;

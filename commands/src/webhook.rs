@@ -7,14 +7,12 @@ use chrono::TimeDelta;
 use hub_domain::{
     text::{Remark, parsed, parsed_option},
     webhook::{
-        ADDRESS_REFUSED, CODES, Command, Delivery, EndpointUrl, EventFilters, KeyPair, LIMIT_REACHED, Replay, Secret,
-        WEBHOOK_COUNT_MAX, decide, delivery, filter,
+        ADDRESS_REFUSED, CODES, Command, Delivery, EndpointUrl, KeyPair, LIMIT_REACHED, Replay, Secret,
+        WEBHOOK_COUNT_MAX, Webhook, decide, delivery, filter,
     },
 };
-use hub_filter::Filter;
-use hub_http::{
-    Body, CommandHeaders, Created, Fingerprint, NoBody, Path, Problem, Receipt, RefusalKind, Routes, TenantCaller,
-};
+use hub_filter::{Filter, TypePatterns};
+use hub_http::{Body, CommandHeaders, Created, NoBody, Path, Problem, Receipt, RefusalKind, Routes, TenantCaller};
 use hub_signature::{SigningKey, SymmetricSecret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +23,8 @@ use crate::{
     Commands,
     dispatch::{Changed, Dispatch, Done},
     documented::Documented,
+    room::Context,
+    verb::{ThingPath, bare, order},
 };
 
 /// What the log itself refuses for a webhook.
@@ -41,6 +41,8 @@ const GRACE_SECONDS_MAX: u32 = 604_800;
 pub(crate) fn routes() -> Routes<Commands> {
     let webhooks = "/v1/tenants/{tenant_id}/webhooks";
     let webhook = "/v1/tenants/{tenant_id}/webhooks/{webhook_id}";
+    let [pause, resume, test, delete] =
+        [Command::Pause, Command::Resume, Command::Test, Command::Delete].map(bare::<WebhookPath>);
     Routes::new()
         .post(webhooks, "webhook:register", register, |op| {
             DOCUMENTED.creation(
@@ -130,6 +132,18 @@ struct WebhookPath {
     webhook_id: Uuid,
 }
 
+impl ThingPath for WebhookPath {
+    type Thing = Webhook;
+
+    fn id(&self) -> Uuid {
+        self.webhook_id
+    }
+
+    fn context(commands: &Commands) -> &Context<Webhook> {
+        &commands.webhooks
+    }
+}
+
 /// A new webhook.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -140,7 +154,7 @@ struct Register {
     url: EndpointUrl,
     /// The event types wanted: `tenant.suspended`, `subscription.*` or `*`.
     #[serde(deserialize_with = "filter::parsed")]
-    events: EventFilters,
+    events: TypePatterns,
     /// What an event must fit besides.
     #[serde(default)]
     filter: Filter,
@@ -161,7 +175,7 @@ struct Update {
     url: Option<EndpointUrl>,
     /// All event types wanted from now on.
     #[serde(default, deserialize_with = "filter::parsed_option")]
-    events: Option<EventFilters>,
+    events: Option<TypePatterns>,
     /// What an event must fit besides, as a whole.
     #[serde(default)]
     filter: Option<Filter>,
@@ -345,16 +359,6 @@ async fn replay(
     order(&commands, &caller, path, headers, body.fingerprint, Command::Replay(body.value)).await
 }
 
-async fn test(
-    caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Test).await
-}
-
 async fn ping(
     caller: TenantCaller,
     Path(path): Path<WebhookPath>,
@@ -364,47 +368,4 @@ async fn ping(
 ) -> Result<Receipt<Changed>, Problem> {
     let challenge = commands.random()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     order(&commands, &caller, path, headers, body.fingerprint, Command::Ping { challenge }).await
-}
-
-async fn pause(
-    caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Pause).await
-}
-
-async fn resume(
-    caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Resume).await
-}
-
-async fn delete(
-    caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
-    headers: CommandHeaders,
-    State(commands): State<Commands>,
-    body: NoBody,
-) -> Result<Receipt<Changed>, Problem> {
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Delete).await
-}
-
-/// The way of every command that the webhook decides alone.
-async fn order(
-    commands: &Commands,
-    caller: &TenantCaller,
-    WebhookPath { webhook_id }: WebhookPath,
-    headers: CommandHeaders,
-    fingerprint: Fingerprint,
-    command: Command,
-) -> Result<Receipt<Changed>, Problem> {
-    let dispatch = Dispatch::begin(commands, &caller.caller, caller.tenant.id(), headers, fingerprint)?;
-    Ok(dispatch.execute_in_tenant(commands, &commands.webhooks, webhook_id, command, &[]).await?.receipt())
 }

@@ -135,7 +135,8 @@ async fn pull(
     let mut bell = consumers.bells.hear(caller.tenant.id());
     let mut looks = 0;
     loop {
-        bell.borrow_and_update();
+        // What is set free from here on is not in what is looked at.
+        let freed = bell.borrow_and_update().freed;
         let subscription = consumers.active_subscription(caller.tenant, path).await?;
         let left = end.saturating_duration_since(Instant::now());
         let waits = TimeDelta::from_std(left).unwrap_or_default();
@@ -148,7 +149,7 @@ async fn pull(
             return Ok(Json(Pulled::of(round)));
         }
         if !more {
-            consumers.wait(&mut bell, &round, end).await;
+            consumers.wait(&mut bell, freed, &round, end).await;
             // The right to consume may have gone meanwhile.
             caller.pass.renew().await?;
         }
@@ -157,11 +158,10 @@ async fn pull(
 
 impl Consumers {
     /// Waits until there may be something to hand out, at most until `end`.
-    async fn wait(&self, bell: &mut watch::Receiver<Rung>, round: &Round, end: Instant) {
+    async fn wait(&self, bell: &mut watch::Receiver<Rung>, freed: u64, round: &Round, end: Instant) {
         let until_free = round.free_at.map(|free_at| (free_at - (self.clock)()).to_std().unwrap_or_default());
         let rest = until_free.map_or(POLL_INTERVAL, |until_free| until_free.min(POLL_INTERVAL));
         let next = end.min(Instant::now() + rest);
-        let freed = bell.borrow().freed;
         let rung = async {
             if bell.wait_for(|rung| rung.head > round.head || rung.freed > freed).await.is_err() {
                 std::future::pending::<()>().await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hub_cloudevents::Event;
+use hub_cloudevents::{Event, columns};
 use hub_domain::event_subscription::{Mode, TAKEN};
 use hub_filter::{Filter, TypeHint};
 use hub_http::Problem;
@@ -19,14 +19,6 @@ use crate::{
     state::Consumers,
     subscription::{Subscription, refusal},
 };
-
-/// What a CloudEvent is read from.
-macro_rules! columns {
-    () => {
-        "tenant_id, tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, occurred_at, \
-         payload::text AS payload, metadata::text AS metadata"
-    };
-}
 
 /// The events at some positions.
 pub(crate) const EVENTS: &str = concat!(

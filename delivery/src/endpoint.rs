@@ -156,12 +156,12 @@ impl Endpoint {
 /// Keeps how an endpoint has answered.
 pub(crate) async fn keep_health(
     connection: &mut PgConnection,
-    endpoint: &Endpoint,
+    (tenant_id, webhook_id): (Uuid, Uuid),
     health: &Health,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(KEEP_HEALTH)
-        .bind(endpoint.tenant_id)
-        .bind(endpoint.webhook_id)
+        .bind(tenant_id)
+        .bind(webhook_id)
         .bind(i32::try_from(health.consecutive_failures).unwrap_or(i32::MAX))
         .bind(health.failing_since)
         .bind(health.open_until)

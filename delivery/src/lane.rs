@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    mem,
     sync::Arc,
 };
 
@@ -45,8 +46,8 @@ pub(crate) struct Unit {
 pub(crate) enum Rest {
     /// Something has to happen first: an answer, or a new event.
     UntilSomethingHappens,
-    /// The time has to come, on the platform's clock.
-    Until(DateTime<Utc>),
+    /// The endpoint gets nothing for a while, as its circuit breaker says.
+    Closed,
     /// The rate allows it then.
     Token(Instant),
 }
@@ -58,6 +59,10 @@ pub(crate) struct Lane {
     pub(crate) health: Health,
     pub(crate) connections: Connections,
     waiting: VecDeque<Waiting>,
+    /// Events that wait as soon as their rows are written.
+    expected: Vec<Waiting>,
+    /// Whether what waits was given back since somebody asked to be told.
+    disturbed: bool,
     /// Deliveries under way, and the events in them.
     pub(crate) under_way: usize,
     pub(crate) events_under_way: usize,
@@ -76,6 +81,8 @@ impl Lane {
             health,
             connections: Connections::default(),
             waiting: VecDeque::new(),
+            expected: Vec::new(),
+            disturbed: false,
             under_way: 0,
             events_under_way: 0,
             busy_aggregates: HashSet::new(),
@@ -118,7 +125,19 @@ impl Lane {
 
     /// Whether a new event may wait in memory, and need not go through the database.
     pub(crate) fn takes(&self, now: DateTime<Utc>) -> bool {
-        self.endpoint.active() && !self.behind && self.waiting.len() < WAITING_MAX && self.health.closed_at(now).is_ok()
+        let room = self.waiting.len() + self.expected.len() < WAITING_MAX;
+        self.endpoint.active() && !self.behind && room && self.health.closed_at(now).is_ok()
+    }
+
+    /// So many more events an endpoint that keeps up takes at once; `None` for one that does not.
+    pub(crate) fn appetite(&self) -> Option<usize> {
+        let keeps_up = self.endpoint.active() && !self.behind && self.health.consecutive_failures == 0;
+        keeps_up.then(|| WAITING_MAX.saturating_sub(self.waiting.len()))
+    }
+
+    /// From when on something may be sent: now, unless the circuit breaker is open.
+    pub(crate) fn opens_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.health.closed_at(now).err().unwrap_or(now)
     }
 
     /// So many more events may be taken from the database.
@@ -133,9 +152,38 @@ impl Lane {
         self.waiting.push_back(waiting);
     }
 
+    /// A new event, whose row is not written yet.
+    pub(crate) fn expect(&mut self, waiting: Waiting) {
+        if self.expected.is_empty() {
+            self.undisturbed();
+        }
+        self.expected.push(waiting);
+    }
+
+    /// The rows of what was expected are written. It waits from now on; but when what came before was given back meanwhile, it
+    /// must not pass that, and is answered to be given back as well.
+    pub(crate) fn arrive(&mut self) -> Vec<i64> {
+        let arrived = std::mem::take(&mut self.expected);
+        if self.disturbed {
+            return arrived.into_iter().map(|waiting| waiting.event.position).collect();
+        }
+        self.waiting.extend(arrived);
+        Vec::new()
+    }
+
+    /// From now on it is noted when what waits is given back.
+    pub(crate) fn undisturbed(&mut self) {
+        self.disturbed = false;
+    }
+
+    /// Whether it was.
+    pub(crate) fn disturbed(&self) -> bool {
+        self.disturbed
+    }
+
     /// Events that are leased by this process.
     pub(crate) fn in_memory(&self) -> usize {
-        self.waiting.len() + self.events_under_way
+        self.waiting.len() + self.expected.len() + self.events_under_way
     }
 
     /// Whether it is time to take more from the database.
@@ -145,7 +193,7 @@ impl Lane {
 
     /// Gives back what waits; whoever takes it up again does so from the database.
     pub(crate) fn release(&mut self) -> Vec<i64> {
-        self.behind = true;
+        (self.behind, self.disturbed) = (true, true);
         self.waiting.drain(..).map(|waiting| waiting.event.position).collect()
     }
 
@@ -154,7 +202,7 @@ impl Lane {
         if !self.endpoint.active() || self.waiting.is_empty() {
             return Err(Rest::UntilSomethingHappens);
         }
-        self.health.closed_at(now).map_err(Rest::Until)?;
+        self.health.closed_at(now).map_err(|_| Rest::Closed)?;
         let ordering = self.ordering();
         let at_once =
             if ordering == Ordering::Strict { 1 } else { self.health.concurrency(self.delivery().concurrency) };
@@ -190,14 +238,26 @@ impl Lane {
         if most == 1 && first.batch_id.is_none() {
             return Unit { events: vec![first], batch_id: None };
         }
-        let batch_id = first.batch_id;
-        // What was sent together once stays together, whatever the endpoint wants by now.
-        let most = if batch_id.is_some() { BATCH_MAX } else { most };
         let mut events = vec![first];
-        while events.len() < most && self.waiting.front().is_some_and(|next| next.batch_id == batch_id) {
-            events.extend(self.waiting.pop_front());
-        }
-        Unit { events, batch_id: Some(batch_id.unwrap_or_else(Uuid::now_v7)) }
+        let batch_id = match events[0].batch_id {
+            Some(batch_id) => {
+                // What was sent together once stays together, whatever the endpoint wants by now.
+                let waiting = mem::take(&mut self.waiting).into_iter();
+                let (together, others): (VecDeque<_>, _) = waiting.partition(|next| next.batch_id == Some(batch_id));
+                self.waiting = others;
+                events.extend(together);
+                batch_id
+            }
+            None => {
+                while events.len() < most && self.waiting.front().is_some_and(|next| next.batch_id.is_none()) {
+                    events.extend(self.waiting.pop_front());
+                }
+                Uuid::now_v7()
+            }
+        };
+        // In the order in which they come from the database, too: the message id is made of it.
+        events.sort_by_key(|waiting| waiting.event.position);
+        Unit { events, batch_id: Some(batch_id) }
     }
 
     /// A delivery has ended, however.

@@ -18,27 +18,32 @@ pub(crate) const INSERT: &str = "INSERT INTO webhook_queue (webhook_id, position
      ON CONFLICT (webhook_id, position) DO NOTHING";
 
 /// Takes what is due for some endpoints, each with its room and order, until a moment; what comes before something that is not due waits
-/// where the order asks for it.
+/// where the order asks for it. What was sent together is taken together, beyond the room if need be, so that it keeps its message id.
 pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS w (webhook_id, room, ordering)), \
-     picked AS (SELECT q.webhook_id, q.position FROM wanted w CROSS JOIN LATERAL ( \
-         SELECT q.webhook_id, q.position FROM webhook_queue q \
+     picked AS (SELECT q.webhook_id, q.position, q.batch_id FROM wanted w CROSS JOIN LATERAL ( \
+         SELECT q.webhook_id, q.position, q.batch_id FROM webhook_queue q \
          WHERE q.webhook_id = w.webhook_id AND q.due_at <= $4 \
            AND (w.ordering = 'parallel' OR NOT EXISTS (SELECT FROM webhook_queue e \
                WHERE e.webhook_id = q.webhook_id AND e.position < q.position AND e.due_at > $4 \
                  AND (w.ordering = 'strict' OR e.aggregate_id = q.aggregate_id))) \
          ORDER BY q.position LIMIT w.room FOR UPDATE SKIP LOCKED) q), \
-     taken AS (UPDATE webhook_queue q SET due_at = $5, leased = true FROM picked p \
+     batches AS (SELECT DISTINCT webhook_id, batch_id FROM picked WHERE batch_id IS NOT NULL), \
+     whole AS (SELECT webhook_id, position FROM picked UNION SELECT q.webhook_id, q.position FROM batches b \
+         JOIN webhook_queue q ON q.webhook_id = b.webhook_id AND q.batch_id = b.batch_id AND q.due_at <= $4), \
+     taken AS (UPDATE webhook_queue q SET due_at = $5, leased = true FROM whole p \
          WHERE q.webhook_id = p.webhook_id AND q.position = p.position \
          RETURNING q.webhook_id, q.position, q.tenant_id, q.attempts, q.created_at, q.batch_id) \
      SELECT t.webhook_id, t.attempts, t.created_at, t.batch_id, e.tenant_id, e.tenant_position, e.event_id, e.event_type, e.event_version, \
          e.aggregate_type, e.aggregate_id, e.sequence, e.occurred_at, e.payload::text AS payload, e.metadata::text AS metadata \
      FROM taken t JOIN events e ON e.tenant_id = t.tenant_id AND e.tenant_position = t.position ORDER BY t.webhook_id, t.position";
 
-/// Of some endpoints: how many rows there are, up to a bound, whether one is due, when the next will be (which for one that is leased is
-/// when that is over), and the first position.
-pub(crate) const STANDING: &str = "SELECT w.webhook_id, s.count, coalesce(s.overdue, false) AS overdue, s.next, s.first FROM unnest($1::uuid[]) AS w (webhook_id) CROSS JOIN LATERAL ( \
-         SELECT count(*), bool_or(due_at <= $3) AS overdue, min(due_at) FILTER (WHERE due_at > $3) AS next, min(position) AS first FROM (SELECT due_at, position FROM webhook_queue q \
-             WHERE q.webhook_id = w.webhook_id ORDER BY q.position LIMIT $2) AS r) AS s";
+/// Of some endpoints: how many rows there are, up to a bound, when the next of these will be due (which for one that is leased is when that is
+/// over), the first position, and whether any row is due, also beyond the bound.
+pub(crate) const STANDING: &str = "SELECT w.webhook_id, s.count, s.next, s.first, \
+         EXISTS (SELECT FROM webhook_queue q WHERE q.webhook_id = w.webhook_id AND q.due_at <= $3) AS overdue \
+     FROM unnest($1::uuid[]) AS w (webhook_id) CROSS JOIN LATERAL ( \
+         SELECT count(*), min(due_at) FILTER (WHERE due_at > $3) AS next, min(position) AS first \
+         FROM (SELECT due_at, position FROM webhook_queue q WHERE q.webhook_id = w.webhook_id ORDER BY q.position LIMIT $2) AS r) AS s";
 
 /// Ends rows.
 pub(crate) const FINISH: &str = "DELETE FROM webhook_queue q USING unnest($1::uuid[], $2::bigint[]) AS d (webhook_id, position) \
@@ -129,13 +134,21 @@ pub(crate) async fn claim(
 #[derive(Debug, FromRow)]
 pub(crate) struct Standing {
     pub(crate) webhook_id: Uuid,
+    /// Up to a bound.
     pub(crate) count: i64,
     /// Whether a row is due.
     pub(crate) overdue: bool,
-    /// When the next row will be.
+    /// When the next of those that were counted will be.
     pub(crate) next: Option<DateTime<Utc>>,
     /// The first position that waits.
     pub(crate) first: Option<i64>,
+}
+
+impl Standing {
+    /// Whether there are more rows than that; also when there are too many to be counted.
+    pub(crate) fn more_than(&self, rows: usize) -> bool {
+        self.count >= STANDING_MAX || usize::try_from(self.count).is_ok_and(|count| count > rows)
+    }
 }
 
 pub(crate) async fn standing(
@@ -170,9 +183,16 @@ impl Changes {
     }
 
     /// After an attempt that failed.
-    pub(crate) fn retry(&mut self, webhook_id: Uuid, waiting: &Waiting, batch_id: Option<Uuid>, due_at: DateTime<Utc>) {
-        let attempts = i32::try_from(waiting.attempts).ok();
-        self.put_off.insert((webhook_id, waiting.event.position), PutOff { due_at, attempts, batch_id });
+    pub(crate) fn retry(
+        &mut self,
+        webhook_id: Uuid,
+        position: i64,
+        attempts: u32,
+        batch_id: Option<Uuid>,
+        due_at: DateTime<Utc>,
+    ) {
+        let attempts = i32::try_from(attempts).ok();
+        self.put_off.insert((webhook_id, position), PutOff { due_at, attempts, batch_id });
     }
 
     /// Without an attempt.

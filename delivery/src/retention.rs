@@ -23,6 +23,11 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// Whether all was done that is to be done on that day.
+    pub(crate) fn kept_at(&self, now: DateTime<Utc>) -> bool {
+        self.looked_for == Some(now.date_naive())
+    }
+
     /// Makes the parts for today and the next days, once each day, and drops those that are older than `kept`.
     pub(crate) async fn keep(
         &mut self,
@@ -30,10 +35,10 @@ impl Parts {
         now: DateTime<Utc>,
         kept: TimeDelta,
     ) -> Result<(), sqlx::Error> {
-        let today = now.date_naive();
-        if self.looked_for == Some(today) {
+        if self.kept_at(now) {
             return Ok(());
         }
+        let today = now.date_naive();
         let names: Vec<String> = sqlx::query_scalar(PARTS).fetch_all(&mut *connection).await?;
         self.days = names.iter().filter_map(|name| day_of(name)).collect();
         let wanted = (0..=AHEAD).filter_map(|days| today.checked_add_days(Days::new(days)));

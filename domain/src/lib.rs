@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod attribute;
 pub mod effect;
+pub mod every;
 pub mod fact;
 pub mod id;
 pub mod money;

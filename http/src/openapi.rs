@@ -260,6 +260,15 @@ pub fn add_parameter_once(operation: &mut Operation, parameter: Parameter) {
     }
 }
 
+/// The answers of an operation that succeeds, with their statuses.
+pub type Inferred = Vec<(Option<StatusCode>, Response)>;
+
+/// The one answer of an operation that succeeds.
+#[must_use]
+pub fn inferred(status: u16, response: Option<Response>) -> Inferred {
+    response.map(|response| (Some(StatusCode::Code(status)), response)).into_iter().collect()
+}
+
 /// A documented response header of a JSON type such as `string`.
 pub fn header_documented(description: &str, json_type: &str) -> ReferenceOr<Header> {
     ReferenceOr::Item(Header {

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use hub_domain::{
     text::Remark,
-    webhook::{Delivery, DisabledReason, EndpointUrl, Event, EventFilters, KeyPair, Webhook},
+    webhook::{Delivery, DisabledReason, EndpointUrl, Event, KeyPair, Webhook},
 };
 use hub_event_store::event::Recorded;
-use hub_filter::Filter;
+use hub_filter::{Filter, TypePatterns};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,7 +25,7 @@ pub struct WebhookRow {
     pub tenant_id: Uuid,
     pub id: Uuid,
     pub url: EndpointUrl,
-    pub filters: EventFilters,
+    pub filters: TypePatterns,
     /// What an event must fit besides.
     pub filter: Filter,
     pub delivery: Delivery,
@@ -166,15 +166,15 @@ fn public_key_of(key_pair: Option<KeyPair>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use hub_domain::webhook::{Delivery, DisabledReason, Disablement, Event, EventFilter, EventFilters, KeyPair};
-    use hub_filter::Filter;
+    use hub_domain::webhook::{Delivery, DisabledReason, Disablement, Event, KeyPair};
+    use hub_filter::{Filter, TypePattern, TypePatterns};
     use uuid::Uuid;
 
     use super::{WebhookRow, WebhookStatus, Webhooks};
     use crate::testing::{History, rows, start};
 
-    fn filters(text: &str) -> EventFilters {
-        vec![text.parse::<EventFilter>().unwrap()].try_into().unwrap()
+    fn filters(text: &str) -> TypePatterns {
+        vec![text.parse::<TypePattern>().unwrap()].try_into().unwrap()
     }
 
     fn registered() -> Event {

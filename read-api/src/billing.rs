@@ -3,7 +3,7 @@
 use aide::{
     OperationOutput,
     generate::GenContext,
-    openapi::{self, Operation, StatusCode},
+    openapi::{self, Operation},
     transform::TransformOperation,
 };
 use axum::{
@@ -13,7 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use hub_http::{Page, PageQuery, Problem, ReadConsistency, Routes, TenantCaller, openapi::described};
+use hub_http::{
+    Page, PageQuery, Problem, ReadConsistency, Routes, TenantCaller,
+    openapi::{Inferred, described, inferred},
+};
 use hub_projections::{
     billing::{ChargeRow, Charges},
     model::ReadModel,
@@ -202,12 +205,8 @@ impl OperationOutput for StatementPage {
         Some(response)
     }
 
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<StatusCode>, openapi::Response)> {
-        let response = Self::operation_response(ctx, operation);
-        response.map(|response| (Some(StatusCode::Code(200)), response)).into_iter().collect()
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Inferred {
+        inferred(200, Self::operation_response(ctx, operation))
     }
 }
 

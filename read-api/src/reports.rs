@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aide::{
     OperationInput, OperationOutput,
     generate::GenContext,
-    openapi::{self, MediaType, Operation, SchemaObject, StatusCode},
+    openapi::{self, MediaType, Operation, SchemaObject},
     transform::TransformOperation,
 };
 use axum::{
@@ -17,7 +17,7 @@ use hub_http::{
     Caller, Path, Problem, Query, ReadConsistency, ReadPosition, Routes, TenantCaller,
     accept::preferred,
     access::BoxFuture,
-    openapi::{described, header_documented},
+    openapi::{Inferred, described, header_documented, inferred},
 };
 use hub_report::{Bound, Format, Head, Kind, Limits, Report, ReportError, Request};
 use schemars::{JsonSchema, json_schema};
@@ -231,12 +231,8 @@ impl OperationOutput for ReportAnswer {
         Some(response)
     }
 
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<StatusCode>, openapi::Response)> {
-        let response = Self::operation_response(ctx, operation);
-        response.map(|response| (Some(StatusCode::Code(200)), response)).into_iter().collect()
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Inferred {
+        inferred(200, Self::operation_response(ctx, operation))
     }
 }
 

@@ -5,7 +5,7 @@
 use aide::transform::TransformOperation;
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
-use hub_cloudevents::Event;
+use hub_cloudevents::{Event, columns};
 use hub_http::{
     Detail, Path, Problem, Query, ReadConsistency, ReadPosition, Routes, TenantCaller,
     openapi::described,
@@ -59,11 +59,8 @@ pub(crate) const STATUSES: &str = "SELECT coalesce(status::text, 'none') AS stat
      WHERE tenant_id = $1 AND webhook_id = $2 AND at >= $3 GROUP BY 1";
 
 /// The last events of a tenant.
-pub(crate) const LAST_EVENTS: &str = concat!(
-    "SELECT tenant_id, tenant_position, event_id, event_type, event_version, aggregate_type, aggregate_id, sequence, ",
-    "occurred_at, payload::text AS payload, metadata::text AS metadata ",
-    "FROM events WHERE tenant_id = $1 ORDER BY tenant_position DESC LIMIT $2"
-);
+pub(crate) const LAST_EVENTS: &str =
+    concat!("SELECT ", columns!(), " FROM events WHERE tenant_id = $1 ORDER BY tenant_position DESC LIMIT $2");
 
 /// A dry run looks at so many of the last events.
 const DRY_RUN_EVENTS: i64 = 1_000;

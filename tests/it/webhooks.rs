@@ -5,6 +5,7 @@ mod endpoints;
 mod killed;
 mod ordering;
 mod receiver;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use aide::{
     OperationInput, OperationOutput,
     generate::GenContext,
-    openapi::{self, MediaType, Operation, StatusCode},
+    openapi::{self, MediaType, Operation},
 };
 use axum::{
     Json,
@@ -16,7 +16,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use hub_http::{Problem, ReadPosition, accept::preferred, openapi::header_documented};
+use hub_http::{
+    Problem, ReadPosition,
+    accept::preferred,
+    openapi::{Inferred, header_documented, inferred},
+};
 use hub_sheet::{MEDIA_TYPE, MEDIA_TYPE_ANSWERED};
 use schemars::{JsonSchema, json_schema};
 use serde::Serialize;
@@ -117,12 +121,8 @@ impl<T: JsonSchema> OperationOutput for Report<T> {
         Some(response)
     }
 
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<StatusCode>, openapi::Response)> {
-        let response = Self::operation_response(ctx, operation);
-        response.map(|response| (Some(StatusCode::Code(200)), response)).into_iter().collect()
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Inferred {
+        inferred(200, Self::operation_response(ctx, operation))
     }
 }
 

@@ -34,7 +34,7 @@ fn every_aggregate_is_in_the_catalogue() {
     let listed: BTreeSet<String> = aggregates().iter().map(|(name, _)| (*name).to_owned()).collect();
     let golden = fs::read_dir(generate::golden()).unwrap();
     let golden: BTreeSet<String> = golden.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(listed, golden, "the list of published/aggregates.rs and the folders of domain/golden");
+    assert_eq!(listed, golden, "the aggregates of the domain and the folders of domain/golden");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What follows from the end of a delivery: it is done, tried again or given up, and its endpoint is well or not.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hub_domain::webhook::{DisabledReason, Disablement, delivery::Ordering};
+use hub_domain::webhook::{
+    DisabledReason, Disablement,
+    delivery::{Ordering, Retry},
+};
 use rand::RngExt as _;
 use sqlx::PgPool;
 use tokio::time::timeout;
@@ -11,7 +14,7 @@ use super::{Ended, Engine, PINGED, RETRY_AFTER_MAX};
 use crate::{
     REST,
     attempt::{ATTEMPTS, Attempt, LATENCY, Outcome},
-    lane::{Lane, Unit, Waiting},
+    lane::{Lane, Unit},
     message::message_id,
     queue,
     send::Answer,
@@ -25,24 +28,26 @@ impl Engine<'_> {
         let Some(lane) = self.lanes.get_mut(&webhook_id) else { return };
         lane.ended(&unit.events);
         let outcome = if answer.succeeded() {
-            if lane.health.succeeded() {
-                self.unhealthy.insert(webhook_id);
-            }
-            for waiting in &unit.events {
-                self.changes.finish(webhook_id, waiting.event.position);
-            }
-            (Outcome::Delivered, None)
+            self.succeeded(webhook_id, &unit, &answer)
         } else {
             self.failed(webhook_id, &unit, &answer, now)
         };
         self.record(webhook_id, &unit, &answer, outcome, now);
-        if answer.succeeded() {
-            self.verify(webhook_id, &unit, &answer);
-            if self.lanes.get(&webhook_id).is_some_and(Lane::runs_low) {
-                self.looks.insert((now, webhook_id));
-            }
+        if self.lanes.get(&webhook_id).is_some_and(Lane::runs_low) {
+            self.looks.plan(webhook_id, now);
         }
         self.list(webhook_id);
+    }
+
+    fn succeeded(&mut self, webhook_id: Uuid, unit: &Unit, answer: &Answer) -> (Outcome, Option<DateTime<Utc>>) {
+        if self.lanes.get_mut(&webhook_id).is_some_and(|lane| lane.health.succeeded()) {
+            self.unhealthy.insert(webhook_id);
+        }
+        for waiting in &unit.events {
+            self.changes.finish(webhook_id, waiting.event.position);
+        }
+        self.verify(webhook_id, unit, answer);
+        (Outcome::Delivered, None)
     }
 
     fn failed(
@@ -53,46 +58,42 @@ impl Engine<'_> {
         now: DateTime<Utc>,
     ) -> (Outcome, Option<DateTime<Utc>>) {
         let Some(lane) = self.lanes.get_mut(&webhook_id) else { return (Outcome::Retrying, None) };
-        let retry = lane.delivery().retry.clone();
         let asked = matches!(answer.status, Some(429 | 503)).then(|| retry_after(answer, now)).flatten();
         match asked {
             Some(until) => lane.health.asked_to_wait(until),
             None => lane.health.failed(now),
         }
         self.unhealthy.insert(webhook_id);
+        let retry = &lane.delivery().retry;
         let attempts = unit.events.iter().map(|waiting| waiting.attempts).max().unwrap_or(0) + 1;
-        let wait = f64::from(retry.wait_seconds(attempts)) * rand::rng().random_range(0.8..1.2);
-        let wait = TimeDelta::milliseconds((wait * 1_000.0) as i64);
-        let next = asked.unwrap_or(now + wait).max(now + TimeDelta::seconds(1));
+        let next = asked.unwrap_or_else(|| now + wait(retry, attempts)).max(now + TimeDelta::seconds(1));
         let oldest = unit.events.iter().map(|waiting| waiting.created_at).min().unwrap_or(now);
         let gone = answer.status == Some(410);
-        let give_up = gone || next > oldest + TimeDelta::hours(retry.age_max_hours.into());
+        let given_up = gone || next > oldest + TimeDelta::hours(retry.age_max_hours.into());
+        // What comes behind it must not pass it; and of an endpoint that fails little is kept in memory.
+        let in_the_way = !given_up && lane.ordering() != Ordering::Parallel;
+        let held_back = in_the_way || lane.health.closed_at(now).is_err();
+        let since = lane.health.failing_since.unwrap_or(now);
         for waiting in &unit.events {
             let position = waiting.event.position;
-            if give_up {
+            if given_up {
                 self.changes.finish(webhook_id, position);
             } else {
-                let waiting = Waiting { attempts, ..waiting.clone() };
-                self.changes.retry(webhook_id, &waiting, unit.batch_id, next);
+                self.changes.retry(webhook_id, position, attempts, unit.batch_id, next);
             }
         }
-        // What comes behind it must not pass it; and of an endpoint that fails little is kept in memory.
-        let in_the_way = !give_up && lane.ordering() != Ordering::Parallel;
-        if in_the_way || lane.health.closed_at(now).is_err() {
-            for position in lane.release() {
-                self.changes.release(webhook_id, position, now);
-            }
-            let at = lane.health.closed_at(now).err().unwrap_or(now);
-            self.looks.insert((at, webhook_id));
+        if held_back {
+            self.release(webhook_id, now);
         }
-        self.looks.insert((next, webhook_id));
-        let since = lane.health.failing_since.unwrap_or(now);
+        if !given_up {
+            self.looks.plan(webhook_id, next);
+        }
         let disabled_after = TimeDelta::from_std(self.given.settings.disabled_after).unwrap_or(TimeDelta::MAX);
         if gone || now - since >= disabled_after {
             let reason = if gone { DisabledReason::Gone } else { DisabledReason::Failing };
             self.disable(webhook_id, reason, since, unit);
         }
-        if give_up { (Outcome::GivenUp, None) } else { (Outcome::Retrying, Some(next)) }
+        if given_up { (Outcome::GivenUp, None) } else { (Outcome::Retrying, Some(next)) }
     }
 
     /// Orders that the webhook be disabled, with the first position that it may have missed.
@@ -169,6 +170,12 @@ impl Engine<'_> {
             });
         }
     }
+}
+
+/// How long after so many attempts the next one is made: as the schedule says, give or take a fifth.
+fn wait(retry: &Retry, attempts: u32) -> TimeDelta {
+    let seconds = f64::from(retry.wait_seconds(attempts)) * rand::rng().random_range(0.8..1.2);
+    TimeDelta::milliseconds((seconds * 1_000.0) as i64)
 }
 
 /// The first position that waits for an endpoint.

@@ -1,6 +1,6 @@
 //! Following the log: an event becomes a row for each endpoint that wants it, and changes the endpoint that it is about.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
@@ -8,9 +8,10 @@ use hub_cloudevents::Event;
 use hub_domain::webhook::{self, Replay, Webhook};
 use hub_event_store::event::Recorded;
 use sqlx::PgConnection;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Engine, EngineError, MOVE_CURSOR, PAGE_SIZE, PROCESS, WAITING_MAX, lazily};
+use super::{Engine, EngineError, MOVE_CURSOR, PROCESS, WAITING_MAX, write::lazily};
 use crate::{
     endpoint::{self, Endpoint},
     health::Health,
@@ -20,14 +21,17 @@ use crate::{
 };
 
 impl Engine<'_> {
-    /// Follows a page of the log; answers whether there is more.
-    pub(super) async fn follow(&mut self) -> Result<bool, EngineError> {
-        let page = self.given.log.page(self.position, PAGE_SIZE).await?;
+    /// Follows so many events of the log at most; answers whether there are more.
+    pub(super) async fn follow(&mut self, size: usize) -> Result<bool, EngineError> {
+        let given = self.given;
+        let limit = i64::try_from(size).unwrap_or(i64::MAX);
+        let page = self.meanwhile(given.log.page(self.position, limit)).await?;
         let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
         let now = self.now();
-        let mut transaction = self.given.pool.begin().await?;
+        let mut transaction = given.pool.begin().await?;
         lazily(&mut transaction).await?;
         let mut rows = Vec::new();
+        let mut expecting = BTreeSet::new();
         let mut room = WAITING_MAX.saturating_sub(self.lanes.values().map(Lane::in_memory).sum());
         for recorded in &page {
             let mut asked = None;
@@ -37,20 +41,31 @@ impl Engine<'_> {
                 asked = self.webhook(recorded, &mut transaction, now).await?;
             }
             if recorded.position > self.beginning {
-                self.fan_out(recorded, asked, now, &mut room, &mut rows);
+                self.fan_out(recorded, asked, now, &mut room, &mut rows, &mut expecting);
             }
         }
-        queue::insert(&mut transaction, &rows).await?;
-        let moved = sqlx::query(MOVE_CURSOR).bind(PROCESS).bind(last).execute(&mut *transaction).await?;
-        if moved.rows_affected() == 0 {
-            return Err(EngineError::Superseded);
+        let written = async move {
+            queue::insert(&mut transaction, &rows).await?;
+            let moved = sqlx::query(MOVE_CURSOR).bind(PROCESS).bind(last).execute(&mut *transaction).await?;
+            if moved.rows_affected() == 0 {
+                return Err(EngineError::Superseded);
+            }
+            Ok(transaction.commit().await?)
+        };
+        self.meanwhile(written).await?;
+        for webhook_id in expecting {
+            let Some(lane) = self.lanes.get_mut(&webhook_id) else { continue };
+            for position in lane.arrive() {
+                self.changes.release(webhook_id, position, now);
+            }
+            self.list(webhook_id);
         }
-        transaction.commit().await?;
-        self.position = last;
-        Ok(i64::try_from(page.len()).is_ok_and(|length| length >= PAGE_SIZE))
+        (self.position, self.followed_at) = (last, Instant::now());
+        Ok(page.len() >= size)
     }
 
-    /// An event for each endpoint that wants it, and for the one that `asked` for it. Nothing is sent before the rows are written.
+    /// An event for each endpoint that wants it, and for the one that `asked` for it. Nothing is sent before the rows are written: until
+    /// then the lanes are `expecting` it.
     fn fan_out(
         &mut self,
         recorded: &Recorded,
@@ -58,6 +73,7 @@ impl Engine<'_> {
         now: DateTime<Utc>,
         room: &mut usize,
         rows: &mut Vec<New>,
+        expecting: &mut BTreeSet<Uuid>,
     ) {
         let Some(webhooks) = self.by_tenant.get(&recorded.tenant_id).filter(|webhooks| !webhooks.is_empty()) else {
             return;
@@ -73,14 +89,11 @@ impl Engine<'_> {
             if at_once {
                 *room -= 1;
                 let event = event.clone();
-                lane.push(Waiting { event, attempts: 0, created_at: now, batch_id: None, leased_until });
-                if !lane.listed {
-                    lane.listed = true;
-                    self.ready.push_back(*webhook_id);
-                }
+                lane.expect(Waiting { event, attempts: 0, created_at: now, batch_id: None, leased_until });
+                expecting.insert(*webhook_id);
             } else {
                 lane.behind = true;
-                self.looks.insert((lane.health.closed_at(now).err().unwrap_or(now), *webhook_id));
+                self.looks.plan(*webhook_id, lane.opens_at(now));
             }
             rows.push(New {
                 webhook_id: *webhook_id,
@@ -118,11 +131,7 @@ impl Engine<'_> {
             }
         };
         let Some(endpoint) = Endpoint::new(tenant_id, webhook_id, state, &self.given.sealing) else {
-            sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
-            sqlx::query(replay::DROP).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
-            sqlx::query(endpoint::DROP_HEALTH).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
-            sqlx::query(endpoint::DROP).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
-            self.remove(webhook_id);
+            self.forget(tenant_id, webhook_id, connection).await?;
             return Ok(None);
         };
         endpoint.keep(connection).await?;
@@ -135,39 +144,45 @@ impl Engine<'_> {
                 self.add(lane);
             }
         }
-        let Some(lane) = self.lanes.get_mut(&webhook_id) else { return Ok(None) };
-        let from_to = |from, to| Replay { from, to, since: None, until: None, only: webhook::Only::All };
-        let replayed = match &event {
+        match &event {
             webhook::Event::Tested {} | webhook::Event::Pinged { .. } => return Ok(Some(webhook_id)),
-            webhook::Event::ReplayRequested(replay) => Some(replay.clone()),
-            webhook::Event::Enabled { replay_from: Some(from) } => {
-                // The webhook's own story since then is nothing that was missed.
-                Some(from_to(Some(*from), Some(recorded.tenant_position - 1)))
-            }
-            webhook::Event::Paused {} => {
-                for position in lane.release() {
-                    self.changes.release(webhook_id, position, now);
-                }
-                None
-            }
+            webhook::Event::Paused {} => self.release(webhook_id, now),
             webhook::Event::Disabled(_) => {
-                lane.release();
+                if let Some(lane) = self.lanes.get_mut(&webhook_id) {
+                    lane.release();
+                }
                 sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
-                None
             }
-            _ => None,
-        };
-        if matches!(event, webhook::Event::Enabled { .. } | webhook::Event::UrlChanged { .. }) {
-            lane.health = Health::default();
-            self.unhealthy.insert(webhook_id);
+            webhook::Event::Enabled { .. } | webhook::Event::UrlChanged { .. } => {
+                if let Some(lane) = self.lanes.get_mut(&webhook_id) {
+                    lane.health = Health::default();
+                }
+                self.unhealthy.insert(webhook_id);
+            }
+            _ => {}
         }
-        self.looks.insert((now, webhook_id));
-        if let Some(replay) = replayed {
-            let sequence = recorded.sequence;
-            replay::insert(connection, (tenant_id, webhook_id), sequence, &replay, recorded.tenant_position).await?;
+        self.looks.plan(webhook_id, now);
+        if let Some(replay) = replayed(&event, recorded.tenant_position) {
+            let (sequence, head) = (recorded.sequence, recorded.tenant_position);
+            replay::insert(connection, (tenant_id, webhook_id), sequence, &replay, head).await?;
             self.replaying = true;
         }
         Ok(None)
+    }
+
+    /// Takes away everything of a webhook that is no more.
+    async fn forget(
+        &mut self,
+        tenant_id: Uuid,
+        webhook_id: Uuid,
+        connection: &mut PgConnection,
+    ) -> Result<(), EngineError> {
+        sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
+        for of_tenant in [replay::DROP, endpoint::DROP_HEALTH, endpoint::DROP] {
+            sqlx::query(of_tenant).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
+        }
+        self.remove(webhook_id);
+        Ok(())
     }
 
     /// A piece of each replay; answers whether there is more.
@@ -187,11 +202,24 @@ impl Engine<'_> {
                 && !rows.is_empty()
             {
                 lane.behind = true;
-                self.looks.insert((lane.health.closed_at(now).err().unwrap_or(now), replay.webhook_id));
+                self.looks.plan(replay.webhook_id, lane.opens_at(now));
             }
         }
         transaction.commit().await?;
         self.replaying = !pending.is_empty();
         Ok(self.replaying)
+    }
+}
+
+/// What an event of a webhook at that position asks to be delivered again.
+fn replayed(event: &webhook::Event, position: i64) -> Option<Replay> {
+    match event {
+        webhook::Event::ReplayRequested(replay) => Some(replay.clone()),
+        webhook::Event::Enabled { replay_from: Some(from) } => {
+            // The webhook's own story since then is nothing that was missed.
+            let to = Some(position - 1);
+            Some(Replay { from: Some(*from), to, since: None, until: None, only: webhook::Only::All })
+        }
+        _ => None,
     }
 }

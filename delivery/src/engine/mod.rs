@@ -1,28 +1,32 @@
 //! The one that delivers: follows the log, keeps the queue, and hands out what may go.
 //!
-//! Everything but sending is done here, one thing after the other, so no two parts can disagree about an endpoint. When PostgreSQL does not
-//! answer, all of it is forgotten and begun again from what is written.
+//! Everything but sending is done here, one thing after the other, so no two parts can disagree about an endpoint; only while PostgreSQL is
+//! waited for, deliveries end and others begin. When it does not answer, all of it is forgotten and begun again from what is written.
 
 mod end;
 mod follow;
 mod look;
+mod looks;
+mod write;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    pin::pin,
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hub_event_store::election::{bounded, elect};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgPool};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
+use self::looks::Looks;
 use crate::{
     Deliveries, REST,
-    attempt::{self, Attempt},
-    endpoint::{self, Endpoint, Kept, keep_health},
-    lane::{Lane, Rest, Unit},
+    attempt::Attempt,
+    endpoint::{self, Endpoint, Kept},
+    lane::{self, Lane, Rest, Unit},
     message::message,
     queue::Changes,
     retention::Parts,
@@ -42,17 +46,18 @@ pub(crate) const MOVE_CURSOR: &str = "INSERT INTO process_cursors (process, posi
 /// Gauge of the deliveries that are under way.
 pub(crate) const UNDER_WAY: &str = "hub_webhook_deliveries_under_way";
 
-/// What a transaction begins with whose end need not be on disk.
-const LAZILY: &str = "SET LOCAL synchronous_commit = off";
-
 /// The cursor.
 const PROCESS: &str = "webhooks";
 
 /// Where the log ended when webhooks were first delivered; what was before is not.
 const BEGINNING: &str = "webhooks_beginning";
 
-/// So many events are followed at once.
-const PAGE_SIZE: i64 = 500;
+/// So many events are followed at once at most.
+const PAGE_SIZE: usize = 500;
+
+/// While the endpoints that keep up have enough to do, the log is not followed for so long at most: what does not fit into memory would only go
+/// through the database twice.
+const FULL_MAX: Duration = Duration::from_millis(100);
 
 /// Most deliveries under way at the same time, to all endpoints together.
 const UNDER_WAY_MAX: usize = 4_096;
@@ -100,10 +105,11 @@ pub(crate) struct Engine<'a> {
     by_tenant: HashMap<Uuid, Vec<Uuid>>,
     position: i64,
     beginning: i64,
+    followed_at: Instant,
     /// Lanes that may have something to send.
     ready: VecDeque<Uuid>,
     /// When lanes have to be looked at in the database, on the platform's clock.
-    looks: BTreeSet<(DateTime<Utc>, Uuid)>,
+    looks: Looks,
     /// When lanes have a token again.
     tokens: BTreeSet<(Instant, Uuid)>,
     under_way: usize,
@@ -114,6 +120,7 @@ pub(crate) struct Engine<'a> {
     parts: Parts,
     written_at: DateTime<Utc>,
     ends: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedReceiver<Ended>,
     sending: JoinSet<()>,
     orders: JoinSet<()>,
 }
@@ -123,14 +130,12 @@ impl<'a> Engine<'a> {
     pub(crate) async fn lead(given: &'a Deliveries) -> Result<(), EngineError> {
         let Some(mut lock) = elect(&given.pool, ELECT).await? else { return Ok(()) };
         tracing::info!("webhooks are delivered here");
-        // Bounded by what may be under way.
-        let (ends, mut ended) = mpsc::unbounded_channel();
-        let mut engine = Self::load(given, ends).await?;
+        let mut engine = Self::load(given).await?;
         let mut tail = given.tail.follow();
         let mut swept_at = Instant::now();
         loop {
             let head = *tail.borrow_and_update();
-            let more = engine.turn(head, &mut ended).await?;
+            let more = engine.turn(head).await?;
             if swept_at.elapsed() >= SWEEP_INTERVAL {
                 swept_at = Instant::now();
                 engine.sweep();
@@ -143,17 +148,14 @@ impl<'a> Engine<'a> {
             let rest = engine.rest();
             tokio::select! {
                 _ = tail.changed() => {}
-                end = ended.recv() => if let Some(end) = end { engine.end(end) },
+                Some(end) = engine.ended.recv() => engine.end(end),
                 () = tokio::time::sleep(rest) => {}
             }
         }
     }
 
-    async fn load(given: &'a Deliveries, ends: mpsc::UnboundedSender<Ended>) -> Result<Self, EngineError> {
-        let cursor = async |process: &str| {
-            sqlx::query_scalar::<_, i64>(READ_CURSOR).bind(process).fetch_optional(&given.pool).await
-        };
-        let beginning = match cursor(BEGINNING).await? {
+    async fn load(given: &'a Deliveries) -> Result<Self, EngineError> {
+        let beginning = match cursor(&given.pool, BEGINNING).await? {
             Some(beginning) => beginning,
             None => {
                 let head = given.log.head().await?;
@@ -161,15 +163,33 @@ impl<'a> Engine<'a> {
                 head
             }
         };
-        let position = cursor(PROCESS).await?.unwrap_or(0);
-        let mut engine = Self {
+        let position = cursor(&given.pool, PROCESS).await?.unwrap_or(0);
+        let mut engine = Self::new(given, position, beginning);
+        let kept: Vec<Kept> = sqlx::query_as(endpoint::ALL).fetch_all(&given.pool).await?;
+        let now = engine.now();
+        for kept in kept {
+            let health = kept.health();
+            if let Some(endpoint) = Endpoint::new(kept.tenant_id, kept.webhook_id, kept.state.0, &given.sealing) {
+                engine.looks.plan(endpoint.webhook_id, now);
+                engine.add(Lane::new(endpoint, health));
+            }
+        }
+        Ok(engine)
+    }
+
+    /// Without any endpoint.
+    fn new(given: &'a Deliveries, position: i64, beginning: i64) -> Self {
+        // Bounded by what may be under way.
+        let (ends, ended) = mpsc::unbounded_channel();
+        Self {
             given,
             lanes: HashMap::new(),
             by_tenant: HashMap::new(),
             position,
             beginning,
+            followed_at: Instant::now(),
             ready: VecDeque::new(),
-            looks: BTreeSet::new(),
+            looks: Looks::default(),
             tokens: BTreeSet::new(),
             under_way: 0,
             changes: Changes::default(),
@@ -179,19 +199,10 @@ impl<'a> Engine<'a> {
             parts: Parts::default(),
             written_at: DateTime::UNIX_EPOCH,
             ends,
+            ended,
             sending: JoinSet::new(),
             orders: JoinSet::new(),
-        };
-        let kept: Vec<Kept> = sqlx::query_as(endpoint::ALL).fetch_all(&given.pool).await?;
-        let now = engine.now();
-        for kept in kept {
-            let health = kept.health();
-            if let Some(endpoint) = Endpoint::new(kept.tenant_id, kept.webhook_id, kept.state.0, &given.sealing) {
-                engine.looks.insert((now, endpoint.webhook_id));
-                engine.add(Lane::new(endpoint, health));
-            }
         }
-        Ok(engine)
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -221,12 +232,33 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Gives back to the database what waits in memory for an endpoint, until it may be sent something.
+    fn release(&mut self, webhook_id: Uuid, now: DateTime<Utc>) {
+        let Some(lane) = self.lanes.get_mut(&webhook_id) else { return };
+        for position in lane.release() {
+            self.changes.release(webhook_id, position, now);
+        }
+        self.looks.plan(webhook_id, lane.opens_at(now));
+    }
+
+    /// So many events are followed next; `None` while those endpoints that keep up have enough to do, though not for long.
+    fn appetite(&self) -> Option<usize> {
+        if self.followed_at.elapsed() >= FULL_MAX {
+            return Some(PAGE_SIZE);
+        }
+        match self.lanes.values().filter_map(Lane::appetite).max() {
+            Some(room) => (room >= lane::WAITING_MAX / 2).then_some(room.min(PAGE_SIZE)),
+            None => Some(PAGE_SIZE),
+        }
+    }
+
     /// How long there is nothing to do unless something happens.
     fn rest(&self) -> Duration {
         let now = self.now();
-        let look = self.looks.first().map(|(at, _)| (*at - now).to_std().unwrap_or(Duration::ZERO));
+        let look = self.looks.next().map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
         let token = self.tokens.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
-        look.into_iter().chain(token).min().unwrap_or(REST).min(REST)
+        let full = self.appetite().is_none().then(|| FULL_MAX.saturating_sub(self.followed_at.elapsed()));
+        look.into_iter().chain(token).chain(full).min().unwrap_or(REST).min(REST)
     }
 
     fn sweep(&self) {
@@ -236,10 +268,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Does what can be done now; answers whether there is more.
-    async fn turn(&mut self, head: i64, ended: &mut mpsc::UnboundedReceiver<Ended>) -> Result<bool, EngineError> {
+    async fn turn(&mut self, head: i64) -> Result<bool, EngineError> {
         let mut count = 0;
         while count < ENDS_AT_ONCE
-            && let Ok(end) = ended.try_recv()
+            && let Ok(end) = self.ended.try_recv()
         {
             self.end(end);
             count += 1;
@@ -248,7 +280,10 @@ impl<'a> Engine<'a> {
         while self.orders.try_join_next().is_some() {}
         self.dispatch();
         self.write().await?;
-        let followed = if self.position < head { self.follow().await? } else { false };
+        let followed = match self.appetite() {
+            Some(size) if self.position < head => self.follow(size).await?,
+            Some(_) | None => false,
+        };
         let replayed = if self.replaying { self.replay().await? } else { false };
         let looked = self.look().await?;
         self.dispatch();
@@ -276,11 +311,10 @@ impl<'a> Engine<'a> {
                     if unit.events.iter().any(|waiting| waiting.leased_until < now + time_max + MARGIN) {
                         // It has waited too long: taken up anew, with a new lease.
                         lane.ended(&unit.events);
-                        let positions = unit.events.iter().map(|waiting| waiting.event.position);
-                        for position in positions.chain(lane.release()) {
-                            self.changes.release(webhook_id, position, now);
+                        for waiting in &unit.events {
+                            self.changes.release(webhook_id, waiting.event.position, now);
                         }
-                        self.looks.insert((now, webhook_id));
+                        self.release(webhook_id, now);
                         continue;
                     }
                     self.send(webhook_id, unit, now);
@@ -290,12 +324,7 @@ impl<'a> Engine<'a> {
                 Err(Rest::Token(at)) => {
                     self.tokens.insert((at, webhook_id));
                 }
-                Err(Rest::Until(at)) => {
-                    for position in lane.release() {
-                        self.changes.release(webhook_id, position, now);
-                    }
-                    self.looks.insert((at, webhook_id));
-                }
+                Err(Rest::Closed) => self.release(webhook_id, now),
             }
         }
     }
@@ -316,31 +345,23 @@ impl<'a> Engine<'a> {
         });
     }
 
-    /// Writes what has become of rows, attempts and endpoints. What is lost of it with the database's last moment is delivered again,
-    /// so nobody waits until it is on disk.
-    async fn write(&mut self) -> Result<(), EngineError> {
-        if self.changes.is_empty() && self.attempts.is_empty() && self.unhealthy.is_empty() {
-            return Ok(());
-        }
-        let now = self.now().max(self.written_at + TimeDelta::microseconds(1));
-        let mut transaction = self.given.pool.begin().await?;
-        lazily(&mut transaction).await?;
-        let kept = TimeDelta::from_std(self.given.settings.attempts_kept).unwrap_or(TimeDelta::MAX);
-        self.parts.keep(&mut transaction, now, kept).await?;
-        std::mem::take(&mut self.changes).write(&mut transaction).await?;
-        attempt::insert(&mut transaction, &std::mem::take(&mut self.attempts), now).await?;
-        for webhook_id in std::mem::take(&mut self.unhealthy) {
-            if let Some(lane) = self.lanes.get(&webhook_id) {
-                keep_health(&mut transaction, &lane.endpoint, &lane.health).await?;
+    /// Waits for the database; meanwhile deliveries end, and others begin.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(end) = self.ended.recv() => {
+                    self.end(end);
+                    self.dispatch();
+                }
             }
         }
-        transaction.commit().await?;
-        self.written_at = now;
-        Ok(())
     }
 }
 
-/// A transaction whose end nobody waits for until it is on disk.
-async fn lazily(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(LAZILY).execute(connection).await.map(|_| ())
+/// How far a process has followed the log; none when it never has.
+async fn cursor(pool: &PgPool, process: &str) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(READ_CURSOR).bind(process).fetch_optional(pool).await
 }

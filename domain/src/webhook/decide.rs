@@ -1,12 +1,12 @@
 //! What a webhook allows, and how it is counted.
 
 use chrono::{DateTime, Utc};
-use hub_filter::Filter;
+use hub_filter::{Filter, TypePatterns};
 use uuid::Uuid;
 
 use crate::{aggregate::Decide, effect::Effect, text::Remark};
 
-use super::{Command, Delivery, Endpoint, EndpointUrl, Error, Event, EventFilters, Secret, Webhook};
+use super::{Command, Delivery, Endpoint, EndpointUrl, Error, Event, Secret, Webhook};
 
 /// The counter of a tenant's webhooks, from registration to deletion; its maximum is
 /// [`WEBHOOK_COUNT_MAX`](super::WEBHOOK_COUNT_MAX), and a command that would exceed it is refused as
@@ -98,7 +98,7 @@ impl Endpoint {
     fn update(
         &self,
         url: Option<EndpointUrl>,
-        filters: Option<EventFilters>,
+        filters: Option<TypePatterns>,
         filter: Option<Filter>,
         description: Option<Remark>,
         delivery: Option<Delivery>,

@@ -18,7 +18,7 @@ use std::mem;
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
-use hub_filter::Filter;
+use hub_filter::{Filter, TypePatterns};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};
@@ -32,7 +32,6 @@ use crate::{
 
 pub use delivery::Delivery;
 pub use endpoint::EndpointUrl;
-pub use filter::{EventFilter, EventFilters};
 pub use replay::{Only, Replay};
 pub use secret::{KeyPair, SealedSecret, Secret};
 
@@ -50,7 +49,7 @@ pub enum Event {
     /// The address wants to be told of events, from now on.
     Registered {
         url: EndpointUrl,
-        filters: EventFilters,
+        filters: TypePatterns,
         description: Remark,
         secret_id: Uuid,
         sealed_secret: SealedSecret,
@@ -65,7 +64,7 @@ pub enum Event {
     /// Events go to another address.
     UrlChanged { from: EndpointUrl, to: EndpointUrl },
     /// Other events are wanted; these are all the filters there are now.
-    FiltersChanged { filters: EventFilters },
+    FiltersChanged { filters: TypePatterns },
     /// What an event must fit besides the filters is another thing now.
     FilterChanged { filter: Filter },
     /// The description changed.
@@ -128,7 +127,7 @@ pub enum DisabledReason {
 pub enum Command {
     Register {
         url: EndpointUrl,
-        filters: EventFilters,
+        filters: TypePatterns,
         filter: Filter,
         description: Remark,
         delivery: Delivery,
@@ -137,7 +136,7 @@ pub enum Command {
     /// Each value that is given replaces the old one as a whole.
     Update {
         url: Option<EndpointUrl>,
-        filters: Option<EventFilters>,
+        filters: Option<TypePatterns>,
         filter: Option<Filter>,
         description: Option<Remark>,
         delivery: Option<Delivery>,
@@ -255,7 +254,7 @@ pub enum Webhook {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Endpoint {
     pub url: EndpointUrl,
-    pub filters: EventFilters,
+    pub filters: TypePatterns,
     pub description: Remark,
     /// What an event must fit besides `filters`.
     pub filter: Filter,

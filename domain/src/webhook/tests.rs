@@ -1,13 +1,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::{Aggregate, test::TestFramework};
-use hub_filter::Filter;
+use hub_filter::{Filter, TypePattern, TypePatterns};
 use strum::VariantNames;
 use uuid::Uuid;
 
 use super::{
-    ADDRESS_REFUSED, CODES, Command, Delivery, DisabledReason, Disablement, EndpointUrl, Error, Event, EventFilter,
-    EventFilters, KeyPair, LIMIT_REACHED, Only, PREVIOUS_SECRET_COUNT_MAX, Replay, SealedSecret, Secret, Webhook,
-    delivery::Ordering,
+    ADDRESS_REFUSED, CODES, Command, Delivery, DisabledReason, Disablement, EndpointUrl, Error, Event, KeyPair,
+    LIMIT_REACHED, Only, PREVIOUS_SECRET_COUNT_MAX, Replay, SealedSecret, Secret, Webhook, delivery::Ordering,
 };
 use crate::{
     aggregate::Decide,
@@ -25,8 +24,8 @@ fn url(text: &str) -> EndpointUrl {
     text.parse().unwrap()
 }
 
-fn filters(texts: &[&str]) -> EventFilters {
-    texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<EventFilter>>().try_into().unwrap()
+fn filters(texts: &[&str]) -> TypePatterns {
+    texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<TypePattern>>().try_into().unwrap()
 }
 
 fn remark(text: &str) -> Remark {

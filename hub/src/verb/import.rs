@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::ArgGroup;
-use hub_domain::{
-    access_record, access_request, api_key, break_glass, checkpoint, control_check, control_run, disclosure, duty_set,
-    erasure, event_subscription, finding, identity_provider, inbound_source, legal_hold, principal, retention_policy,
-    role, role_template, self_check, service_instance, signing_key, subscription, support_access, tenant, webhook,
-};
+use hub_domain::every::{OwnAggregate, Visit, every_aggregate};
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{
     Options, Phase, Report, import_postgres_es,
@@ -119,35 +115,9 @@ async fn bring(pool: &PgPool, arguments: &PostgresEs) -> anyhow::Result<Report> 
 /// The platform's own aggregates have names and counters that an import does not know of, and read models that must be able to read
 /// their events.
 fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
-    let read = match event.aggregate_type.as_str() {
-        "access_record" => reads::<access_record::Event>,
-        "access_request" => reads::<access_request::Event>,
-        "api_key" => reads::<api_key::Event>,
-        "break_glass" => reads::<break_glass::Event>,
-        "checkpoint" => reads::<checkpoint::Event>,
-        "control_check" => reads::<control_check::Event>,
-        "control_run" => reads::<control_run::Event>,
-        "disclosure" => reads::<disclosure::Event>,
-        "duty_set" => reads::<duty_set::Event>,
-        "erasure" => reads::<erasure::Event>,
-        "event_subscription" => reads::<event_subscription::Event>,
-        "finding" => reads::<finding::Event>,
-        "identity_provider" => reads::<identity_provider::Event>,
-        "inbound_source" => reads::<inbound_source::Event>,
-        "legal_hold" => reads::<legal_hold::Event>,
-        "principal" => reads::<principal::Event>,
-        "retention_policy" => reads::<retention_policy::Event>,
-        "role" => reads::<role::Event>,
-        "role_template" => reads::<role_template::Event>,
-        "self_check" => reads::<self_check::Event>,
-        "service_instance" => reads::<service_instance::Event>,
-        "signing_key" => reads::<signing_key::Event>,
-        "subscription" => reads::<subscription::Event>,
-        "support_access" => reads::<support_access::Event>,
-        "tenant" => reads::<tenant::Event>,
-        "webhook" => reads::<webhook::Event>,
-        _ => return Ok(()),
-    };
+    let mut reader = Reader { aggregate_type: &event.aggregate_type, read: None };
+    every_aggregate(&mut reader);
+    let Some(read) = reader.read else { return Ok(()) };
     if !own {
         let name = &event.aggregate_type;
         return Err(format!(
@@ -156,6 +126,20 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         ));
     }
     read(event)
+}
+
+/// What reads the events of the aggregate of this type.
+struct Reader<'a> {
+    aggregate_type: &'a str,
+    read: Option<fn(&ImportEvent) -> Result<(), String>>,
+}
+
+impl Visit for Reader<'_> {
+    fn visit<A: OwnAggregate>(&mut self) {
+        if A::TYPE == self.aggregate_type {
+            self.read = Some(reads::<A::Event>);
+        }
+    }
 }
 
 fn reads<E: DeserializeOwned>(event: &ImportEvent) -> Result<(), String> {

@@ -1,17 +1,9 @@
 //! The state of one aggregate, led through its events as commands see it, without what is secret.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use cqrs_es::Aggregate;
-use hub_domain::{
-    access_record::AccessRecord, access_request::AccessRequest, api_key::ApiKey, break_glass::BreakGlass,
-    checkpoint::Checkpoints, control_check::ControlCheck, control_run::ControlRun, disclosure::Disclosure,
-    duty_set::DutySet, erasure::Erasure, event_subscription::EventSubscription, finding::Finding,
-    identity_provider::IdentityProvider, inbound_source::InboundSource, legal_hold::LegalHold, principal::Standing,
-    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, self_check::SelfCheck,
-    service_instance::ServiceInstance, signing_key::SigningKeys, subscription::Subscription,
-    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
-};
+use hub_domain::every::{OwnAggregate, Visit, every_aggregate};
 use hub_event_store::{event::Recorded, upcast::Upcasters};
 use serde_json::Value;
 
@@ -26,38 +18,23 @@ pub struct AggregateType {
     begin: fn() -> Box<dyn Led>,
 }
 
-/// Every type of aggregate of the platform.
-pub const AGGREGATE_TYPES: &[AggregateType] = &[
-    AggregateType::of::<AccessRecord>(),
-    AggregateType::of::<AccessRequest>(),
-    AggregateType::of::<ApiKey>(),
-    AggregateType::of::<BreakGlass>(),
-    AggregateType::of::<Checkpoints>(),
-    AggregateType::of::<ControlCheck>(),
-    AggregateType::of::<ControlRun>(),
-    AggregateType::of::<Disclosure>(),
-    AggregateType::of::<DutySet>(),
-    AggregateType::of::<Erasure>(),
-    AggregateType::of::<EventSubscription>(),
-    AggregateType::of::<Finding>(),
-    AggregateType::of::<IdentityProvider>(),
-    AggregateType::of::<InboundSource>(),
-    AggregateType::of::<LegalHold>(),
-    AggregateType::of::<Standing>(),
-    AggregateType::of::<RetentionPolicy>(),
-    AggregateType::of::<Role>(),
-    AggregateType::of::<RoleTemplate>(),
-    AggregateType::of::<SelfCheck>(),
-    AggregateType::of::<ServiceInstance>(),
-    AggregateType::of::<SigningKeys>(),
-    AggregateType::of::<Subscription>(),
-    AggregateType::of::<SupportAccess>(),
-    AggregateType::of::<Tenant>(),
-    AggregateType::of::<Webhook>(),
-];
+/// Every type of aggregate of the platform, in alphabetical order.
+pub static AGGREGATE_TYPES: LazyLock<Vec<AggregateType>> = LazyLock::new(|| {
+    let mut types = Types(Vec::new());
+    every_aggregate(&mut types);
+    types.0
+});
+
+struct Types(Vec<AggregateType>);
+
+impl Visit for Types {
+    fn visit<A: OwnAggregate>(&mut self) {
+        self.0.push(AggregateType::of::<A>());
+    }
+}
 
 impl AggregateType {
-    const fn of<A: Aggregate + fmt::Debug + 'static>() -> Self {
+    fn of<A: Aggregate + fmt::Debug + 'static>() -> Self {
         Self { name: A::TYPE, begin: || Box::new(State::<A>(A::default())) }
     }
 
@@ -137,26 +114,9 @@ fn hide(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, fs, path::Path};
-
     use serde_json::json;
 
-    use super::{AGGREGATE_TYPES, hide};
-
-    #[test]
-    fn every_aggregate_of_the_domain_has_a_state() {
-        let domain = Path::new(env!("CARGO_MANIFEST_DIR")).join("../domain/src");
-        let folders = fs::read_dir(domain).unwrap().map(|entry| entry.unwrap().path());
-        let modules = folders.filter(|path| path.join("mod.rs").is_file());
-        let aggregates = modules.filter(|path| {
-            let text = fs::read_to_string(path.join("mod.rs")).unwrap();
-            text.contains("impl Aggregate for")
-        });
-        let names: BTreeSet<_> =
-            aggregates.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
-        let listed: BTreeSet<_> = AGGREGATE_TYPES.iter().map(|known| known.name.to_owned()).collect();
-        assert_eq!(listed, names);
-    }
+    use super::hide;
 
     #[test]
     fn secrets_are_hidden_wherever_they_are() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aide::{
     OperationOutput,
     generate::GenContext,
-    openapi::{self, Operation, StatusCode},
+    openapi::{self, Operation},
     transform::TransformOperation,
 };
 use axum::{
@@ -22,7 +22,7 @@ use futures::{
 };
 use hub_http::{
     LastEventId, Problem, Query, ReadConsistency, TenantCaller,
-    openapi::{described, header_documented},
+    openapi::{Inferred, described, header_documented, inferred},
     upgrade::Upgrade,
 };
 use serde_json::{Value, json};
@@ -167,12 +167,8 @@ impl OperationOutput for EventSocket {
         Some(response)
     }
 
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<StatusCode>, openapi::Response)> {
-        let response = Self::operation_response(ctx, operation);
-        response.map(|response| (Some(StatusCode::Code(101)), response)).into_iter().collect()
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Inferred {
+        inferred(101, Self::operation_response(ctx, operation))
     }
 }
 

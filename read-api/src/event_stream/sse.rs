@@ -12,7 +12,7 @@ use std::{
 use aide::{
     OperationOutput,
     generate::GenContext,
-    openapi::{self, Operation, StatusCode},
+    openapi::{self, Operation},
     transform::TransformOperation,
 };
 use axum::{
@@ -24,7 +24,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use hub_http::{
     LastEventId, Problem, Query, ReadConsistency, ReadPosition, TenantCaller,
-    openapi::{described, header_documented, response_documented},
+    openapi::{Inferred, described, header_documented, inferred, response_documented},
 };
 use schemars::json_schema;
 use serde_json::json;
@@ -150,12 +150,8 @@ impl OperationOutput for EventStream {
         Some(response)
     }
 
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<StatusCode>, openapi::Response)> {
-        let response = Self::operation_response(ctx, operation);
-        response.map(|response| (Some(StatusCode::Code(200)), response)).into_iter().collect()
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Inferred {
+        inferred(200, Self::operation_response(ctx, operation))
     }
 }
 

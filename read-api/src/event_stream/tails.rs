@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use hub_cloudevents::Event;
+use hub_cloudevents::{Event, columns};
 use hub_event_store::tail::Tail;
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use tokio::{
@@ -25,9 +25,11 @@ use super::{RING_BYTES, message::Rendered, ring::Ring};
 use crate::{heads::TENANT_HEADS, reach::LOG_HEAD, read::Database};
 
 /// What the log has grown by, of some tenants.
-pub(crate) const GROWN: &str = "SELECT position, tenant_id, tenant_position, event_id, event_type, event_version, aggregate_type, \
-     aggregate_id, sequence, occurred_at, payload::text AS payload, metadata::text AS metadata FROM events \
-     WHERE position > $1 AND position <= $2 AND tenant_id = ANY($3) ORDER BY position LIMIT $4";
+pub(crate) const GROWN: &str = concat!(
+    "SELECT position, ",
+    columns!(),
+    " FROM events WHERE position > $1 AND position <= $2 AND tenant_id = ANY($3) ORDER BY position LIMIT $4"
+);
 
 /// At least so much time between two looks, however fast the log grows: events that come in quick succession are sent together.
 const PAUSE: Duration = Duration::from_millis(10);

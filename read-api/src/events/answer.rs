@@ -5,7 +5,7 @@ use std::time::Instant;
 use aide::{
     OperationInput, OperationOutput,
     generate::GenContext,
-    openapi::{self, MediaType, Operation, SchemaObject, StatusCode},
+    openapi::{self, MediaType, Operation, SchemaObject},
 };
 use axum::{
     Json,
@@ -18,7 +18,7 @@ use hub_http::{
     Deadline, Problem, ReadPosition,
     accept::preferred,
     headers::{EVENTS_COMPLETE, EVENTS_NEXT_AFTER},
-    openapi::header_documented,
+    openapi::{Inferred, header_documented, inferred},
 };
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Serialize;
@@ -223,12 +223,8 @@ impl OperationOutput for EventPageAnswer {
         Some(response)
     }
 
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<StatusCode>, openapi::Response)> {
-        let response = Self::operation_response(ctx, operation);
-        response.map(|response| (Some(StatusCode::Code(200)), response)).into_iter().collect()
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Inferred {
+        inferred(200, Self::operation_response(ctx, operation))
     }
 }
 
@@ -250,12 +246,8 @@ impl OperationOutput for OneEventAnswer {
         Some(documented("The event.", [(DATA, recorded), (STRUCTURED, event)]))
     }
 
-    fn inferred_responses(
-        ctx: &mut GenContext,
-        operation: &mut Operation,
-    ) -> Vec<(Option<StatusCode>, openapi::Response)> {
-        let response = Self::operation_response(ctx, operation);
-        response.map(|response| (Some(StatusCode::Code(200)), response)).into_iter().collect()
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Inferred {
+        inferred(200, Self::operation_response(ctx, operation))
     }
 }
 

@@ -4,7 +4,8 @@ use hub_domain::refusal::Code;
 use hub_domain::role::{Clause, Condition, KeyPattern, Principal, SystemRole};
 use hub_domain::service_instance::Parameters;
 use hub_domain::text::{DomainName, Key, Remark};
-use hub_domain::webhook::{EndpointUrl, EventFilter};
+use hub_domain::webhook::EndpointUrl;
+use hub_filter::TypePattern;
 use serde_json::Value;
 
 use super::{LIVES, Life, tell};
@@ -158,7 +159,7 @@ fn what_is_sent_passes_the_gates_of_the_domain() {
                 "principal" => text(value).parse::<Principal>().is_ok(),
                 "description" | "reason" | "note" | "detail" => text(value).parse::<Remark>().is_ok(),
                 "url" => text(value).parse::<EndpointUrl>().is_ok(),
-                "events" => value.as_array().unwrap().iter().all(|filter| text(filter).parse::<EventFilter>().is_ok()),
+                "events" => value.as_array().unwrap().iter().all(|filter| text(filter).parse::<TypePattern>().is_ok()),
                 "resource" => text(value).parse::<KeyPattern>().is_ok(),
                 "parameters" | "outputs" => Parameters::try_from(value.clone()).is_ok(),
                 "condition" => {
