@@ -84,6 +84,7 @@ pub const QUERIES: &[&str] = &[
     messages::REST,
     messages::HAND_BACK,
     messages::EXTEND,
+    messages::FENCE,
     messages::DROP,
     messages::FORGET,
     parked::LIST,

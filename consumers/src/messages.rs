@@ -99,6 +99,10 @@ pub(crate) const EXTEND: &str = "UPDATE event_subscription_messages m SET availa
      WHERE m.tenant_id = $1 AND m.subscription_id = $2 AND m.position = a.position AND m.lease = a.lease \
      AND m.parked_at IS NULL RETURNING m.position";
 
+/// Leases that are over can be neither extended nor acknowledged any more.
+pub(crate) const FENCE: &str = "UPDATE event_subscription_messages SET lease = 0 \
+     WHERE tenant_id = $1 AND subscription_id = $2 AND parked_at IS NULL AND lease > 0 AND available_at <= $3";
+
 /// What a reset drops: all but what is parked up to where the subscription begins again.
 pub(crate) const DROP: &str = "DELETE FROM event_subscription_messages \
      WHERE tenant_id = $1 AND subscription_id = $2 AND (parked_at IS NULL OR position > $3)";

@@ -86,7 +86,9 @@ impl Consumers {
     pub(crate) async fn look(&self, subscription: &Subscription, ask: &Ask) -> Result<Round, Problem> {
         let now = (self.clock)();
         let mut locked = self.lock(subscription).await.map_err(failed)?;
-        locked.hold(ask, now)?;
+        if locked.hold(ask, now)? {
+            locked.fence(now).await.map_err(failed)?;
+        }
         let round = locked.hand_out(ask, now).await.map_err(failed)?;
         locked.commit().await.map_err(failed)?;
         metrics::counter!(HANDED_OUT).increment(round.handed.len() as u64);
@@ -95,13 +97,13 @@ impl Consumers {
 }
 
 impl Locked<'_> {
-    /// Takes an exclusive subscription, or keeps it; refused while another consumer has it.
-    fn hold(&mut self, ask: &Ask, now: DateTime<Utc>) -> Result<(), Problem> {
+    /// Takes an exclusive subscription, or keeps it; refused while another consumer has it. Answers whether another one had it before.
+    fn hold(&mut self, ask: &Ask, now: DateTime<Utc>) -> Result<bool, Problem> {
         let handling = &self.subscription.definition.handling;
         let cursor = &mut self.cursor;
         if handling.mode == Mode::Competing {
             (cursor.holder, cursor.holder_until) = (None, None);
-            return Ok(());
+            return Ok(false);
         }
         let held_until = cursor.holder_until.filter(|until| *until > now);
         if let (Some(holder), Some(until)) = (&cursor.holder, held_until)
@@ -112,8 +114,14 @@ impl Locked<'_> {
         }
         let until = now + handling.lease() + ask.waits;
         cursor.holder_until = Some(held_until.map_or(until, |held| held.max(until)));
-        cursor.holder = Some(ask.consumer.clone());
-        Ok(())
+        let before = cursor.holder.replace(ask.consumer.clone());
+        Ok(before.is_some_and(|before| before != ask.consumer))
+    }
+
+    /// Leases that are over count no more, so that whoever had the subscription once cannot extend one behind the back of who has it now.
+    async fn fence(&mut self, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(messages::FENCE).bind(self.subscription.tenant.id()).bind(self.subscription.id);
+        query.bind(now).execute(&mut *self.transaction).await.map(|_| ())
     }
 
     /// Whether all events go one after the other.

@@ -194,7 +194,16 @@ impl RateLimits {
 
     /// Whether a credential from this address is looked at; 429 `rate_limited` while too many have failed. Takes nothing.
     pub fn login_allowed(&self, peer: IpAddr) -> Result<(), Problem> {
-        match self.0.as_deref().and_then(|inner| inner.addresses.wait(peer)) {
+        self.allowed(peer, None)
+    }
+
+    /// Whether a signature from this address is verified for this recipient; 429 `rate_limited` while too many have failed. Takes nothing.
+    pub fn signature_allowed(&self, peer: IpAddr, recipient: Uuid) -> Result<(), Problem> {
+        self.allowed(peer, Some(recipient))
+    }
+
+    fn allowed(&self, peer: IpAddr, thing: Option<Uuid>) -> Result<(), Problem> {
+        match self.0.as_deref().and_then(|inner| inner.addresses.wait(peer, thing)) {
             Some(wait) => {
                 metrics::counter!(RATE_LIMITED, "limit" => Which::Address.name()).increment(1);
                 Err(Problem::rate_limited(Which::Address.name(), wait))
@@ -206,7 +215,15 @@ impl RateLimits {
     /// Counts a request from this address whose credential was missing or not accepted.
     pub fn login_failed(&self, peer: IpAddr) {
         if let Some(inner) = self.0.as_deref() {
-            inner.addresses.failed(peer);
+            inner.addresses.failed(peer, None);
+        }
+    }
+
+    /// Counts a request from this address that was not signed as this recipient's are. Others who are sent something from the same
+    /// address, as by a provider that serves many, are not hurt by it.
+    pub fn signature_failed(&self, peer: IpAddr, recipient: Uuid) {
+        if let Some(inner) = self.0.as_deref() {
+            inner.addresses.failed(peer, Some(recipient));
         }
     }
 

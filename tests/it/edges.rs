@@ -1,5 +1,6 @@
 //! What stands between the network and the handlers, over real connections: slow and greedy clients, proxies, browsers, TLS.
 
+mod inbound;
 mod tls;
 
 use std::{

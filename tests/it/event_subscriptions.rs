@@ -4,8 +4,10 @@
 
 mod ends;
 mod exclusive;
+mod exclusive_model;
 mod handing_out;
 mod kept_apart;
+mod killed;
 mod model;
 mod order;
 mod parking;

@@ -1,5 +1,7 @@
 //! `hub listen` and `hub webhooks tail`, with a platform and a program that are played by the test, and with real ones.
 
+mod restarted;
+
 use std::collections::VecDeque;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};

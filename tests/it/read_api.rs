@@ -14,6 +14,7 @@ mod events;
 mod kept;
 mod lists;
 mod past;
+mod slow;
 mod socket;
 mod stream;
 

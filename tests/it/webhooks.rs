@@ -1,5 +1,6 @@
 //! Webhooks: what happens arrives at the endpoints that want it, in the order that was asked for, whatever they do.
 
+mod attempts_kept;
 mod endpoints;
 mod killed;
 mod odd;

@@ -1,7 +1,9 @@
 //! What providers send: `POST /v1/tenants/{tenant_id}/inbound/{inbound_source_id}`, let in by its signature alone.
 //!
 //! The order of the checks: too many failures from the address 429, body 408 and 413, unknown source 404, signature 401, rate of the
-//! source 429, then the command. A delivery is executed once: its command id is derived from what the provider names it by, where its
+//! source 429, then the command. A signature that is not good counts for the address and this source: providers send for many tenants
+//! from few addresses, and one who has not given his provider the right secret must not shut out the others. An unknown source counts
+//! for the address alone, so that making up sources does not help. A delivery is executed once: its command id is derived from what the provider names it by, where its
 //! signature covers that, and from its body otherwise. Refusals are not kept, so a delivery that comes again later may be taken then.
 
 use std::collections::BTreeMap;
@@ -106,10 +108,11 @@ struct Knock {
 impl<S: Send + Sync> FromRequestParts<S> for Knock {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(InboundPath { inbound_source_id, .. }) = Path::from_request_parts(parts, state).await?;
         let admission = Admission::of(&parts.extensions).cloned();
         if let Some(admission) = &admission {
-            admission.login_allowed()?;
+            admission.signature_allowed(inbound_source_id)?;
         }
         Ok(Self { admission, headers: parts.headers.clone() })
     }
@@ -136,10 +139,12 @@ async fn receive(
     let verified = match verified(&commands, place, &knock.headers, &bytes).await {
         Ok(verified) => verified,
         Err(refusal) => {
-            if let (Some(admission), StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND) =
-                (&knock.admission, refusal.problem.status())
-            {
-                admission.login_failed();
+            if let Some(admission) = &knock.admission {
+                match refusal.problem.status() {
+                    StatusCode::UNAUTHORIZED => admission.signature_failed(inbound_source_id),
+                    StatusCode::NOT_FOUND => admission.login_failed(),
+                    _ => {}
+                }
             }
             metrics::counter!(REFUSED, "reason" => refusal.reason).increment(1);
             return Err(refusal.problem);

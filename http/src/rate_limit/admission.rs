@@ -63,6 +63,25 @@ impl Admission {
         });
     }
 
+    /// 429 `rate_limited` while too many logins from the peer's address have failed, or too many signatures for this recipient.
+    pub fn signature_allowed(&self, recipient: Uuid) -> Result<(), Problem> {
+        self.login_allowed()?;
+        match self.0.peer {
+            Some(peer) => self.0.limits.signature_allowed(peer, recipient),
+            None => Ok(()),
+        }
+    }
+
+    /// The request was not signed as this recipient's are.
+    pub fn signature_failed(&self, recipient: Uuid) {
+        self.0.outcome.get_or_init(|| {
+            if let Some(peer) = self.0.peer {
+                self.0.limits.signature_failed(peer, recipient);
+            }
+            Outcome::Failed
+        });
+    }
+
     /// Counts the request for who sent it, and for its tenant if it is one of a tenant; 429 `rate_limited` when a limit is used up.
     pub fn admit(&self, principal: &str, tenant: Option<Uuid>) -> Result<(), Problem> {
         let count = || Outcome::Counted(self.0.limits.count(principal, tenant));

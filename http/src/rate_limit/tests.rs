@@ -113,6 +113,23 @@ fn an_address_is_closed_after_too_many_failed_logins_and_opens_again() {
     assert!(limits.login_allowed(guesser).is_err());
 }
 
+#[test]
+fn signatures_that_fail_close_an_address_for_their_recipient_only() {
+    let hand = Hand::default();
+    let limits = hand.limits(rates((0, 0), (0, 0), (1, 2)));
+    let peer = "192.0.2.1".parse().unwrap();
+    let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for _ in 0..3 {
+        limits.signature_failed(peer, one);
+    }
+    assert_eq!(limits.signature_allowed(peer, one).unwrap_err().code(), "rate_limited");
+    assert!(limits.signature_allowed("192.0.2.2".parse().unwrap(), one).is_ok());
+    assert!(limits.signature_allowed(peer, other).is_ok());
+    assert!(limits.login_allowed(peer).is_ok());
+    hand.wait(1_000);
+    assert!(limits.signature_allowed(peer, one).is_ok());
+}
+
 /// Who was recognised, in a handler that needs no permission.
 struct Known;
 

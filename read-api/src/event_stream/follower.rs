@@ -1,6 +1,6 @@
 //! One open stream, whatever it speaks: it says what is there, then what comes, and why it ends.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -89,9 +89,9 @@ async fn tell<O: Outlet>(reader: &mut Reader, settings: StreamSettings, outlet: 
     };
     let mut quiet = Quiet::new(reader.cursor, settings);
     let mut failures = 0;
-    let mut message = Some(Message::Hello(hello));
+    let mut messages = VecDeque::from([Message::Hello(hello)]);
     loop {
-        if let Some(message) = message.take() {
+        while let Some(message) = messages.pop_front() {
             if let Message::Events(events) = &message {
                 metrics::counter!(STREAMED_EVENTS).increment(u64::try_from(events.len()).unwrap_or(u64::MAX));
             }
@@ -105,7 +105,7 @@ async fn tell<O: Outlet>(reader: &mut Reader, settings: StreamSettings, outlet: 
         if let Err(end) = patiently(settings, outlet.room()).await {
             return end;
         }
-        message = match reader.next().await {
+        messages = match reader.next().await {
             Ok(events) => {
                 failures = 0;
                 if events.is_empty() && !reader.behind() && quiet.due(reader.cursor).is_none() {
@@ -115,7 +115,7 @@ async fn tell<O: Outlet>(reader: &mut Reader, settings: StreamSettings, outlet: 
                         () = sleep_until(next) => {}
                     }
                 }
-                if events.is_empty() { quiet.due(reader.cursor) } else { Some(Message::Events(events)) }
+                if events.is_empty() { quiet.due(reader.cursor).into_iter().collect() } else { Message::pieces(events) }
             }
             Err(error @ (ReadError::Gap { .. } | ReadError::Unwatched)) => {
                 tracing::error!(%error, "an event stream cannot go on");
@@ -128,7 +128,7 @@ async fn tell<O: Outlet>(reader: &mut Reader, settings: StreamSettings, outlet: 
                     return Some(End::Unavailable);
                 }
                 sleep(RETRY_DELAY * 2_u32.pow(failures - 1)).await;
-                None
+                VecDeque::new()
             }
         };
     }

@@ -1,6 +1,6 @@
 //! What a stream says: events, each made ready once for all who get it, and the few words between them.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hub_cloudevents::Event;
@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 /// What an event takes in memory beside its text, in bytes, roughly.
 const OVERHEAD_BYTES: usize = 768;
+
+/// What is said at once, in bytes, unless a single event is longer: a client has to take it within the patience of the stream.
+const PIECE_BYTES_MAX: usize = 256 << 10;
 
 /// An event with its text: a whole frame of server-sent events, and in it the JSON of the CloudEvent.
 pub(crate) struct Rendered {
@@ -81,6 +84,26 @@ pub(crate) enum Message {
 }
 
 impl Message {
+    /// These events in pieces that even a slow client takes in time, as long as it takes anything.
+    pub(crate) fn pieces(events: Vec<Arc<Rendered>>) -> VecDeque<Self> {
+        let mut pieces: VecDeque<Self> = VecDeque::new();
+        let mut room = 0;
+        for event in events {
+            let length = event.frame.len();
+            match pieces.back_mut() {
+                Some(Self::Events(piece)) if length <= room => {
+                    room -= length;
+                    piece.push(event);
+                }
+                _ => {
+                    room = PIECE_BYTES_MAX.saturating_sub(length);
+                    pieces.push_back(Self::Events(vec![event]));
+                }
+            }
+        }
+        pieces
+    }
+
     /// The position that a client who has got it can go on from.
     pub(crate) fn position(&self) -> Option<i64> {
         match self {
@@ -149,18 +172,19 @@ impl End {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use chrono::DateTime;
     use hub_cloudevents::Event;
     use serde_json::{Value, value::RawValue};
     use uuid::Uuid;
 
-    use super::Rendered;
+    use super::{Message, PIECE_BYTES_MAX, Rendered};
 
-    #[test]
-    fn a_frame_has_one_line_of_data_whatever_the_payload_looks_like() {
-        let event = Event {
+    fn event(position: i64, data: String) -> Event {
+        Event {
             tenant_id: Uuid::from_u128(1),
-            position: 7,
+            position,
             event_id: Uuid::from_u128(2),
             event_type: "tenant.suspended".to_owned(),
             event_version: 1,
@@ -168,9 +192,14 @@ mod tests {
             aggregate_id: Uuid::from_u128(3),
             sequence: 1,
             occurred_at: DateTime::from_timestamp_micros(0).unwrap(),
-            data: RawValue::from_string("{\n\r\n \"text\": \"a\\nb\"\n}".to_owned()).unwrap(),
+            data: RawValue::from_string(data).unwrap(),
             metadata: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_frame_has_one_line_of_data_whatever_the_payload_looks_like() {
+        let event = event(7, "{\n\r\n \"text\": \"a\\nb\"\n}".to_owned());
         let rendered = Rendered::new(event);
         let text = String::from_utf8(rendered.frame().to_vec()).unwrap();
         let lines: Vec<&str> = text.split('\n').collect();
@@ -179,5 +208,21 @@ mod tests {
         let data: Value = serde_json::from_str(lines[2].strip_prefix("data: ").unwrap()).unwrap();
         assert_eq!(data["data"]["text"], "a\nb");
         assert_eq!(serde_json::from_slice::<Value>(&rendered.json()).unwrap(), data);
+    }
+
+    #[test]
+    fn events_are_said_in_pieces_and_one_that_is_longer_on_its_own() {
+        let event = |(position, bytes): (i64, usize)| {
+            Arc::new(Rendered::new(event(position, format!("\"{}\"", "x".repeat(bytes)))))
+        };
+        let long = PIECE_BYTES_MAX / 3;
+        let lengths = [1, 1, long, long, long, 3 * long + 9, 1, 1];
+        let pieces = Message::pieces((1..).zip(lengths).map(event).collect());
+        let positions = pieces.iter().map(|piece| match piece {
+            Message::Events(events) => events.iter().map(|event| event.position()).collect(),
+            _ => Vec::new(),
+        });
+        assert_eq!(positions.collect::<Vec<_>>(), [vec![1, 2, 3, 4], vec![5], vec![6], vec![7, 8]]);
+        assert!(Message::pieces(Vec::new()).is_empty());
     }
 }

@@ -63,3 +63,23 @@ async fn a_consumer_that_comes_again_keeps_it_and_a_reset_frees_it() {
     assert_eq!(numbers(&letters.pull("a", 1).await), [1]);
     assert_eq!(numbers(&letters.pull("b", 1).await), [2]);
 }
+
+#[tokio::test]
+async fn whoever_has_lost_it_keeps_no_event_from_its_order() {
+    let process = Process::start().await;
+    let letters = process.subscription("acme", json!({ "mode": "exclusive", "lease_seconds": 30 })).await;
+    letters.letters(&[1, 2, 3]).await;
+    let lost = letters.pull("a", 3).await;
+    process.pass(30);
+    // It comes too late, but nobody has taken its place: that is still its work.
+    assert_eq!(letters.acknowledge(&lost[..1]).await["acknowledged"], 1);
+    let taken = letters.pull("b", 1).await;
+    assert_eq!(positions(&taken), positions(&lost[1..2]));
+    // The third was handed to nobody else yet, and it is not for the first consumer to say what becomes of it.
+    let late = letters.done("extend", json!({ "ack_ids": ids(&lost[2..]), "seconds": 600 })).await;
+    assert_eq!((&late["extended"], &late["refused"][0]["reason"]), (&json!(0), &json!("lease_over")));
+    let late = letters.acknowledge(&lost[2..]).await;
+    assert_eq!((&late["acknowledged"], &late["refused"][0]["reason"]), (&json!(0), &json!("lease_over")));
+    letters.acknowledge(&taken).await;
+    assert_eq!(positions(&letters.pull("b", 1).await), positions(&lost[2..]));
+}

@@ -16,25 +16,25 @@ const LEASE_SECONDS: i64 = 30;
 
 /// What the model knows of an event that is not done with.
 #[derive(Debug, Clone)]
-struct Known {
-    number: u128,
+pub(super) struct Known {
+    pub(super) number: u128,
     /// The ack id that counts, of whoever has it.
-    ack_id: Option<String>,
+    pub(super) ack_id: Option<String>,
     /// When it becomes free by itself.
-    free_at: i64,
-    deliveries: i64,
+    pub(super) free_at: i64,
+    pub(super) deliveries: i64,
 }
 
 /// Events by position, as the subscription should see them; time in seconds from the beginning.
 #[derive(Debug, Default)]
-struct Model {
-    open: BTreeMap<i64, Known>,
-    now: i64,
-    acknowledged: usize,
+pub(super) struct Model {
+    pub(super) open: BTreeMap<i64, Known>,
+    pub(super) now: i64,
+    pub(super) acknowledged: usize,
 }
 
 impl Model {
-    fn sent(&mut self, position: i64, number: u128) {
+    pub(super) fn sent(&mut self, position: i64, number: u128) {
         self.open.insert(position, Known { number, ack_id: None, free_at: 0, deliveries: 0 });
     }
 
@@ -58,11 +58,11 @@ impl Model {
     }
 
     /// Whether the ack id counts.
-    fn counts(&self, one: &Handed) -> bool {
+    pub(super) fn counts(&self, one: &Handed) -> bool {
         self.open.get(&one.position).is_some_and(|known| known.ack_id.as_ref() == Some(&one.ack_id))
     }
 
-    fn acknowledged(&mut self, handed: &[Handed]) -> usize {
+    pub(super) fn acknowledged(&mut self, handed: &[Handed]) -> usize {
         let counting: Vec<i64> = handed.iter().filter(|one| self.counts(one)).map(|one| one.position).collect();
         self.open.retain(|position, _| !counting.contains(position));
         self.acknowledged += counting.len();
