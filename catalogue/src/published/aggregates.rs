@@ -23,6 +23,7 @@ pub(super) fn aggregates() -> Vec<Aggregate> {
         ("identity_provider", || generated::<hub_domain::identity_provider::Event>("identity_provider")),
         ("inbound_source", || generated::<hub_domain::inbound_source::Event>("inbound_source")),
         ("legal_hold", || generated::<hub_domain::legal_hold::Event>("legal_hold")),
+        ("nats_credential", || generated::<hub_domain::nats_credential::Event>("nats_credential")),
         ("principal", || generated::<hub_domain::principal::Event>("principal")),
         ("retention_policy", || generated::<hub_domain::retention_policy::Event>("retention_policy")),
         ("role", || generated::<hub_domain::role::Event>("role")),

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
     access_record, access_request, api_key, break_glass, checkpoint, control_check, control_run, disclosure, duty_set,
-    erasure, event_subscription, finding, identity_provider, inbound_source, legal_hold, principal, retention_policy,
+    erasure, event_subscription, finding, identity_provider, inbound_source, legal_hold, nats_credential, principal, retention_policy,
     role, role_template, self_check, service_instance, signing_key, subscription, support_access, tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
@@ -135,6 +135,7 @@ fn admit(event: &ImportEvent, own: bool) -> Result<(), String> {
         "identity_provider" => reads::<identity_provider::Event>,
         "inbound_source" => reads::<inbound_source::Event>,
         "legal_hold" => reads::<legal_hold::Event>,
+        "nats_credential" => reads::<nats_credential::Event>,
         "principal" => reads::<principal::Event>,
         "retention_policy" => reads::<retention_policy::Event>,
         "role" => reads::<role::Event>,
