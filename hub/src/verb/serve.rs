@@ -75,7 +75,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Some(url) => Some(NatsServer { url, credentials: nats::credentials(&config.nats)? }),
         None => None,
     };
-    let nats_issuing = nats::issuing(&config.nats)?;
+    let nats_issuing = match config.role.serves_commands() {
+        true => nats::issuing(&config.nats)?,
+        false => None,
+    };
     let key_files = key_files(&config);
     let options = ServeOptions {
         surroundings: Surroundings { listener, metrics_listener, metrics: telemetry::start_metrics()?, pool },

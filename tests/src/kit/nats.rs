@@ -80,13 +80,19 @@ impl Nats {
         self.account.as_ref().expect("it was started with an account")
     }
 
+    /// A file of the account's keys.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.lock.path().join(name)
+    }
+
     /// Starts it again with another key that signs for the account's users.
     ///
     /// # Panics
     /// When it does not start, or lets in everybody.
     pub async fn restart_with_another_signing_key(&mut self) {
         self.stop().await;
-        std::fs::remove_file(self.lock.path().join("nats-signing.key")).expect("there is a key");
+        std::fs::remove_file(self.file("nats-signing.key")).expect("there is a key");
         self.account = Some(account_of(&self.lock));
         self.restart().await;
     }
