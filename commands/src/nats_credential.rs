@@ -4,7 +4,7 @@
 //! half before anybody has the secret one, which is kept nowhere.
 
 use axum::extract::State;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use hub_domain::{
     nats_credential::{CODES, Command, DAYS_MAX, UNAVAILABLE},
     text::{Name, parsed},
@@ -100,7 +100,8 @@ async fn issue(
         return Err(Problem::refusal(RefusalKind::Conflict, UNAVAILABLE.code, detail, Value::Null));
     };
     let (tenant_id, now) = (caller.tenant.id(), commands.store.now());
-    let expires_at = now + TimeDelta::days(days.into());
+    // Claims know whole seconds only.
+    let expires_at = (now + TimeDelta::days(days.into())).trunc_subsecs(0);
     let subjects = vec![subject_of_tenant(tenant_id)];
     let made = issuer.reader(commands.random(), name.as_str(), &subjects, [now, expires_at]);
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?
@@ -117,7 +118,6 @@ async fn issue(
         expires_at: done.kept("expires_at")?,
         urls: urls.clone(),
     };
-    // Nothing of it is to be read but that it was issued.
-    let location = format!("/v1/tenants/{tenant_id}/audit?aggregate_id={}", done.accepted.aggregate_id);
+    let location = format!("/v1/tenants/{tenant_id}/nats-credentials/{}", done.accepted.aggregate_id);
     Ok(done.receipt_with(answer).created(location))
 }

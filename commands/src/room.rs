@@ -7,9 +7,10 @@ use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
     checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure,
     event_subscription::EventSubscription, finding::Finding, identity_provider::IdentityProvider,
-    inbound_source::InboundSource, legal_hold::LegalHold, nats_credential::NatsCredential, principal::Standing, refusal::Code,
-    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
-    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    inbound_source::InboundSource, legal_hold::LegalHold, nats_credential::NatsCredential, principal::Standing,
+    refusal::Code, retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate,
+    service_instance::ServiceInstance, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
+    webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
@@ -19,8 +20,8 @@ use hub_vault::Vault;
 
 use crate::{
     access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, event_subscription,
-    finding, identity_provider, in_flight::InFlight, inbound_source, legal_hold, nats_credential, principal, resources::OfAggregates,
-    role, role_template, service_instance, subscription, support_access, tenant, webhook,
+    finding, identity_provider, in_flight::InFlight, inbound_source, legal_hold, nats_credential, principal,
+    resources::OfAggregates, role, role_template, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.

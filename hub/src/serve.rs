@@ -327,7 +327,12 @@ async fn connect(server: &NatsServer) -> anyhow::Result<async_nats::Client> {
         Some(text) => ConnectOptions::with_credentials(text).context("the credentials for NATS cannot be used")?,
         None => ConnectOptions::new(),
     };
-    let client = options.name("hub").retry_on_initial_connect().connect(&server.url).await.context("the NATS URL cannot be used")?;
+    let client = options
+        .name("hub")
+        .retry_on_initial_connect()
+        .connect(&server.url)
+        .await
+        .context("the NATS URL cannot be used")?;
     // A server that is there is connected to in a moment, and then nobody has to begin without it.
     drop(tokio::time::timeout(NATS_GRACE, client.flush()).await);
     Ok(client)

@@ -67,6 +67,11 @@ impl Platform {
         answer
     }
 
+    async fn get(&self, path: &str) -> Value {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.key);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
     /// The id of a new tenant.
     async fn tenant(&self, slug: &str) -> String {
         let registration = json!({
@@ -129,6 +134,15 @@ async fn an_integrator_reads_the_events_of_its_tenant_from_the_relay_and_may_do_
         heard.of(&format!("Permissions Violation for Publish to \"{subject}\"")).await;
     }
     assert!(async_nats::connect(hub.nats_url()).await.is_err(), "somebody without credentials is let in");
+
+    let listed = eventually(LIMIT, async || {
+        let listed = platform.get(&format!("/v1/tenants/{acme}/nats-credentials")).await;
+        listed["items"][0].is_object().then(|| listed["items"].clone())
+    })
+    .await;
+    assert_eq!((&listed[0]["name"], &listed[0]["public_key"]), (&json!("Ledger"), &issued["public_key"]));
+    let until = |of: &Value| of["expires_at"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    assert_eq!((listed.as_array().unwrap().len(), until(&listed[0])), (1, until(&issued)));
 
     // Whatever was refused, what is allowed still comes, and nobody has kept the secret.
     platform.rename(&acme, "Acme AG").await;

@@ -7,8 +7,8 @@ pub mod decide;
 #[cfg(test)]
 mod tests;
 
-use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use chrono::{DateTime, Utc};
+use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{AsRefStr, VariantNames};

@@ -54,9 +54,11 @@ pub struct NatsAccess {
 impl NatsAccess {
     pub(super) fn from_sources(sources: &Sources<'_>) -> Result<Self, Error> {
         let access = Self {
-            account: sources.get("nats_account", "the public key of an account, 56 characters that begin with A", |text| {
-                (text.len() == 56 && text.starts_with('A')).then(|| text.to_owned())
-            })?,
+            account: sources.get(
+                "nats_account",
+                "the public key of an account, 56 characters that begin with A",
+                |text| (text.len() == 56 && text.starts_with('A')).then(|| text.to_owned()),
+            )?,
             account_key_file: sources.get("nats_account_key_file", "a path", path)?,
             credentials_file: sources.get("nats_credentials_file", "a path", path)?,
             public_urls: sources

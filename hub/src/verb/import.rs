@@ -6,8 +6,9 @@ use anyhow::Context as _;
 use clap::ArgGroup;
 use hub_domain::{
     access_record, access_request, api_key, break_glass, checkpoint, control_check, control_run, disclosure, duty_set,
-    erasure, event_subscription, finding, identity_provider, inbound_source, legal_hold, nats_credential, principal, retention_policy,
-    role, role_template, self_check, service_instance, signing_key, subscription, support_access, tenant, webhook,
+    erasure, event_subscription, finding, identity_provider, inbound_source, legal_hold, nats_credential, principal,
+    retention_policy, role, role_template, self_check, service_instance, signing_key, subscription, support_access,
+    tenant, webhook,
 };
 use hub_event_store::import::ImportEvent;
 use hub_replay_tools::import::{

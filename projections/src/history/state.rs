@@ -7,10 +7,10 @@ use hub_domain::{
     access_record::AccessRecord, access_request::AccessRequest, api_key::ApiKey, break_glass::BreakGlass,
     checkpoint::Checkpoints, control_check::ControlCheck, control_run::ControlRun, disclosure::Disclosure,
     duty_set::DutySet, erasure::Erasure, event_subscription::EventSubscription, finding::Finding,
-    identity_provider::IdentityProvider, inbound_source::InboundSource, legal_hold::LegalHold, nats_credential::NatsCredential, principal::Standing,
-    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, self_check::SelfCheck,
-    service_instance::ServiceInstance, signing_key::SigningKeys, subscription::Subscription,
-    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    identity_provider::IdentityProvider, inbound_source::InboundSource, legal_hold::LegalHold,
+    nats_credential::NatsCredential, principal::Standing, retention_policy::RetentionPolicy, role::Role,
+    role_template::RoleTemplate, self_check::SelfCheck, service_instance::ServiceInstance, signing_key::SigningKeys,
+    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 use hub_event_store::{event::Recorded, upcast::Upcasters};
 use serde_json::Value;

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The kinds of things, where they are read, and the event that each begins with.
-const KINDS: [(&str, &str, &str); 15] = [
+const KINDS: [(&str, &str, &str); 16] = [
     ("access_request", "access-requests", "submitted"),
     ("api_key", "api-keys", "issued"),
     ("break_glass", "break-glass", "opened"),
@@ -24,6 +24,7 @@ const KINDS: [(&str, &str, &str); 15] = [
     ("identity_provider", "identity-providers", "registered"),
     ("inbound_source", "inbound-sources", "registered"),
     ("legal_hold", "legal-holds", "placed"),
+    ("nats_credential", "nats-credentials", "issued"),
     ("role", "roles", "created"),
     ("service_instance", "service-instances", "provision_requested"),
     ("subscription", "subscriptions", "created"),

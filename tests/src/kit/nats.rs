@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use hub::config::{Config, Flags};
 use hub::clock::system_clock;
+use hub::config::{Config, Flags};
 use hub::embedded::{self, Binaries, Directory, NatsAccount, Place};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
