@@ -2,8 +2,9 @@
 
 use hub_http::{Permission, Scope};
 
-/// What only the platform's own principals do: reports of providers, the money side, letting a tenant in.
+/// What only the platform's own principals do: reports of providers, the money side, letting a tenant in, trusting an integrator with the broker.
 pub const OF_PLATFORM: &[(&str, &str)] = &[
+    ("nats_credential", "issue"),
     ("service_instance", "report-failure"),
     ("service_instance", "report-health"),
     ("service_instance", "report-success"),

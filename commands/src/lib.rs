@@ -33,6 +33,7 @@ pub mod finding;
 pub mod identity_provider;
 pub mod inbound_source;
 pub mod legal_hold;
+pub mod nats_credential;
 pub mod principal;
 pub mod retention_policy;
 pub mod role;
@@ -66,6 +67,7 @@ fn all() -> Routes<Commands> {
         .merge(identity_provider::routes())
         .merge(inbound_source::routes())
         .merge(legal_hold::routes())
+        .merge(nats_credential::routes())
         .merge(principal::routes())
         .merge(retention_policy::routes())
         .merge(role::routes())

@@ -7,9 +7,10 @@ use hub_domain::{
     access_request::AccessRequest, aggregate::Decide, api_key::ApiKey, break_glass::BreakGlass,
     checkpoint::Checkpoints, control_run::ControlRun, duty_set::DutySet, erasure::Erasure,
     event_subscription::EventSubscription, finding::Finding, identity_provider::IdentityProvider,
-    inbound_source::InboundSource, legal_hold::LegalHold, principal::Standing, refusal::Code,
-    retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate, service_instance::ServiceInstance,
-    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    inbound_source::InboundSource, legal_hold::LegalHold, nats_credential::NatsCredential, principal::Standing,
+    refusal::Code, retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate,
+    service_instance::ServiceInstance, subscription::Subscription, support_access::SupportAccess, tenant::Tenant,
+    webhook::Webhook,
 };
 use hub_event_store::{repository::Repository, store::EventStore};
 use hub_http::{Access, Gate, Permission};
@@ -19,8 +20,8 @@ use hub_vault::Vault;
 
 use crate::{
     access_request, api_key, break_glass, control_run, duty_set, effects::effects_of, erasure, event_subscription,
-    finding, identity_provider, in_flight::InFlight, inbound_source, legal_hold, principal, resources::OfAggregates,
-    role, role_template, service_instance, subscription, support_access, tenant, webhook,
+    finding, identity_provider, in_flight::InFlight, inbound_source, legal_hold, nats_credential, principal,
+    resources::OfAggregates, role, role_template, service_instance, subscription, support_access, tenant, webhook,
 };
 
 /// Fresh random bytes, injected so that tests can choose them.
@@ -58,6 +59,7 @@ pub struct Commands {
     pub(crate) identity_providers: Context<IdentityProvider>,
     pub(crate) inbound_sources: Context<InboundSource>,
     pub(crate) legal_holds: Context<LegalHold>,
+    pub(crate) nats_credentials: Context<NatsCredential>,
     pub(crate) api_keys: Context<ApiKey>,
     pub(crate) checkpoints: Repository<Checkpoints>,
     pub(crate) principals: Context<Standing>,
@@ -78,6 +80,8 @@ pub struct Commands {
     pub(crate) sealing: Sealing,
     /// The keys of personal data; without them nothing personal can be taken in.
     pub(crate) vault: Option<Vault>,
+    /// Who signs NATS credentials; without it none can be issued.
+    pub(crate) nats: Option<Arc<nats_credential::Issuing>>,
     pub(crate) in_flight: InFlight,
     random: Random,
     access: Access,
@@ -132,6 +136,7 @@ impl Commands {
                 hub_domain::event_subscription::CODES,
             ),
             legal_holds: Context::new(&store, legal_hold::CONDITIONS, hub_domain::legal_hold::CODES),
+            nats_credentials: Context::new(&store, &[], hub_domain::nats_credential::CODES),
             retention_policies: Context::new(&store, &[], hub_domain::retention_policy::CODES),
             findings: Context::new(&store, finding::CONDITIONS, hub_domain::finding::CODES),
             identity_providers: Context::new(
@@ -155,6 +160,7 @@ impl Commands {
             outbound: Outbound::new(Reach::Public),
             sealing: Sealing::new(&secret_key),
             vault: None,
+            nats: None,
             in_flight: InFlight::default(),
             random,
             access: Access::new(gate, Arc::new(resources)),
@@ -172,6 +178,12 @@ impl Commands {
     #[must_use]
     pub fn with_vault(self, vault: Vault) -> Self {
         Self { vault: Some(vault), ..self }
+    }
+
+    /// The same with NATS credentials to issue.
+    #[must_use]
+    pub fn with_nats(self, issuing: nats_credential::Issuing) -> Self {
+        Self { nats: Some(Arc::new(issuing)), ..self }
     }
 
     /// The same, with identity providers on this machine allowed; for development.

@@ -9,9 +9,9 @@ use crate::{
     break_glass::BreakGlass, checkpoint::Checkpoints, control_check::ControlCheck, control_run::ControlRun,
     disclosure::Disclosure, duty_set::DutySet, erasure::Erasure, event_subscription::EventSubscription,
     finding::Finding, identity_provider::IdentityProvider, inbound_source::InboundSource, legal_hold::LegalHold,
-    principal::Standing, retention_policy::RetentionPolicy, role::Role, role_template::RoleTemplate,
-    self_check::SelfCheck, service_instance::ServiceInstance, signing_key::SigningKeys, subscription::Subscription,
-    support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
+    nats_credential::NatsCredential, principal::Standing, retention_policy::RetentionPolicy, role::Role,
+    role_template::RoleTemplate, self_check::SelfCheck, service_instance::ServiceInstance, signing_key::SigningKeys,
+    subscription::Subscription, support_access::SupportAccess, tenant::Tenant, webhook::Webhook,
 };
 
 /// What each of them is.
@@ -42,6 +42,7 @@ pub fn every_aggregate(visitor: &mut impl Visit) {
     visitor.visit::<IdentityProvider>();
     visitor.visit::<InboundSource>();
     visitor.visit::<LegalHold>();
+    visitor.visit::<NatsCredential>();
     visitor.visit::<Standing>();
     visitor.visit::<RetentionPolicy>();
     visitor.visit::<Role>();

@@ -30,6 +30,7 @@ pub mod finding;
 pub mod identity_provider;
 pub mod inbound_source;
 pub mod legal_hold;
+pub mod nats_credential;
 pub mod principal;
 pub mod retention_policy;
 pub mod role;

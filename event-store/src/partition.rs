@@ -57,6 +57,12 @@ pub fn subject_of(event: &Recorded) -> String {
     )
 }
 
+/// What a subscriber to all events of a tenant asks for, and to nobody else's.
+#[must_use]
+pub fn subject_of_tenant(tenant_id: Uuid) -> String {
+    format!("{SUBJECT_ROOT}.*.{}.>", tenant_id.simple())
+}
+
 /// A name as one token: whatever could end it, or stand for another one, becomes an underscore.
 fn token(name: &str) -> Cow<'_, str> {
     if name_is_plain(name) {

@@ -40,6 +40,7 @@ const TAGS: &[(&str, &str)] = &[
     ("service-instances", "A tenant's own instances of managed services."),
     ("webhooks", "Addresses that are told of events."),
     ("inbound-sources", "Providers whose signed webhooks become events."),
+    ("nats-credentials", "What trusted integrators read a tenant's events with, straight from NATS."),
     (hub_access::api::TAG, "Who may do what, and why."),
     ("legal-holds", "What keeps personal data from being erased."),
     ("erasures", "Personal data that is made unreadable for ever."),

@@ -5,6 +5,7 @@
 //! setting. Relative paths are relative to the current directory.
 
 mod edge;
+mod nats;
 mod sources;
 
 use std::net::SocketAddr;
@@ -15,8 +16,11 @@ use hub_evidence::checkpoint::Origin;
 use hub_outbound::Reach;
 use thiserror::Error;
 
-pub use self::edge::{Edge, EdgeFlags, TlsFiles};
 use self::sources::{Sources, parse, parsed, path, read, scheme};
+pub use self::{
+    edge::{Edge, EdgeFlags, TlsFiles},
+    nats::{NatsAccess, NatsFlags},
+};
 
 /// The file that is read when no other is named.
 const DEFAULT_FILE: &str = "hub.toml";
@@ -49,6 +53,10 @@ const KEYS: &[Key] = &[
     Key { name: "log", variable: "HUB_LOG" },
     Key { name: "log_format", variable: "HUB_LOG_FORMAT" },
     Key { name: "metrics_listen", variable: "HUB_METRICS_LISTEN" },
+    Key { name: "nats_account", variable: "HUB_NATS_ACCOUNT" },
+    Key { name: "nats_account_key_file", variable: "HUB_NATS_ACCOUNT_KEY_FILE" },
+    Key { name: "nats_credentials_file", variable: "HUB_NATS_CREDENTIALS_FILE" },
+    Key { name: "nats_public_urls", variable: "HUB_NATS_PUBLIC_URLS" },
     Key { name: "nats_server", variable: "HUB_NATS_SERVER" },
     Key { name: "nats_url", variable: "NATS_URL" },
     Key { name: "postgres_bin", variable: "HUB_POSTGRES_BIN" },
@@ -136,6 +144,9 @@ pub struct Flags {
     /// What stands between the network and the handlers.
     #[command(flatten)]
     pub edge: EdgeFlags,
+    /// Who is let into NATS.
+    #[command(flatten)]
+    pub nats: NatsFlags,
     /// Set by the verb that has a role.
     #[arg(skip)]
     pub role: Option<String>,
@@ -162,7 +173,7 @@ impl Flags {
             "vault_database_url" => self.vault_database_url.as_deref(),
             "vault_key_file" => self.vault_key_file.as_deref(),
             "webhook_targets" => self.webhook_targets.as_deref(),
-            name => self.edge.get(name),
+            name => self.edge.get(name).or_else(|| self.nats.get(name)),
         }
     }
 }
@@ -329,6 +340,8 @@ pub struct Config {
     pub database_pool_size: u32,
     /// A NATS that exists already.
     pub nats_url: Option<String>,
+    /// Who is let into it.
+    pub nats: NatsAccess,
     /// What this process does.
     pub role: Role,
     /// What is logged, in the language of `RUST_LOG`.
@@ -397,6 +410,7 @@ impl Config {
         let directory = sources.get("directory", "a path", path)?.unwrap_or_else(|| PathBuf::from(".hub"));
         Ok(Self {
             edge: Edge::from_sources(&sources)?,
+            nats: NatsAccess::from_sources(&sources)?,
             listen: sources.get("listen", ADDRESS, parsed)?.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             metrics_listen: sources.get("metrics_listen", ADDRESS, parsed)?,
             database_url: sources
@@ -447,7 +461,7 @@ impl Config {
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080";
 
 /// The keys whose values may hold a password, so that a message must not repeat them.
-const SECRET: &[&str] = &["database_url", "nats_url", "vault_database_url"];
+const SECRET: &[&str] = &["database_url", "nats_public_urls", "nats_url", "vault_database_url"];
 
 #[cfg(test)]
 mod tests;

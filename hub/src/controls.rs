@@ -20,7 +20,12 @@ pub fn key_files(config: &Config) -> Vec<(&'static str, PathBuf)> {
         ("vault_key_file", &config.vault_key_file),
     ];
     let tls = config.edge.tls.iter().map(|files| ("tls_key_file", &*files.key));
-    own.into_iter().chain(tls).map(|(name, path)| (name, path.to_owned())).collect()
+    let nats = [
+        ("nats_account_key_file", &config.nats.account_key_file),
+        ("nats_credentials_file", &config.nats.credentials_file),
+    ];
+    let nats = nats.into_iter().filter_map(|(name, file)| Some((name, file.as_deref()?)));
+    own.into_iter().chain(tls).chain(nats).map(|(name, path)| (name, path.to_owned())).collect()
 }
 
 /// Runs the controls when they are due or asked for, and writes down what they came to, until `end`.

@@ -142,7 +142,7 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-fn read(file: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Option<String>> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -157,7 +157,7 @@ pub(crate) fn write_private(file: &Path, line: &str) -> anyhow::Result<()> {
 }
 
 /// The same for a file that must not be there yet: of several processes that make it at once, one does, and all read what that one made.
-fn make_private(file: &Path, line: &str) -> anyhow::Result<String> {
+pub(crate) fn make_private(file: &Path, line: &str) -> anyhow::Result<String> {
     let beside = written_beside(file, line)?;
     let made = std::fs::hard_link(&beside, file);
     std::fs::remove_file(&beside).with_context(|| format!("cannot remove {}", beside.display()))?;

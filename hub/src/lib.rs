@@ -16,6 +16,7 @@ pub mod gauges;
 pub mod key;
 pub mod listener;
 pub mod migrate;
+pub mod nats;
 pub mod pool;
 pub mod problem_pages;
 pub mod self_check;

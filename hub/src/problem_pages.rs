@@ -25,6 +25,7 @@ const CONTEXTS: &[(&str, &[Code])] = &[
     ("identity provider", hub_domain::identity_provider::CODES),
     ("inbound source", hub_domain::inbound_source::CODES),
     ("legal hold", hub_domain::legal_hold::CODES),
+    ("NATS credential", hub_domain::nats_credential::CODES),
     ("principal", hub_domain::principal::CODES),
     ("retention policy", hub_domain::retention_policy::CODES),
     ("role", hub_domain::role::CODES),

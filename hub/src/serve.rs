@@ -3,10 +3,12 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use async_nats::ConnectOptions;
 use hub_access::{AccessGate, Board, api::Authorization};
 use hub_commands::{
     Commands,
     access_record::AccessRecords,
+    nats_credential::Issuing,
     reapply_erasures,
     self_check::{BY_ITSELF, SelfChecks},
     signing_key::SigningKeys,
@@ -32,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api, api::Served, clock::Clock, config, config::Role, controls, disclosures::ReportRuns, gauges, key,
-    key::SecretKey, listener::Connections, pool, pool::Part, self_check, telemetry, webhooks,
+    key::SecretKey, listener::Connections, nats::NatsServer, pool, pool::Part, self_check, telemetry, webhooks,
 };
 
 /// A pull of an event subscription is answered so long before its request would be cut off.
@@ -67,7 +69,9 @@ pub struct ServeOptions {
     /// The part of the work.
     pub role: Role,
     /// NATS; always there when the role needs it.
-    pub nats_url: Option<String>,
+    pub nats: Option<NatsServer>,
+    /// What credentials for NATS are issued with, when integrators may read there.
+    pub nats_issuing: Option<Issuing>,
     /// What connections are held to.
     pub connections: Connections,
     /// What requests are held to.
@@ -120,7 +124,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     let ServeOptions {
         surroundings,
         role,
-        nats_url,
+        nats,
+        nats_issuing,
         connections,
         edge,
         clock,
@@ -138,8 +143,8 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
     if let Some(vault) = &vault {
         reapply_erasures(&pool, vault, clock()).await.context("what was erased is not known to be gone")?;
     }
-    let nats = match nats_url.filter(|_| role.needs_nats()) {
-        Some(url) => Some(connect(&url).await?),
+    let nats = match nats.filter(|_| role.needs_nats()) {
+        Some(server) => Some(connect(&server).await?),
         None => None,
     };
     let tail = Tail::default();
@@ -198,6 +203,10 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
             .with_loopback_providers(loopback_providers)
             .with_outbound(webhook_outbound.clone())
             .with_permissions(api::catalogue().into_iter().map(|entry| entry.permission));
+        let commands = match nats_issuing {
+            Some(issuing) => commands.with_nats(issuing),
+            None => commands,
+        };
         match vault.clone() {
             Some(vault) => commands.with_vault(vault),
             None => commands,
@@ -313,9 +322,17 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken, ready: impl
 }
 
 /// Connects to NATS, now or when it is there: the log does not wait for it.
-async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
-    let options = async_nats::ConnectOptions::new().name("hub").retry_on_initial_connect();
-    let client = options.connect(url).await.context("the NATS URL cannot be used")?;
+async fn connect(server: &NatsServer) -> anyhow::Result<async_nats::Client> {
+    let options = match &server.credentials {
+        Some(text) => ConnectOptions::with_credentials(text).context("the credentials for NATS cannot be used")?,
+        None => ConnectOptions::new(),
+    };
+    let client = options
+        .name("hub")
+        .retry_on_initial_connect()
+        .connect(&server.url)
+        .await
+        .context("the NATS URL cannot be used")?;
     // A server that is there is connected to in a moment, and then nobody has to begin without it.
     drop(tokio::time::timeout(NATS_GRACE, client.flush()).await);
     Ok(client)

@@ -39,6 +39,7 @@ pub mod finding;
 pub mod identity_provider;
 pub mod inbound_source;
 pub mod legal_hold;
+pub mod nats_credential;
 pub mod retention_policy;
 pub mod role;
 pub mod role_template;
@@ -78,6 +79,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         of::<identity_provider::IdentityProviders>(),
         of::<inbound_source::InboundSources>(),
         of::<legal_hold::LegalHolds>(),
+        of::<nats_credential::NatsCredentials>(),
         of::<retention_policy::RetentionClasses>(),
         of::<role::Roles>(),
         of::<role_template::RoleTemplates>(),

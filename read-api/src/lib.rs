@@ -27,6 +27,7 @@ mod heads;
 mod identity_provider;
 mod inbound_source;
 mod legal_hold;
+mod nats_credential;
 mod past;
 mod personal;
 mod reach;
@@ -110,6 +111,8 @@ pub const QUERIES: &[&str] = &[
     inbound_source::LIST.whole,
     legal_hold::DETAIL,
     legal_hold::LIST.whole,
+    nats_credential::DETAIL,
+    nats_credential::LIST.whole,
     past::AT_POSITION,
     past::AT_TIME,
     past::EVENTS,
@@ -164,6 +167,7 @@ fn all(kept: impl Fn(ApiRouter<Queries>) -> ApiRouter<Queries>) -> Routes<Querie
         .merge(kept(identity_provider::routes()))
         .merge(kept(inbound_source::routes()))
         .merge(kept(legal_hold::routes()))
+        .merge(kept(nats_credential::routes()))
         .merge(kept(retention_policy::routes()))
         // Each report is a disclosure of its own.
         .merge(reports::routes())
@@ -227,6 +231,7 @@ mod tests {
             identity_provider::TAG,
             inbound_source::TAG,
             legal_hold::TAG,
+            nats_credential::TAG,
             retention_policy::TAG,
             role_template::TAG,
             support_access::TAG,

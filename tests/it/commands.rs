@@ -6,6 +6,7 @@ mod duty_set;
 mod event_subscription;
 mod identity_provider;
 mod inbound_source;
+mod nats_credential;
 mod rehearsal;
 mod role;
 mod role_template;
@@ -27,7 +28,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
-use hub_commands::{Commands, Settings};
+use hub_commands::{Commands, Settings, nats_credential::Issuing};
 use hub_event_store::{store::EventStore, tail::Tail, upcast::Upcasters};
 use hub_http::{
     Gate, Layers, Scope,
@@ -99,11 +100,20 @@ impl Api {
     }
 
     fn behind(gate: Arc<dyn Gate>, database: Arc<Database>, clock: TestClock) -> Self {
+        Self::issuing(None, gate, database, clock)
+    }
+
+    /// One that may issue NATS credentials.
+    fn issuing(nats: Option<Issuing>, gate: Arc<dyn Gate>, database: Arc<Database>, clock: TestClock) -> Self {
         let pool = database.pool.clone();
         let store = EventStore::start(pool.clone(), Tail::default(), Upcasters::default(), clock.clock());
         let drawn = AtomicU8::new(0);
         let random = Arc::new(move || [drawn.fetch_add(1, Ordering::Relaxed); 32]);
         let commands = Commands::new(Settings { store, gate, secret_key: [7; 32], random }).with_vault(vault_in(&pool));
+        let commands = match nats {
+            Some(issuing) => commands.with_nats(issuing),
+            None => commands,
+        };
         let about = About { title: "Commands", version: "1", description: "Under test.", tags: TAGS };
         let (router, openapi) = document(about, || hub_commands::routes(commands));
         assert_eq!(
@@ -259,6 +269,7 @@ const TAGS: &[(&str, &str)] = &[
     ("erasures", "Erasures."),
     ("event-subscriptions", "Event subscriptions."),
     ("legal-holds", "Legal holds."),
+    ("nats-credentials", "NATS credentials."),
     ("retention", "Retention."),
     ("identity-providers", "Identity providers."),
     ("inbound-sources", "Inbound sources."),

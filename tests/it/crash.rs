@@ -282,7 +282,7 @@ async fn survives(command_count: usize, crash: impl Fn(&mut HubProcess)) {
     assert_eq!(traces.len(), command_count);
     let head = everything_follows(&hub).await;
     assert_verified(&hub).await;
-    let nats = async_nats::connect(hub.nats_url()).await.unwrap();
+    let nats = hub.nats_client().await.unwrap();
     // What happens by itself may have gone on since.
     let published = published(&nats).await;
     let positions = published.iter().map(|message| message.position).filter(|position| *position <= head);

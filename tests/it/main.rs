@@ -20,6 +20,7 @@ mod interop;
 mod isolation;
 mod key_uses;
 mod listen;
+mod nats_credentials;
 mod outage;
 mod overload;
 mod parcels;

@@ -50,7 +50,7 @@ async fn up_serves_stops_in_order_and_keeps_its_data() {
     assert_eq!(status(&format!("{}/health/live", hub.url())).await, 200);
     assert_eq!(status(hub.metrics_url()).await, 200);
     let key = hub.admin_key();
-    for file in ["admin.key", "secret.key", "running.json"] {
+    for file in ["admin.key", "secret.key", "running.json", "nats-signing.key", "nats.creds"] {
         let mode = fs::metadata(hub.directory().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
@@ -204,7 +204,7 @@ async fn a_nats_that_dies_is_started_again_on_its_port() {
         (pid.trim() != first.as_raw_nonzero().to_string()).then_some(())
     })
     .await;
-    eventually(Duration::from_secs(30), async || async_nats::connect(hub.nats_url()).await.ok()).await;
+    eventually(Duration::from_secs(30), async || hub.nats_client().await.ok()).await;
     assert!(hub.output().contains("nats-server has ended by itself"));
     assert_eq!(status(&format!("{}/health/live", hub.url())).await, 200);
 }

@@ -35,10 +35,7 @@ use hub_outbound::{Outbound, Reach};
 use hub_sealing::Sealing;
 use serde::Deserialize;
 use sqlx::{PgPool, types::Json};
-use tokio::{
-    net::TcpListener,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -69,6 +66,9 @@ const EVENTS: i64 = 4_000;
 const MANY_ENDPOINTS: usize = 1_000;
 const DEAD: usize = 100;
 const MANY_EVENTS: i64 = 40;
+
+/// Those thousand are on so many hosts.
+const HOSTS: usize = 100;
 
 /// Commands a second of the third.
 const PACE: u32 = 500;
@@ -143,28 +143,28 @@ struct ToldPayload {
 }
 
 struct Receiver {
-    address: SocketAddr,
+    /// Where it listens: thousands of endpoints are not one host.
+    addresses: Vec<SocketAddr>,
     arrived: Arc<Arrived>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    /// They end with it.
+    _listening: JoinSet<()>,
 }
 
 impl Receiver {
-    async fn start() -> anyhow::Result<Self> {
+    async fn start(listeners: usize) -> anyhow::Result<Self> {
         let arrived = Arc::new(Arrived::default());
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
         let router = Router::new().route("/{kind}", post(take)).with_state(arrived.clone());
-        let task = tokio::spawn(async move {
-            // It ends with the benchmark.
-            let _ = axum::serve(listener, router).await;
-        });
-        Ok(Self { address, arrived, task })
+        let (mut addresses, mut listening) = (Vec::new(), JoinSet::new());
+        for _ in 0..listeners {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+            addresses.push(listener.local_addr()?);
+            let router = router.clone();
+            listening.spawn(async move {
+                // It ends with the benchmark.
+                let _ = axum::serve(listener, router).await;
+            });
+        }
+        Ok(Self { addresses, arrived, _listening: listening })
     }
 
     /// So many that were counted, between the first and the last of them.
@@ -218,7 +218,7 @@ async fn endpoints(pool: &PgPool, tenant_id: Uuid, receiver: &Receiver, kinds: &
     let cursors = "INSERT INTO process_cursors VALUES ('webhooks', $1), ('webhooks_beginning', $1) \
                    ON CONFLICT (process) DO UPDATE SET position = EXCLUDED.position";
     sqlx::query(cursors).bind(begin).execute(pool).await?;
-    for kind in kinds {
+    for (kind, address) in kinds.iter().zip(receiver.addresses.iter().cycle()) {
         let (webhook_id, secret_id) = (Uuid::now_v7(), Uuid::now_v7());
         let sealed = sealing.seal(
             "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
@@ -226,7 +226,7 @@ async fn endpoints(pool: &PgPool, tenant_id: Uuid, receiver: &Receiver, kinds: &
             [9; 32],
         );
         let state = Webhook::Active(Endpoint {
-            url: format!("http://{}/{kind}", receiver.address).parse()?,
+            url: format!("http://{address}/{kind}").parse()?,
             filters: serde_json::from_str(r#"["*"]"#)?,
             description: "".parse()?,
             filter: Default::default(),
@@ -273,7 +273,7 @@ fn deliver(pool: &PgPool, tail: Tail) -> DropGuard {
 
 async fn few(run: &Run) -> anyhow::Result<(Sample, (HeaderMap, Bytes))> {
     let pool = run.servers.pool(FEW, 4).await?;
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start(1).await?;
     endpoints(&pool, TENANT, &receiver, &["counted"; ENDPOINTS]).await?;
     let delivering = deliver(&pool, Tail::default());
     let count = u64::try_from(EVENTS)? * u64::try_from(ENDPOINTS)?;
@@ -285,12 +285,12 @@ async fn few(run: &Run) -> anyhow::Result<(Sample, (HeaderMap, Bytes))> {
 }
 
 async fn bare(connections: usize, (headers, body): &(HeaderMap, Bytes)) -> anyhow::Result<Sample> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start(1).await?;
     let count = u64::try_from(EVENTS)? * u64::try_from(ENDPOINTS)?;
     let left = Arc::new(AtomicU64::new(count));
     let mut clients = JoinSet::new();
     for _ in 0..connections {
-        let (left, body, headers, address) = (left.clone(), body.clone(), headers.clone(), receiver.address);
+        let (left, body, headers, address) = (left.clone(), body.clone(), headers.clone(), receiver.addresses[0]);
         clients.spawn(async move {
             let mut connection = Connection::open(&address.to_string(), "bare").await?;
             while left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok() {
@@ -307,7 +307,7 @@ async fn bare(connections: usize, (headers, body): &(HeaderMap, Bytes)) -> anyho
 
 async fn many(run: &Run, dead: usize) -> anyhow::Result<Sample> {
     let pool = run.servers.pool(MANY, 4).await?;
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start(HOSTS).await?;
     let healthy = MANY_ENDPOINTS - DEAD;
     // Spread among the others, as they would be.
     let kinds: Vec<&str> = (0..MANY_ENDPOINTS)
@@ -327,7 +327,7 @@ async fn many(run: &Run, dead: usize) -> anyhow::Result<Sample> {
 
 async fn paced(run: &Run) -> anyhow::Result<Sample> {
     let pool = run.servers.pool(PACED, 8).await?;
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start(1).await?;
     let tenant_id = Uuid::now_v7();
     endpoints(&pool, tenant_id, &receiver, &["timed"]).await?;
     let store = store(&pool);

@@ -111,8 +111,10 @@ fn nats() -> Way {
         channel: json!({
             "address": "hub.events.{partition}.{tenant}.{aggregate}.{event}",
             "title": "NATS subjects",
-            "description": "JetStream subjects for trusted integrators, whose credentials may read `hub.events.*.<tenant>.>` of their own \
-                            tenant only. A message is the event as the log has it, and no CloudEvent.",
+            "description": "Subjects of core NATS for integrators that the platform trusts. Their credentials may subscribe to \
+                            `hub.events.*.<tenant>.>` of one tenant, publish nothing, and have no JetStream. A message is the event as the \
+                            log has it, and no CloudEvent. What is published while nobody listens is not repeated: `tenant_position` tells \
+                            what is missing, and the event stream has it.",
             "servers": [{ "$ref": "#/servers/nats" }],
             "parameters": {
                 "partition": { "description": "A number that follows from the tenant; subscribe with `*`." },
@@ -124,7 +126,7 @@ fn nats() -> Way {
         }),
         operation: json!({
             "action": "send",
-            "summary": "Every event of the log, in its order within a partition.",
+            "summary": "Every event of the log, in its order within a partition; at most once.",
             "security": [{ "$ref": "#/components/securitySchemes/nats" }],
         }),
         cloud_events: false,
@@ -160,7 +162,11 @@ pub(super) fn security_schemes() -> Value {
             "in": "header",
             "description": "Standard Webhooks: `v1` is HMAC-SHA256 with the endpoint's secret, `v1a` is ed25519.",
         },
-        "nats": { "type": "userPassword", "description": "Credentials that may read the subjects of one tenant." },
+        "nats": {
+            "type": "asymmetricEncryption",
+            "description": "The user's key and its signed claims, in the `.creds` file that `POST /v1/tenants/{tenant_id}/nats-credentials` \
+                            answers: the server sends a nonce, which the client signs with ed25519. Good for 30 days at most.",
+        },
     })
 }
 

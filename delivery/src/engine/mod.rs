@@ -55,9 +55,9 @@ const BEGINNING: &str = "webhooks_beginning";
 /// So many events are followed at once at most.
 const PAGE_SIZE: usize = 500;
 
-/// While the endpoints that keep up have enough to do, the log is not followed for so long at most: what does not fit into memory would only go
-/// through the database twice.
-const FULL_MAX: Duration = Duration::from_millis(100);
+/// While an endpoint that keeps up has enough to do, the log is not followed, for so long at most: what does not fit into memory only goes
+/// through the database twice, and an endpoint that has fallen behind is no reason to wait.
+const FULL_MAX: Duration = Duration::from_millis(50);
 
 /// Most deliveries under way at the same time, to all endpoints together.
 const UNDER_WAY_MAX: usize = 4_096;
@@ -241,14 +241,12 @@ impl<'a> Engine<'a> {
         self.looks.plan(webhook_id, lane.opens_at(now));
     }
 
-    /// So many events are followed next; `None` while those endpoints that keep up have enough to do, though not for long.
+    /// So many events are followed next; `None` while one that keeps up has enough to do, though not for long.
     fn appetite(&self) -> Option<usize> {
-        if self.followed_at.elapsed() >= FULL_MAX {
-            return Some(PAGE_SIZE);
-        }
-        match self.lanes.values().filter_map(Lane::appetite).max() {
-            Some(room) => (room >= lane::WAITING_MAX / 2).then_some(room.min(PAGE_SIZE)),
-            None => Some(PAGE_SIZE),
+        match self.lanes.values().filter_map(Lane::appetite).min() {
+            Some(room) if room >= lane::WAITING_MAX / 2 => Some(room.min(PAGE_SIZE)),
+            Some(_) if self.followed_at.elapsed() < FULL_MAX => None,
+            Some(_) | None => Some(PAGE_SIZE),
         }
     }
 
@@ -280,12 +278,12 @@ impl<'a> Engine<'a> {
         while self.orders.try_join_next().is_some() {}
         self.dispatch();
         self.write().await?;
+        let replayed = if self.replaying { self.replay().await? } else { false };
+        let looked = self.look().await?;
         let followed = match self.appetite() {
             Some(size) if self.position < head => self.follow(size).await?,
             Some(_) | None => false,
         };
-        let replayed = if self.replaying { self.replay().await? } else { false };
-        let looked = self.look().await?;
         self.dispatch();
         metrics::gauge!(UNDER_WAY).set(self.under_way as f64);
         Ok(followed || replayed || looked || count == ENDS_AT_ONCE)

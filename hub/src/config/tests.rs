@@ -146,3 +146,15 @@ fn the_keys_are_sorted_and_every_one_has_a_flag_or_a_verb() {
         assert!(command.get_arguments().any(|argument| argument.get_id() == key.name), "{} has no flag", key.name);
     }
 }
+
+#[test]
+fn whoever_may_let_integrators_in_says_where_they_go() {
+    let account = "A".repeat(56);
+    assert!(message(&[("HUB_NATS_ACCOUNT", &account)], "").contains("nats_account_key_file"));
+    assert!(message(&[("HUB_NATS_ACCOUNT_KEY_FILE", "key")], "").contains("nats_public_urls"));
+    assert!(message(&[("HUB_NATS_ACCOUNT", "U")], "").contains("public key of an account"));
+    let urls = "nats_account_key_file = \"key\"\nnats_public_urls = [\"tls://a:4222\", \"wss://b\"]";
+    assert_eq!(load(&Flags::default(), &[], urls).unwrap().nats.public_urls, ["tls://a:4222", "wss://b"]);
+    let passwords = message(&[("HUB_NATS_PUBLIC_URLS", "nats://a,http://user:secret@b")], "");
+    assert!(passwords.contains("nats_public_urls") && !passwords.contains("secret"), "{passwords}");
+}

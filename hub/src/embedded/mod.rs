@@ -8,6 +8,8 @@
 //! .hub/running.json     addresses of the hub that runs, for the other verbs
 //! .hub/admin.key        key of the first administrator
 //! .hub/secret.key       key that signs cursors
+//! .hub/nats-*.key       keys of the operator and the account of NATS
+//! .hub/nats.creds       what the hub connects to NATS with
 //! .hub/log/             what the servers say
 //! .hub/servers/         postgres/ and nats/, owned by the account that the servers run as
 //! ```
@@ -19,11 +21,13 @@ mod directory;
 mod leftover;
 mod log;
 mod nats;
+mod nats_account;
 mod place;
 mod postgres;
 mod process;
 mod running;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -35,6 +39,7 @@ pub use database::OpenDatabase;
 pub use directory::Directory;
 pub use leftover::stop_leftovers;
 pub use nats::Nats;
+pub use nats_account::NatsAccount;
 pub use place::Place;
 pub use postgres::{Durability, Postgres};
 pub use running::Running;
@@ -56,6 +61,8 @@ pub struct Servers {
     pub postgres: Postgres,
     /// The carrier.
     pub nats: Nats,
+    /// Whose users NATS lets in; without it everybody.
+    account: Option<Arc<NatsAccount>>,
 }
 
 impl Servers {
@@ -64,15 +71,27 @@ impl Servers {
     /// # Errors
     /// When one of them does not start; the other is stopped then. Also when the data was written by another version.
     pub async fn start(place: &Place, binaries: &Binaries) -> anyhow::Result<Self> {
+        Self::start_for(place, binaries, None).await
+    }
+
+    /// The same with a NATS that lets in only users of this account.
+    ///
+    /// # Errors
+    /// As [`Servers::start`].
+    pub async fn start_for(
+        place: &Place,
+        binaries: &Binaries,
+        account: Option<Arc<NatsAccount>>,
+    ) -> anyhow::Result<Self> {
         let postgres = async {
             let postgres = Postgres::start(place, &binaries.postgres, None, Durability::Durable).await?;
             postgres.create_database(DATABASE).await?;
             postgres.create_database(VAULT_DATABASE).await?;
             anyhow::Ok(postgres)
         };
-        let nats = Nats::start(place, &binaries.nats, None);
+        let nats = Nats::start_for(place, &binaries.nats, None, account.as_deref());
         let (postgres, nats) = tokio::try_join!(postgres, nats)?;
-        Ok(Self { postgres, nats })
+        Ok(Self { postgres, nats, account })
     }
 
     /// Waits until the servers can no longer do their work, and says why. NATS is only a carrier: when it ends by itself it is started
@@ -95,7 +114,7 @@ impl Servers {
                     () = tokio::time::sleep(delay) => {}
                 }
                 delay = (delay * 2).clamp(NATS_DELAY_MIN, NATS_DELAY_MAX);
-                match Nats::start(place, &binaries.nats, Some(self.nats.port())).await {
+                match Nats::start_for(place, &binaries.nats, Some(self.nats.port()), self.account.as_deref()).await {
                     Ok(nats) => {
                         self.nats = nats;
                         break;
@@ -108,7 +127,7 @@ impl Servers {
 
     /// Stops NATS, then PostgreSQL, each within a bound, or both at once when `hurry` is cancelled.
     pub async fn stop(self, hurry: &CancellationToken) {
-        let Self { postgres, nats } = self;
+        let Self { postgres, nats, account: _ } = self;
         nats.stop(hurry).await;
         postgres.stop(hurry).await;
     }

@@ -1,7 +1,8 @@
 //! A nats-server of our own with JetStream, on a free loopback port.
 //!
-//! It asks nobody for a password: PostgreSQL is the truth, and what comes from NATS is compared with it before it is taken in. Who may
-//! open loopback ports on this machine can at worst make the projections read from PostgreSQL.
+//! With an account it lets in only users whose credentials the account has signed for; `hub up` has one. Without, which is for tests, it asks
+//! nobody. Either way PostgreSQL is the truth, and what comes from NATS is compared with it before it is taken in: who gets in uninvited
+//! can at worst make the projections read from PostgreSQL.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use super::nats_account::NatsAccount;
 use super::place::Place;
 use super::process::{Process, Step};
 use super::{blocking, log};
@@ -40,8 +42,28 @@ impl Nats {
     /// # Errors
     /// When it does not start; the message ends with the last lines of its log.
     pub async fn start(place: &Place, program: &Path, port: Option<u16>) -> anyhow::Result<Self> {
+        Self::start_for(place, program, port, None).await
+    }
+
+    /// The same for the users of an account and nobody else.
+    ///
+    /// # Errors
+    /// As [`Nats::start`].
+    pub async fn start_for(
+        place: &Place,
+        program: &Path,
+        port: Option<u16>,
+        account: Option<&NatsAccount>,
+    ) -> anyhow::Result<Self> {
         let prepared = place.clone();
-        let configuration = blocking(move || configure(&prepared, port)).await?;
+        let (name, access) = account.map(|account| (account.name.clone(), access(account))).unzip();
+        let configuration = blocking(move || {
+            if let Some(name) = name {
+                forget_other_accounts(&prepared, &name)?;
+            }
+            configure(&prepared, port, &access.unwrap_or_default())
+        })
+        .await?;
         let path = place.log("nats");
         let log_start = log::length(&path);
         let mut command = Command::new(program);
@@ -106,7 +128,7 @@ impl Nats {
 
 /// Writes the configuration and clears what an earlier server announced. Port -1 lets the server choose a free one,
 /// which it announces in a file, so that nobody can take it in between.
-fn configure(place: &Place, port: Option<u16>) -> anyhow::Result<PathBuf> {
+fn configure(place: &Place, port: Option<u16>, access: &str) -> anyhow::Result<PathBuf> {
     let announced = place.data("nats.ports");
     let store = place.data("nats");
     for directory in [&announced, &store] {
@@ -128,7 +150,8 @@ fn configure(place: &Place, port: Option<u16>) -> anyhow::Result<PathBuf> {
            store_dir: {}\n  \
            max_memory_store: 64MB\n  \
            max_file_store: 16GB\n\
-         }}\n",
+         }}\n\
+         {access}",
         port.map_or(-1, i32::from),
         quoted(&place.data("nats.pid")),
         quoted(&announced),
@@ -137,6 +160,37 @@ fn configure(place: &Place, port: Option<u16>) -> anyhow::Result<PathBuf> {
     std::fs::write(&configuration, text).with_context(|| format!("cannot write {}", configuration.display()))?;
     place.hand_over(&configuration)?;
     Ok(configuration)
+}
+
+/// The part of the configuration that tells who is let in: nothing of it is secret.
+fn access(account: &NatsAccount) -> String {
+    let NatsAccount { name, operator_claims, claims, system: (system, system_claims), .. } = account;
+    format!(
+        "operator: {operator_claims}\n\
+         system_account: {system}\n\
+         resolver: MEMORY\n\
+         resolver_preload {{\n  \
+           {name}: {claims}\n  \
+           {system}: {system_claims}\n\
+         }}\n"
+    )
+}
+
+/// Removes the streams of other accounts, such as those of the time when everybody was let in: no user of this one sees them, and PostgreSQL
+/// has what they held.
+fn forget_other_accounts(place: &Place, name: &str) -> anyhow::Result<()> {
+    let streams = place.data("nats").join("jetstream");
+    let entries = match std::fs::read_dir(&streams) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("cannot read {}", streams.display()))?,
+    };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        if !path.ends_with(name) {
+            tracing::info!("the streams in {} belong to nobody any more and are removed", path.display());
+            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// A path as a string of the configuration, in which quotes and backslashes are the same as in JSON.

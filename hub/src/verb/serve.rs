@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::controls::key_files;
 use crate::evidence_key::{self, signing_keys};
 use crate::listener::Connections;
+use crate::nats::{self, NatsServer};
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
 use crate::{enrol::enrol_from_file, key, migrate, pool, serve, telemetry, vault};
@@ -70,11 +71,20 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             None => tracing::info!("an administrator was enrolled before; `hub enrol` makes another one"),
         }
     }
+    let nats = match config.nats_url.clone() {
+        Some(url) => Some(NatsServer { url, credentials: nats::credentials(&config.nats)? }),
+        None => None,
+    };
+    let nats_issuing = match config.role.serves_commands() {
+        true => nats::issuing(&config.nats)?,
+        false => None,
+    };
     let key_files = key_files(&config);
     let options = ServeOptions {
         surroundings: Surroundings { listener, metrics_listener, metrics: telemetry::start_metrics()?, pool },
         role: config.role,
-        nats_url: config.nats_url,
+        nats,
+        nats_issuing,
         connections,
         edge: config.edge,
         clock,

@@ -2,9 +2,11 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use hub_commands::nats_credential::Issuing;
 use hub_outbound::Reach;
 use hub_projections::checkpoint;
 use hub_seal::Signer;
@@ -15,11 +17,14 @@ use super::{METRICS_LISTEN, bind};
 use crate::clock::system_clock;
 use crate::config::{Config, Role};
 use crate::controls::key_files;
-use crate::embedded::{Binaries, DATABASE, Directory, Place, Running, Servers, VAULT_DATABASE, stop_leftovers};
+use crate::embedded::{
+    Binaries, DATABASE, Directory, NatsAccount, Place, Running, Servers, VAULT_DATABASE, stop_leftovers,
+};
 use crate::enrol::enrol_from_file;
 use crate::evidence_key::{self, signing_keys};
 use crate::key::AdministratorKey;
 use crate::listener::Connections;
+use crate::nats::NatsServer;
 use crate::serve::{Bound, ServeOptions, Surroundings};
 use crate::shutdown::Shutdown;
 use crate::{key, migrate, pool, serve, telemetry, vault};
@@ -39,9 +44,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     Running::remove(directory.path());
     let listeners =
         Listeners { connections, api: bind(config.listen, "listen").await?, metrics: bind_metrics(&config).await? };
-    let (directory, place, binaries) = prepare(&config, directory).await?;
+    let Prepared { directory, place, binaries, nats_account } = prepare(&config, directory).await?;
     let mut servers = tokio::select! {
-        servers = Servers::start(&place, &binaries) => servers?,
+        servers = Servers::start_for(&place, &binaries, Some(nats_account.clone())) => servers?,
         () = shutdown.drain.cancelled() => return Ok(ExitCode::SUCCESS),
     };
     let (database_url, nats_url) = (servers.postgres.url(DATABASE), servers.nats.url());
@@ -60,7 +65,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
         greet(&config, &running, key, started.elapsed());
     };
-    let roles = roles(&config, (&database_url, &vault_url, &nats_url), listeners, &shutdown, announce);
+    let reached = Reached::new((&database_url, &vault_url, &nats_url), &config, &nats_account);
+    let roles = roles(&config, reached, listeners, &shutdown, announce);
     tokio::pin!(roles);
     let outcome = tokio::select! {
         outcome = &mut roles => outcome,
@@ -105,13 +111,21 @@ async fn past_the_limit(shutdown: &Shutdown) {
 }
 
 /// The files and programs, before anything is started.
-async fn prepare(config: &Config, directory: Directory) -> anyhow::Result<(Directory, Place, Binaries)> {
+struct Prepared {
+    directory: Directory,
+    place: Place,
+    binaries: Binaries,
+    nats_account: Arc<NatsAccount>,
+}
+
+async fn prepare(config: &Config, directory: Directory) -> anyhow::Result<Prepared> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
         stop_leftovers(directory.path())?;
         let place = Place::prepare(&directory)?;
         let binaries = Binaries::find(&config, place.postgres_major())?;
-        Ok((directory, place, binaries))
+        let nats_account = Arc::new(NatsAccount::of_directory(directory.path(), system_clock()())?);
+        Ok(Prepared { directory, place, binaries, nats_account })
     })
     .await
     .context("a task of the start was lost")?
@@ -128,16 +142,41 @@ async fn bind_metrics(config: &Config) -> anyhow::Result<TcpListener> {
     }
 }
 
+/// Servers that run, and how to reach them.
+struct Reached {
+    database_url: String,
+    vault_url: String,
+    nats: NatsServer,
+    issuing: Issuing,
+}
+
+impl Reached {
+    fn new(
+        (database_url, vault_url, nats_url): (&str, &str, &str),
+        config: &Config,
+        nats_account: &NatsAccount,
+    ) -> Self {
+        let public_urls = &config.nats.public_urls;
+        let urls = if public_urls.is_empty() { vec![nats_url.to_owned()] } else { public_urls.clone() };
+        Self {
+            database_url: database_url.to_owned(),
+            vault_url: vault_url.to_owned(),
+            nats: NatsServer { url: nats_url.to_owned(), credentials: Some(nats_account.credentials().to_owned()) },
+            issuing: Issuing { issuer: nats_account.issuer().clone(), urls },
+        }
+    }
+}
+
 /// Migrates, makes the keys, and does the work of every role until the wish to stop.
 async fn roles(
     config: &Config,
-    (database_url, vault_url, nats_url): (&str, &str, &str),
+    reached: Reached,
     listeners: Listeners,
     shutdown: &Shutdown,
     announce: impl FnOnce(Bound, &AdministratorKey),
 ) -> anyhow::Result<()> {
-    let pool = pool::open(database_url, config.database_pool_size).await?;
-    let outcome = roles_on(config, pool.clone(), (vault_url, nats_url), listeners, shutdown, announce).await;
+    let pool = pool::open(&reached.database_url, config.database_pool_size).await?;
+    let outcome = roles_on(config, pool.clone(), reached, listeners, shutdown, announce).await;
     if outcome.is_err() {
         // Or the server that is about to stop would be missed by connections that nobody needs any more.
         pool.close().await;
@@ -149,7 +188,7 @@ async fn roles(
 async fn roles_on(
     config: &Config,
     pool: PgPool,
-    (vault_url, nats_url): (&str, &str),
+    reached: Reached,
     listeners: Listeners,
     shutdown: &Shutdown,
     announce: impl FnOnce(Bound, &AdministratorKey),
@@ -161,7 +200,7 @@ async fn roles_on(
     hub_delivery::release_all(&pool).await.context("cannot take over the deliveries of webhooks")?;
     let secret_key = key::secret(&config.secret_key_file)?;
     key::claim(&pool, &secret_key, &config.secret_key_file).await?;
-    let vault = vault::open(config, &pool, Some(vault_url)).await?;
+    let vault = vault::open(config, &pool, Some(&reached.vault_url)).await?;
     // The directory holds the data and the key, so whoever can lose the key can have another one.
     let administrator = enrol_from_file(&pool, &clock, &secret_key, &config.admin_key_file, true).await?;
     let administrator = administrator.context("the administrator was not enrolled")?;
@@ -176,7 +215,8 @@ async fn roles_on(
             pool,
         },
         role: Role::All,
-        nats_url: Some(nats_url.to_owned()),
+        nats: Some(reached.nats),
+        nats_issuing: Some(reached.issuing),
         connections: listeners.connections,
         edge: config.edge.clone(),
         clock,
@@ -187,7 +227,7 @@ async fn roles_on(
         // Somebody tries it out on his own machine.
         loopback_providers: true,
         webhook_targets: config.webhook_targets.unwrap_or(Reach::PublicAndLoopback),
-        key_files: key_files(config),
+        key_files: key_files(config).into_iter().chain(NatsAccount::key_files(&config.directory)).collect(),
     };
     serve::run(options, shutdown.drain.clone(), |bound| {
         announce(bound, &administrator);

@@ -49,6 +49,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("OA.U.P", "inbound_source", "read"),
     ("OA...P", "legal_hold", "place release"),
     ("OA.U.P", "legal_hold", "read"),
+    (".....P", "nats_credential", "issue"),
+    ("OA.U.P", "nats_credential", "read"),
     ("OA...P", "principal", "end reinstate"),
     ("OA.U.P", "retention_policy", "read"),
     ("OA...P", "retention_policy", "set-class"),

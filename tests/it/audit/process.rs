@@ -7,6 +7,7 @@ use hub::{
     enrol::enrol_from_file,
     evidence_key, key,
     listener::Connections,
+    nats::NatsServer,
     serve::{ServeOptions, Surroundings, run},
     telemetry,
 };
@@ -39,7 +40,8 @@ async fn while_it_runs(pool: &PgPool, clock: &TestClock, files: &Path, work: imp
             pool: pool.clone(),
         },
         role: Role::All,
-        nats_url: Some(nats.url()),
+        nats: Some(NatsServer { url: nats.url(), credentials: None }),
+        nats_issuing: None,
         connections: Connections::new(&edge).unwrap(),
         edge,
         clock: clock.clock(),

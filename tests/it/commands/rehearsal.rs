@@ -38,6 +38,7 @@ fn essence(answer: &Answer) -> (u16, Value, Vec<Option<String>>) {
     let mut body = answer.body.clone();
     if let Some(body) = body.as_object_mut() {
         body.remove("secret");
+        body.remove("credentials");
     }
     let headers = ["etag", "consistency-token", "location"];
     let headers = headers.map(|name| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned()));

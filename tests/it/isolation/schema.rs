@@ -22,7 +22,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 7] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 37] = [
+const READABLE: [&str; 38] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -43,6 +43,7 @@ const READABLE: [&str; 37] = [
     "legal_holds",
     "log_head",
     "mrr_movements",
+    "nats_credentials",
     "permission_uses",
     "permission_uses_begin",
     "projection_checkpoints",

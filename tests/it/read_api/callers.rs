@@ -32,6 +32,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
             "identity_provider_id",
             "inbound_source_id",
             "legal_hold_id",
+            "nats_credential_id",
             "role_id",
             "service_instance_id",
             "subject_id",
@@ -59,7 +60,7 @@ fn uris(document: &Value, tenant_id: Uuid) -> Vec<(String, String)> {
 async fn nobody_is_answered_without_a_key_that_is_known() {
     let api = Api::without_projections(10).await;
     let uris = uris(&api.document, ACME);
-    assert_eq!(uris.len(), 66, "{uris:?}");
+    assert_eq!(uris.len(), 68, "{uris:?}");
     for (_, uri) in uris {
         api.ask(Who::Unknown, &uri, &[]).await.refused(401, "unauthenticated");
     }

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The kinds of things, where they are read, and the event that each begins with.
-const KINDS: [(&str, &str, &str); 15] = [
+const KINDS: [(&str, &str, &str); 16] = [
     ("access_request", "access-requests", "submitted"),
     ("api_key", "api-keys", "issued"),
     ("break_glass", "break-glass", "opened"),
@@ -24,6 +24,7 @@ const KINDS: [(&str, &str, &str); 15] = [
     ("identity_provider", "identity-providers", "registered"),
     ("inbound_source", "inbound-sources", "registered"),
     ("legal_hold", "legal-holds", "placed"),
+    ("nats_credential", "nats-credentials", "issued"),
     ("role", "roles", "created"),
     ("service_instance", "service-instances", "provision_requested"),
     ("subscription", "subscriptions", "created"),
@@ -58,9 +59,9 @@ async fn every_single_thing_is_answered_as_of_now_as_it_is_answered_live() {
     }
     for (aggregate_type, plural, _) in KINDS {
         let live = api.get(Who::Acme, &uri(plural)).await;
-        let past = api.get(Who::Acme, &format!("{}?as_of=15", uri(plural))).await;
+        let past = api.get(Who::Acme, &format!("{}?as_of=16", uri(plural))).await;
         assert_eq!(past.ok(), live.ok(), "{aggregate_type}");
-        assert_eq!((&past.headers["etag"], position(&past)), (&live.headers["etag"], 15), "{aggregate_type}");
+        assert_eq!((&past.headers["etag"], position(&past)), (&live.headers["etag"], 16), "{aggregate_type}");
         let before = api.get(Who::Acme, &format!("{}?as_of=1", uri(plural))).await;
         if aggregate_type == "tenant" {
             assert_eq!(before.ok(), past.ok());

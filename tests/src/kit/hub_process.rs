@@ -106,6 +106,20 @@ impl HubProcess {
         &self.running().nats_url
     }
 
+    /// A client of its NATS with the rights of the hub itself.
+    ///
+    /// # Errors
+    /// When NATS does not answer.
+    ///
+    /// # Panics
+    /// When the file with the credentials is not there.
+    pub async fn nats_client(&self) -> Result<async_nats::Client, async_nats::ConnectError> {
+        let text = std::fs::read_to_string(self.directory().join("nats.creds"));
+        let text = text.expect("a hub that serves has written its credentials");
+        let options = async_nats::ConnectOptions::with_credentials(&text).expect("credentials are written whole");
+        options.connect(self.nats_url()).await
+    }
+
     /// The bearer key of the first administrator.
     ///
     /// # Panics

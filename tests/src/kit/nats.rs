@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use hub::clock::system_clock;
 use hub::config::{Config, Flags};
-use hub::embedded::{self, Binaries, Directory, Place};
+use hub::embedded::{self, Binaries, Directory, NatsAccount, Place};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,8 @@ pub struct Nats {
     program: PathBuf,
     place: Place,
     port: u16,
-    _lock: Directory,
+    account: Option<NatsAccount>,
+    lock: Directory,
     _files: TempDir,
 }
 
@@ -28,13 +30,27 @@ impl Nats {
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Self {
+        Self::start_for(false).await
+    }
+
+    /// One that lets in only users of an account.
+    ///
+    /// # Panics
+    /// As [`Nats::start`].
+    pub async fn start_with_account() -> Self {
+        Self::start_for(true).await
+    }
+
+    async fn start_for(users_only: bool) -> Self {
         let files = directory();
         let lock = Directory::lock(files.path()).expect("the directory is new");
         let place = Place::prepare(&lock).expect("the directory can be written");
         let program = binaries().nats;
-        let server = embedded::Nats::start(&place, &program, None).await.expect("nats-server starts");
+        let account = users_only.then(|| account_of(&lock));
+        let server = embedded::Nats::start_for(&place, &program, None, account.as_ref()).await;
+        let server = server.expect("nats-server starts");
         let port = server.port();
-        Self { server: Some(server), program, place, port, _lock: lock, _files: files }
+        Self { server: Some(server), program, place, port, account, lock, _files: files }
     }
 
     /// Its URL, the same after a restart.
@@ -48,7 +64,37 @@ impl Nats {
     /// # Panics
     /// When it does not answer.
     pub async fn client(&self) -> async_nats::Client {
-        async_nats::connect(self.url()).await.expect("nats-server answers")
+        let options = match &self.account {
+            Some(account) => async_nats::ConnectOptions::with_credentials(account.credentials()),
+            None => Ok(async_nats::ConnectOptions::new()),
+        };
+        options.expect("credentials are written whole").connect(self.url()).await.expect("nats-server answers")
+    }
+
+    /// The account whose users it lets in.
+    ///
+    /// # Panics
+    /// When it lets in everybody.
+    #[must_use]
+    pub fn account(&self) -> &NatsAccount {
+        self.account.as_ref().expect("it was started with an account")
+    }
+
+    /// A file of the account's keys.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.lock.path().join(name)
+    }
+
+    /// Starts it again with another key that signs for the account's users.
+    ///
+    /// # Panics
+    /// When it does not start, or lets in everybody.
+    pub async fn restart_with_another_signing_key(&mut self) {
+        self.stop().await;
+        std::fs::remove_file(self.file("nats-signing.key")).expect("there is a key");
+        self.account = Some(account_of(&self.lock));
+        self.restart().await;
     }
 
     /// Stops it in order: an outage begins.
@@ -88,8 +134,8 @@ impl Nats {
     pub async fn restart(&mut self) {
         self.stop().await;
         let server =
-            embedded::Nats::start(&self.place, &self.program, Some(self.port)).await.expect("nats-server starts again");
-        self.server = Some(server);
+            embedded::Nats::start_for(&self.place, &self.program, Some(self.port), self.account.as_ref()).await;
+        self.server = Some(server.expect("nats-server starts again"));
     }
 
     /// Stops it and forgets every stream: what a carrier that lost its disk looks like after the next restart.
@@ -100,6 +146,11 @@ impl Nats {
         self.stop().await;
         std::fs::remove_dir_all(self.place.data("nats")).expect("the server has stopped");
     }
+}
+
+/// The account of a directory, made when it is not there.
+fn account_of(directory: &Directory) -> NatsAccount {
+    NatsAccount::of_directory(directory.path(), system_clock()()).expect("the directory can be written")
 }
 
 /// The programs of this machine, or those that the variables name.
