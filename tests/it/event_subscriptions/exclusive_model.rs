@@ -137,7 +137,8 @@ async fn run(letters: Consuming<'_>, seed: u64) {
             }
             2..6 => {
                 let before = model.holder;
-                let handed = pull(letters, &mut model, began, random.pick(&CONSUMERS), random.between(1, 6)).await;
+                let consumer = *random.pick(&CONSUMERS);
+                let handed = pull(letters, &mut model, began, consumer, random.between(1, 6)).await;
                 changes += usize::from(before.map(|(holder, _)| holder) != model.holder.map(|(holder, _)| holder));
                 if !handed.is_empty() {
                     hands.push(handed);
