@@ -73,11 +73,10 @@ impl Program {
             .args(["serve", "--role", role, "--listen", &host, "--metrics-listen", "127.0.0.1:0"])
             .args(["--database-url", &servers.url(DATABASE), "--nats-url", &servers.nats_url()])
             // All clients share one key; their requests are counted like any others, and none is refused.
-            .args(["--rate-limit-principal-per-second", "10000000"])
-            .arg("--admin-key-file")
-            .arg(&key_file)
-            .arg("--secret-key-file")
-            .arg(work.join("secret.key"));
+            .args(["--rate-limit-principal-per-second", "10000000"]);
+        for name in ["admin", "secret", "evidence", "vault"] {
+            command.arg(format!("--{name}-key-file")).arg(work.join(format!("{name}.key")));
+        }
         let mut program = Self::start(command, host, &work.join("hub.log"), "/health/ready").await?;
         let key = std::fs::read_to_string(&key_file).context("hub has written no key")?;
         program.key = key.trim().to_owned();
