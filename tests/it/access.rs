@@ -55,6 +55,8 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::nats_credentials::nats_issuing;
+
 /// No answer takes longer, on a machine that runs other tests beside it.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -159,6 +161,7 @@ impl Platform {
             random: Arc::new(random),
         })
         .with_vault(vault_in(&pool))
+        .with_nats(nats_issuing())
         .with_permissions(hub::api::catalogue().into_iter().map(|entry| entry.permission));
         let queries = Queries::new(hub_read_api::Settings {
             pool: pool.clone(),

@@ -11,6 +11,7 @@ use async_nats::{Client, ConnectError, ConnectOptions, Subscriber, jetstream};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use hub::clock::system_clock;
+use hub_commands::nats_credential::Issuing;
 use hub_nats_jwt::{Issuer, Key, Kind};
 use hub_tests::kit::{Database, HubProcess, Nats, ServeProcess, directory, eventually};
 use rustix::process::Signal;
@@ -20,6 +21,12 @@ use sqlx::{Connection as _, PgConnection};
 use crate::relay::published_up_to;
 
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Issues for a server that nobody connects to.
+pub(crate) fn nats_issuing() -> Issuing {
+    let issuer = Issuer::new(Key::from_random(Kind::Account, [1; 32]), None).unwrap();
+    Issuing { issuer, urls: vec!["tls://nats.example.com:4222".to_owned()] }
+}
 
 /// What the server and the client have said of the connection.
 #[derive(Clone, Default)]

@@ -228,6 +228,7 @@ async fn nobody_sets_what_the_program_sets_itself() {
     two.platform.done(&format!("/v1/tenants/{gone}/archive"), Value::Null).await;
     let off_board = json!({ "reason": "the contract ended" });
     all.push((format!("/v1/tenants/{gone}/off-board"), &two.platform.administrator, off_board));
+    all.push((two.path("nats-credentials"), &two.platform.administrator, json!({ "name": "Ledger" })));
     all.push(("/v1/compliance/runs".to_owned(), &two.platform.administrator, json!({ "reason": "before an audit" })));
     let known: BTreeSet<&str> = all.iter().map(|(path, ..)| path.rsplit('/').next().unwrap()).collect();
     for (path, methods) in two.platform.document["paths"].as_object().unwrap() {

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use hub_nats_jwt::{Issuer, Key, Kind};
 use hub_tests::kit::{Database, TestClock};
 use serde_json::{Value, json};
 
-use super::{Api, Issuing, STRANGER, Scope, gate, stranger_key};
+use super::{Api, STRANGER, Scope, gate, stranger_key};
+use crate::nats_credentials::nats_issuing;
 
 /// One whose NATS has an account.
 async fn api() -> Api {
-    let issuer = Issuer::new(Key::from_random(Kind::Account, [1; 32]), None).unwrap();
-    let issuing = Issuing { issuer, urls: vec!["tls://nats.example.com:4222".to_owned()] };
     let gate = gate([(1, "key:administrator", Scope::Platform), (2, "key:stranger", Scope::Tenant(STRANGER))]);
-    Api::issuing(Some(issuing), gate, Arc::new(Database::new().await), TestClock::default())
+    Api::issuing(Some(nats_issuing()), gate, Arc::new(Database::new().await), TestClock::default())
 }
 
 #[tokio::test]
