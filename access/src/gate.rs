@@ -31,9 +31,10 @@ use crate::{
     filter::{Visible, visible},
     granting::grantable,
     judge::{Reason, Wish},
+    metrics::{DECISION_ERRORS, DENIALS},
     permission_uses::PermissionUses,
     question::Question,
-    refusals::{self, Refusals, recorded},
+    refusals::{Refusals, recorded},
     sensitive::sensitive,
     slice::{Grounds, Slice, Subject, Verdict, held_for},
     uses::Uses,
@@ -50,12 +51,6 @@ const SLICE_COUNT_MAX: u64 = 50_000;
 
 /// What was not used for so long is forgotten.
 const IDLE_MAX: Duration = Duration::from_secs(600);
-
-/// Counter of decisions that Cedar could not make without an error; each was a denial.
-pub const DECISION_ERRORS: &str = "hub_access_decision_errors_total";
-
-/// Counter of refusals, by the reason.
-pub const DENIALS: &str = "hub_access_denials_total";
 
 /// The time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -487,16 +482,4 @@ impl Gate for AccessGate {
     fn decided_up_to(&self) -> i64 {
         self.board.position()
     }
-}
-
-/// Tells the metrics recorder what the metrics of this room are.
-pub fn describe_metrics() {
-    metrics::describe_counter!(DECISION_ERRORS, "Decisions that failed and were taken as denials.");
-    metrics::describe_counter!(crate::bearer::REFUSED_TOKENS, "Access tokens that were not accepted, by reason.");
-    metrics::describe_counter!(refusals::UNRECORDED, "Refusals that were too many to be noted even as a number.");
-    metrics::describe_counter!(
-        crate::cache::LOADS,
-        "Statements that read a tenant's facts, all of them or those that had changed."
-    );
-    metrics::describe_counter!(DENIALS, "Requests refused for want of a right, by reason.");
 }

@@ -15,6 +15,7 @@ pub mod filter;
 pub mod gate;
 pub mod granting;
 pub mod judge;
+pub mod metrics;
 pub mod permission_uses;
 mod policy;
 pub mod question;

@@ -23,7 +23,7 @@ use crate::{
     documented::Documented,
     outcome::Refused,
     room::Context,
-    verb::{ThingPath, bare, order},
+    verb::{ResourcePath, bare, order},
 };
 
 /// What the log itself refuses for a subscription.
@@ -90,8 +90,8 @@ struct EventSubscriptionPath {
     event_subscription_id: Uuid,
 }
 
-impl ThingPath for EventSubscriptionPath {
-    type Thing = EventSubscription;
+impl ResourcePath for EventSubscriptionPath {
+    type Resource = EventSubscription;
 
     fn id(&self) -> Uuid {
         self.event_subscription_id

@@ -18,7 +18,7 @@ use crate::{
     dispatch::{Changed, Dispatch},
     documented::Documented,
     room::Context,
-    verb::{ThingPath, bare, order},
+    verb::{ResourcePath, bare, order},
 };
 
 /// What the log itself refuses for an identity provider.
@@ -90,8 +90,8 @@ struct IdentityProviderPath {
     identity_provider_id: Uuid,
 }
 
-impl ThingPath for IdentityProviderPath {
-    type Thing = IdentityProvider;
+impl ResourcePath for IdentityProviderPath {
+    type Resource = IdentityProvider;
 
     fn id(&self) -> Uuid {
         self.identity_provider_id

@@ -25,7 +25,7 @@ use crate::{
     documented::Documented,
     room::Context,
     surroundings::look,
-    verb::{ThingPath, bare},
+    verb::{ResourcePath, bare},
 };
 
 /// What the log itself refuses for an inbound source.
@@ -95,8 +95,8 @@ struct InboundSourcePath {
     inbound_source_id: Uuid,
 }
 
-impl ThingPath for InboundSourcePath {
-    type Thing = InboundSource;
+impl ResourcePath for InboundSourcePath {
+    type Resource = InboundSource;
 
     fn id(&self) -> Uuid {
         self.inbound_source_id

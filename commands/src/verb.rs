@@ -1,4 +1,4 @@
-//! Commands on one thing of a tenant's that decides them alone: `POST .../<things>/{thing_id}/<verb>`.
+//! Commands on one resource of a tenant, which its aggregate decides alone: `POST .../<resources>/{resource_id}/<verb>`.
 
 use axum::extract::State;
 use cqrs_es::Aggregate;
@@ -12,27 +12,27 @@ use crate::{
     room::{Commands, Context},
 };
 
-/// The path of a thing, and where the things of its kind are.
-pub(crate) trait ThingPath: Send + 'static {
-    /// What it is.
-    type Thing: Decide<Command: Clone + Send + Sync> + Clone + 'static;
+/// The path of a resource, and the context that it belongs to.
+pub(crate) trait ResourcePath: Send + 'static {
+    /// The aggregate behind it.
+    type Resource: Decide<Command: Clone + Send + Sync> + Clone + 'static;
 
     /// Which one it is.
     fn id(&self) -> Uuid;
 
-    /// All of its kind.
-    fn context(commands: &Commands) -> &Context<Self::Thing>;
+    /// The context of its aggregate.
+    fn context(commands: &Commands) -> &Context<Self::Resource>;
 }
 
 type Answer = BoxFuture<'static, Result<Receipt<Changed>, Problem>>;
 
-type CommandOn<P> = <<P as ThingPath>::Thing as Aggregate>::Command;
+type CommandOn<P> = <<P as ResourcePath>::Resource as Aggregate>::Command;
 
-/// Gives the thing an order.
+/// Executes a command on the resource.
 ///
 /// # Errors
 /// The refusal as a problem.
-pub(crate) async fn order<P: ThingPath>(
+pub(crate) async fn order<P: ResourcePath>(
     commands: &Commands,
     caller: &TenantCaller,
     path: P,
@@ -44,8 +44,8 @@ pub(crate) async fn order<P: ThingPath>(
     Ok(dispatch.execute_in_tenant(commands, P::context(commands), path.id(), command, &[]).await?.receipt())
 }
 
-/// The handler of an order whose request says nothing but its name.
-pub(crate) fn bare<P: ThingPath>(
+/// The handler of a command that has no body.
+pub(crate) fn bare<P: ResourcePath>(
     command: CommandOn<P>,
 ) -> impl Fn(TenantCaller, Path<P>, CommandHeaders, State<Commands>, NoBody) -> Answer + Clone + Send + Sync + 'static {
     move |caller, Path(path), headers, State(commands), body| {

@@ -24,7 +24,7 @@ use crate::{
     dispatch::{Changed, Dispatch, Done},
     documented::Documented,
     room::Context,
-    verb::{ThingPath, bare, order},
+    verb::{ResourcePath, bare, order},
 };
 
 /// What the log itself refuses for a webhook.
@@ -132,8 +132,8 @@ struct WebhookPath {
     webhook_id: Uuid,
 }
 
-impl ThingPath for WebhookPath {
-    type Thing = Webhook;
+impl ResourcePath for WebhookPath {
+    type Resource = Webhook;
 
     fn id(&self) -> Uuid {
         self.webhook_id

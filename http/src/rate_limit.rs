@@ -202,8 +202,8 @@ impl RateLimits {
         self.allowed(peer, Some(recipient))
     }
 
-    fn allowed(&self, peer: IpAddr, thing: Option<Uuid>) -> Result<(), Problem> {
-        match self.0.as_deref().and_then(|inner| inner.addresses.wait(peer, thing)) {
+    fn allowed(&self, peer: IpAddr, recipient: Option<Uuid>) -> Result<(), Problem> {
+        match self.0.as_deref().and_then(|inner| inner.addresses.wait(peer, recipient)) {
             Some(wait) => {
                 metrics::counter!(RATE_LIMITED, "limit" => Which::Address.name()).increment(1);
                 Err(Problem::rate_limited(Which::Address.name(), wait))

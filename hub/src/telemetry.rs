@@ -48,7 +48,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| anyhow!("the metrics cannot be started: {error}"))?;
-    hub_access::gate::describe_metrics();
+    hub_access::metrics::describe_metrics();
     hub_commands::describe_metrics();
     hub_consumers::describe_metrics();
     hub_delivery::describe_metrics();

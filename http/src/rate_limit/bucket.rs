@@ -137,7 +137,7 @@ impl Network {
     }
 }
 
-/// Failures by address, and by the thing they were about where there is one. Only addresses with a failure are known.
+/// Failures by address, and by the recipient of what was not signed well. Only addresses with a failure are known.
 pub(super) struct Addresses {
     quota: Option<Quota>,
     clock: Ticks,
@@ -157,22 +157,22 @@ impl Addresses {
         Self { quota: quota(limit), clock: clock.clone(), failures: remembered(), closed_until_max: AtomicU64::new(0) }
     }
 
-    /// How long nothing from this address is looked at, of what is about `thing`.
-    pub(super) fn wait(&self, address: IpAddr, thing: Option<Uuid>) -> Option<Duration> {
+    /// How long nothing from this address is looked at, of what is about `recipient`.
+    pub(super) fn wait(&self, address: IpAddr, recipient: Option<Uuid>) -> Option<Duration> {
         self.quota?;
         let now = self.clock.now();
         let after = |until: &AtomicU64| {
             Duration::from_nanos(until.load(Ordering::Relaxed)).checked_sub(now).filter(|wait| !wait.is_zero())
         };
         after(&self.closed_until_max)?;
-        after(&self.failures.get(&(Network::of(address), thing))?.closed_until)
+        after(&self.failures.get(&(Network::of(address), recipient))?.closed_until)
     }
 
-    /// Takes one; when none was left, the address is closed until there is one again, for this thing or at all.
-    pub(super) fn failed(&self, address: IpAddr, thing: Option<Uuid>) {
+    /// Takes one; when none was left, the address is closed until there is one again, for this recipient or at all.
+    pub(super) fn failed(&self, address: IpAddr, recipient: Option<Uuid>) {
         let Some(quota) = self.quota else { return };
         let new = || Arc::new(Failures { bucket: bucket(quota, &self.clock), closed_until: AtomicU64::new(0) });
-        let failures = self.failures.get_with((Network::of(address), thing), new);
+        let failures = self.failures.get_with((Network::of(address), recipient), new);
         if let Err(refused) = failures.bucket.check() {
             let until = u64::try_from(refused.earliest_possible().as_nanos()).unwrap_or(u64::MAX);
             failures.closed_until.fetch_max(until, Ordering::Relaxed);
