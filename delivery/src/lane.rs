@@ -7,23 +7,22 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use hub_cloudevents::Event;
 use hub_domain::webhook::{Delivery, delivery::Ordering};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{endpoint::Endpoint, health::Health, queue::BATCH_MAX, rate::Bucket, send::Connections};
+use crate::{endpoint::Endpoint, health::Health, message::Message, queue::BATCH_MAX, rate::Bucket, send::Connections};
 
 /// So many events of one endpoint wait in memory; others wait in the queue of the database.
-pub(crate) const WAITING_MAX: usize = 200;
+pub(crate) const WAITING_MAX: usize = 500;
 
 /// With so few waiting more are taken from the database.
-const LOW: usize = 25;
+pub(crate) const LOW: usize = 25;
 
 /// An event on its way to an endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiting {
-    pub(crate) event: Arc<Event>,
+    pub(crate) event: Arc<Message>,
     /// Attempts that have been made.
     pub(crate) attempts: u32,
     /// Since when it is to be delivered.
@@ -62,7 +61,7 @@ pub(crate) struct Lane {
     /// Events that wait as soon as their rows are written.
     expected: Vec<Waiting>,
     /// Whether what waits was given back since somebody asked to be told.
-    disturbed: bool,
+    released: bool,
     /// Deliveries under way, and the events in them.
     pub(crate) under_way: usize,
     pub(crate) events_under_way: usize,
@@ -82,7 +81,7 @@ impl Lane {
             connections: Connections::default(),
             waiting: VecDeque::new(),
             expected: Vec::new(),
-            disturbed: false,
+            released: false,
             under_way: 0,
             events_under_way: 0,
             busy_aggregates: HashSet::new(),
@@ -130,7 +129,7 @@ impl Lane {
     }
 
     /// So many more events an endpoint that keeps up takes at once; `None` for one that does not.
-    pub(crate) fn appetite(&self) -> Option<usize> {
+    pub(crate) fn demand(&self) -> Option<usize> {
         let keeps_up = self.endpoint.active() && !self.behind && self.health.consecutive_failures == 0;
         keeps_up.then(|| WAITING_MAX.saturating_sub(self.waiting.len()))
     }
@@ -155,7 +154,7 @@ impl Lane {
     /// A new event, whose row is not written yet.
     pub(crate) fn expect(&mut self, waiting: Waiting) {
         if self.expected.is_empty() {
-            self.undisturbed();
+            self.note_releases();
         }
         self.expected.push(waiting);
     }
@@ -164,7 +163,7 @@ impl Lane {
     /// must not pass that, and is answered to be given back as well.
     pub(crate) fn arrive(&mut self) -> Vec<i64> {
         let arrived = std::mem::take(&mut self.expected);
-        if self.disturbed {
+        if self.released {
             return arrived.into_iter().map(|waiting| waiting.event.position).collect();
         }
         self.waiting.extend(arrived);
@@ -172,13 +171,13 @@ impl Lane {
     }
 
     /// From now on it is noted when what waits is given back.
-    pub(crate) fn undisturbed(&mut self) {
-        self.disturbed = false;
+    pub(crate) fn note_releases(&mut self) {
+        self.released = false;
     }
 
     /// Whether it was.
-    pub(crate) fn disturbed(&self) -> bool {
-        self.disturbed
+    pub(crate) fn was_released(&self) -> bool {
+        self.released
     }
 
     /// Events that are leased by this process.
@@ -193,7 +192,7 @@ impl Lane {
 
     /// Gives back what waits; whoever takes it up again does so from the database.
     pub(crate) fn release(&mut self) -> Vec<i64> {
-        (self.behind, self.disturbed) = (true, true);
+        (self.behind, self.released) = (true, true);
         self.waiting.drain(..).map(|waiting| waiting.event.position).collect()
     }
 

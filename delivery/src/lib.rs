@@ -28,19 +28,22 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 
 /// Every SQL text of this crate, for the test that prepares each against the migrated schema.
 pub const QUERIES: &[&str] = &[
     engine::ELECT,
     engine::READ_CURSOR,
     engine::MOVE_CURSOR,
+    engine::BY_KEYS,
     endpoint::ALL,
     endpoint::KEEP,
     endpoint::KEEP_HEALTH,
     endpoint::DROP,
     endpoint::DROP_HEALTH,
     queue::INSERT,
+    queue::INSERT_MISSING,
+    queue::INHERIT,
     queue::CLAIM,
     queue::STANDING,
     queue::FINISH,
@@ -133,12 +136,13 @@ impl Deliveries {
 
     /// Leads when it can and waits when another process does, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut reported = String::new();
+        let (mut reported, mut careful) = (String::new(), false);
         while !shutdown.is_cancelled() {
             let led = tokio::select! {
                 () = shutdown.cancelled() => return,
-                led = Engine::lead(&self) => led,
+                led = Engine::lead(&self, careful) => led,
             };
+            careful = led.as_ref().is_err_and(EngineError::followed_twice);
             // Once for each reason, however long it lasts.
             let reason = led.err().map_or_else(String::new, |error| error.to_string());
             if !reason.is_empty() && reason != reported {

@@ -1,5 +1,7 @@
 //! What is sent: the body, and the headers that sign it.
 
+use std::{ops::Deref, sync::OnceLock};
+
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -11,6 +13,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::lane::Waiting;
+
+const ID: HeaderName = HeaderName::from_static(ID_HEADER);
+const TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
+const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 /// Who sends.
 const USER_AGENT: &str = concat!("service-hub-webhooks/", env!("CARGO_PKG_VERSION"));
@@ -63,23 +69,55 @@ impl<'a> Standard<'a> {
     }
 }
 
+/// An event that is to be delivered, with its bodies as far as they were made: endpoints that want the same get the same bytes.
+#[derive(Debug)]
+pub(crate) struct Message {
+    event: Event,
+    full: OnceLock<Bytes>,
+    thin: OnceLock<Bytes>,
+    cloudevent: OnceLock<Bytes>,
+}
+
+impl From<Event> for Message {
+    fn from(event: Event) -> Self {
+        Self { event, full: OnceLock::new(), thin: OnceLock::new(), cloudevent: OnceLock::new() }
+    }
+}
+
+impl Deref for Message {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
+impl Message {
+    fn body(&self, payload: Payload) -> Bytes {
+        let made = match payload {
+            Payload::Full => self.full.get_or_init(|| json(&Standard::of(&self.event, false))),
+            Payload::Thin => self.thin.get_or_init(|| json(&Standard::of(&self.event, true))),
+            Payload::Cloudevents => self.cloudevent.get_or_init(|| json(&self.event)),
+        };
+        made.clone()
+    }
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("an event is plain JSON").into()
+}
+
 /// The body of a delivery, and its type.
 fn body(events: &[Waiting], payload: Payload, batched: bool) -> (Bytes, &'static str) {
-    let mut events = events.iter().map(|waiting| &*waiting.event);
-    let json = |text: serde_json::Result<Vec<u8>>| Bytes::from(text.expect("an event is plain JSON"));
-    match payload {
-        Payload::Cloudevents if batched => (json(serde_json::to_vec(&events.collect::<Vec<_>>())), BATCH),
-        Payload::Cloudevents => (json(serde_json::to_vec(&events.next())), STRUCTURED),
-        Payload::Full | Payload::Thin => {
-            let thin = payload == Payload::Thin;
-            let mut events = events.map(|event| Standard::of(event, thin));
-            let body = if batched {
-                serde_json::to_vec(&events.collect::<Vec<_>>())
-            } else {
-                serde_json::to_vec(&events.next())
-            };
-            (json(body), DATA)
-        }
+    let content_type = match payload {
+        Payload::Cloudevents if batched => BATCH,
+        Payload::Cloudevents => STRUCTURED,
+        Payload::Full | Payload::Thin => DATA,
+    };
+    let bodies: Vec<Bytes> = events.iter().map(|waiting| waiting.event.body(payload)).collect();
+    match bodies.as_slice() {
+        [body] if !batched => (body.clone(), content_type),
+        bodies => ([b"[", &*bodies.join(&b","[..]), b"]"].concat().into(), content_type),
     }
 }
 
@@ -113,9 +151,9 @@ pub(crate) fn message(
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
-        (HeaderName::from_static(ID_HEADER), text(&id)),
-        (HeaderName::from_static(TIMESTAMP_HEADER), timestamp.into()),
-        (HeaderName::from_static(SIGNATURE_HEADER), text(&signature)),
+        (ID, text(&id)),
+        (TIMESTAMP, timestamp.into()),
+        (SIGNATURE, text(&signature)),
     ];
     (headers.into_iter().collect(), body)
 }

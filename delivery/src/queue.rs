@@ -12,20 +12,29 @@ use crate::lane::Waiting;
 /// Most events of one delivery, whatever an endpoint wants by now.
 pub(crate) const BATCH_MAX: usize = hub_domain::webhook::delivery::BATCH_MAX as usize;
 
-/// Events that are to be delivered. What is to be delivered already stays as it is.
+/// Events that are to be delivered, and were not yet.
 pub(crate) const INSERT: &str = "INSERT INTO webhook_queue (webhook_id, position, tenant_id, aggregate_id, created_at, due_at, leased) \
-     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::bool[]) \
+     SELECT n.webhook_id, n.position, n.tenant_id, n.aggregate_id, $1::timestamptz, CASE WHEN n.leased THEN $2::timestamptz ELSE $1 END, n.leased \
+     FROM unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::uuid[], $7::bool[]) AS n (webhook_id, position, tenant_id, aggregate_id, leased)";
+
+/// The same when they may be waiting already; those stay as they are. Costs PostgreSQL twice as much.
+pub(crate) const INSERT_MISSING: &str = "INSERT INTO webhook_queue (webhook_id, position, tenant_id, aggregate_id, created_at, due_at, leased) \
+     SELECT n.webhook_id, n.position, n.tenant_id, n.aggregate_id, $1::timestamptz, CASE WHEN n.leased THEN $2::timestamptz ELSE $1 END, n.leased \
+     FROM unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::uuid[], $7::bool[]) AS n (webhook_id, position, tenant_id, aggregate_id, leased) \
      ON CONFLICT (webhook_id, position) DO NOTHING";
 
 /// Takes what is due for some endpoints, each with its room and order, until a moment; what comes before something that is not due waits
-/// where the order asks for it. What was sent together is taken together, beyond the room if need be, so that it keeps its message id.
+/// where the order asks for it; what is leased of an aggregate is in memory, where this goes behind it. What was sent together is taken
+/// together, beyond the room if need be, so that it keeps its message id.
 pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS w (webhook_id, room, ordering)), \
      picked AS (SELECT q.webhook_id, q.position, q.batch_id FROM wanted w CROSS JOIN LATERAL ( \
          SELECT q.webhook_id, q.position, q.batch_id FROM webhook_queue q \
          WHERE q.webhook_id = w.webhook_id AND q.due_at <= $4 \
-           AND (w.ordering = 'parallel' OR NOT EXISTS (SELECT FROM webhook_queue e \
-               WHERE e.webhook_id = q.webhook_id AND e.position < q.position AND e.due_at > $4 \
-                 AND (w.ordering = 'strict' OR e.aggregate_id = q.aggregate_id))) \
+           AND (w.ordering <> 'strict' OR NOT EXISTS (SELECT FROM webhook_queue e \
+               WHERE e.webhook_id = q.webhook_id AND e.position < q.position AND e.due_at > $4)) \
+           AND (w.ordering <> 'per_aggregate' OR NOT EXISTS (SELECT FROM webhook_queue e \
+               WHERE e.webhook_id = q.webhook_id AND e.aggregate_id = q.aggregate_id AND e.position < q.position AND e.due_at > $4 \
+                 AND NOT e.leased)) \
          ORDER BY q.position LIMIT w.room FOR UPDATE SKIP LOCKED) q), \
      batches AS (SELECT DISTINCT webhook_id, batch_id FROM picked WHERE batch_id IS NOT NULL), \
      whole AS (SELECT webhook_id, position FROM picked UNION SELECT q.webhook_id, q.position FROM batches b \
@@ -58,6 +67,9 @@ pub(crate) const PUT_OFF: &str = "UPDATE webhook_queue q SET due_at = d.due_at, 
 /// Ends all leases.
 pub(crate) const RELEASE_ALL: &str = "UPDATE webhook_queue SET due_at = created_at, leased = false WHERE leased";
 
+/// Makes the leases of who delivered before mere times until which its deliveries may still be under way.
+pub(crate) const INHERIT: &str = "UPDATE webhook_queue SET leased = false WHERE leased";
+
 /// Ends everything of an endpoint.
 pub(crate) const DROP: &str = "DELETE FROM webhook_queue WHERE webhook_id = $1";
 
@@ -71,22 +83,28 @@ pub(crate) struct New {
     pub(crate) tenant_id: Uuid,
     pub(crate) position: i64,
     pub(crate) aggregate_id: Uuid,
-    pub(crate) created_at: DateTime<Utc>,
-    pub(crate) due_at: DateTime<Utc>,
+    /// Whether it is in memory already.
     pub(crate) leased: bool,
 }
 
-pub(crate) async fn insert(connection: &mut PgConnection, rows: &[New]) -> Result<(), sqlx::Error> {
+/// Writes rows by one of the two statements, due `now` or, if leased, when the lease is over.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    rows: &[New],
+    now: DateTime<Utc>,
+    leased_until: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT)
+    sqlx::query(statement)
+        .bind(now)
+        .bind(leased_until)
         .bind(rows.iter().map(|row| row.webhook_id).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.position).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.tenant_id).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.aggregate_id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.created_at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.due_at).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.leased).collect::<Vec<_>>())
         .execute(connection)
         .await?;
@@ -119,7 +137,7 @@ pub(crate) async fn claim(
     let waiting = |row: &PgRow| {
         let attempts: i32 = row.try_get("attempts")?;
         let waiting = Waiting {
-            event: Arc::new(Event::from_row(row)?),
+            event: Arc::new(Event::from_row(row)?.into()),
             attempts: u32::try_from(attempts).unwrap_or(0),
             created_at: row.try_get("created_at")?,
             batch_id: row.try_get("batch_id")?,

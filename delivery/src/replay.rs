@@ -85,7 +85,6 @@ impl Pending {
         log: &Log,
         connection: &mut PgConnection,
         endpoint: &Endpoint,
-        now: DateTime<Utc>,
     ) -> Result<Vec<New>, sqlx::Error> {
         if self.next > self.until {
             return Ok(Vec::new());
@@ -113,8 +112,6 @@ impl Pending {
                 tenant_id: self.tenant_id,
                 position: event.position,
                 aggregate_id: event.aggregate_id,
-                created_at: now,
-                due_at: now,
                 leased: false,
             })
             .collect())

@@ -103,7 +103,8 @@ async fn exchange(outbound: &Outbound, connections: &Connections, request: Reque
             Err(error) => return Err(error),
         }
     }
-    let mut connection = outbound.open(&request.url).await?;
+    // Apart, since it is large and seldom needed, and every delivery is moved into a task of its own.
+    let mut connection = Box::pin(outbound.open(&request.url)).await?;
     let answer = connection.exchange(request, ANSWER_BYTES_MAX, true).await?;
     Ok(kept(connections, connection, answer))
 }

@@ -60,15 +60,18 @@ const SECRET_KEY: [u8; 32] = [7; 32];
 /// Endpoints of the first comparison, what each may have under way, and events for each.
 const ENDPOINTS: usize = 10;
 const CONCURRENCY: u16 = 10;
-const EVENTS: i64 = 4_000;
+const EVENTS: i64 = 10_000;
 
 /// Endpoints of the second, those of them that are dead in one half, and events for each.
 const MANY_ENDPOINTS: usize = 1_000;
 const DEAD: usize = 100;
-const MANY_EVENTS: i64 = 40;
+const MANY_EVENTS: i64 = 80;
 
 /// Those thousand are on so many hosts.
 const HOSTS: usize = 100;
+
+/// This part of what arrives is not counted: until then connections are made and PostgreSQL has not seen its memory yet.
+const WARM_UP_PART: u64 = 4;
 
 /// Commands a second of the third.
 const PACE: u32 = 500;
@@ -121,6 +124,7 @@ impl Workload for Webhooks {
 #[derive(Debug, Default)]
 struct Arrived {
     count: AtomicU64,
+    warm_up: u64,
     first_at: Mutex<Option<Instant>>,
     last_at: Mutex<Option<Instant>>,
     first: Mutex<(HeaderMap, Bytes)>,
@@ -151,8 +155,9 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start(listeners: usize) -> anyhow::Result<Self> {
-        let arrived = Arc::new(Arrived::default());
+    /// What arrives before `expected / WARM_UP_PART` have is not counted.
+    async fn start(listeners: usize, expected: u64) -> anyhow::Result<Self> {
+        let arrived = Arc::new(Arrived { warm_up: expected / WARM_UP_PART, ..Arrived::default() });
         let router = Router::new().route("/{kind}", post(take)).with_state(arrived.clone());
         let (mut addresses, mut listening) = (Vec::new(), JoinSet::new());
         for _ in 0..listeners {
@@ -167,7 +172,7 @@ impl Receiver {
         Ok(Self { addresses, arrived, _listening: listening })
     }
 
-    /// So many that were counted, between the first and the last of them.
+    /// Waits until so many have arrived; the rate is that of what was counted of them.
     async fn reaches(&self, count: u64) -> anyhow::Result<Sample> {
         let started = Instant::now();
         while self.arrived.count.load(Ordering::Acquire) < count {
@@ -176,7 +181,7 @@ impl Receiver {
         }
         let at = |place: &Mutex<Option<Instant>>| *place.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, last) = (at(&self.arrived.first_at).context("none")?, at(&self.arrived.last_at).context("none")?);
-        Ok(Sample::rate(count, last - first))
+        Ok(Sample::rate(count - self.arrived.warm_up - 1, last - first))
     }
 }
 
@@ -190,7 +195,7 @@ async fn take(
     match kind.as_str() {
         "dead" => std::future::pending().await,
         "counted" => {
-            if arrived.count.fetch_add(1, Ordering::AcqRel) == 0 {
+            if arrived.count.fetch_add(1, Ordering::AcqRel) == arrived.warm_up {
                 *arrived.first_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
                 *arrived.first.lock().unwrap_or_else(PoisonError::into_inner) = (headers, body);
             }
@@ -273,10 +278,10 @@ fn deliver(pool: &PgPool, tail: Tail) -> DropGuard {
 
 async fn few(run: &Run) -> anyhow::Result<(Sample, (HeaderMap, Bytes))> {
     let pool = run.servers.pool(FEW, 4).await?;
-    let receiver = Receiver::start(1).await?;
+    let count = u64::try_from(EVENTS)? * u64::try_from(ENDPOINTS)?;
+    let receiver = Receiver::start(1, count).await?;
     endpoints(&pool, TENANT, &receiver, &["counted"; ENDPOINTS]).await?;
     let delivering = deliver(&pool, Tail::default());
-    let count = u64::try_from(EVENTS)? * u64::try_from(ENDPOINTS)?;
     let sample = receiver.reaches(count).await?;
     drop(delivering);
     pool.close().await;
@@ -285,8 +290,8 @@ async fn few(run: &Run) -> anyhow::Result<(Sample, (HeaderMap, Bytes))> {
 }
 
 async fn bare(connections: usize, (headers, body): &(HeaderMap, Bytes)) -> anyhow::Result<Sample> {
-    let receiver = Receiver::start(1).await?;
     let count = u64::try_from(EVENTS)? * u64::try_from(ENDPOINTS)?;
+    let receiver = Receiver::start(1, count).await?;
     let left = Arc::new(AtomicU64::new(count));
     let mut clients = JoinSet::new();
     for _ in 0..connections {
@@ -307,8 +312,8 @@ async fn bare(connections: usize, (headers, body): &(HeaderMap, Bytes)) -> anyho
 
 async fn many(run: &Run, dead: usize) -> anyhow::Result<Sample> {
     let pool = run.servers.pool(MANY, 4).await?;
-    let receiver = Receiver::start(HOSTS).await?;
-    let healthy = MANY_ENDPOINTS - DEAD;
+    let count = u64::try_from(MANY_EVENTS)? * u64::try_from(MANY_ENDPOINTS - DEAD)?;
+    let receiver = Receiver::start(HOSTS, count).await?;
     // Spread among the others, as they would be.
     let kinds: Vec<&str> = (0..MANY_ENDPOINTS)
         .map(|number| match number % (MANY_ENDPOINTS / DEAD) {
@@ -319,7 +324,7 @@ async fn many(run: &Run, dead: usize) -> anyhow::Result<Sample> {
         .collect();
     endpoints(&pool, TENANT, &receiver, &kinds).await?;
     let delivering = deliver(&pool, Tail::default());
-    let sample = receiver.reaches(u64::try_from(MANY_EVENTS)? * u64::try_from(healthy)?).await?;
+    let sample = receiver.reaches(count).await?;
     drop(delivering);
     pool.close().await;
     Ok(sample)
@@ -327,7 +332,7 @@ async fn many(run: &Run, dead: usize) -> anyhow::Result<Sample> {
 
 async fn paced(run: &Run) -> anyhow::Result<Sample> {
     let pool = run.servers.pool(PACED, 8).await?;
-    let receiver = Receiver::start(1).await?;
+    let receiver = Receiver::start(1, 0).await?;
     let tenant_id = Uuid::now_v7();
     endpoints(&pool, tenant_id, &receiver, &["timed"]).await?;
     let store = store(&pool);

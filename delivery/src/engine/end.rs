@@ -153,11 +153,8 @@ impl Engine<'_> {
                 metrics::histogram!(LATENCY).record(age.as_secs_f64());
             }
             self.attempts.push(Attempt {
-                tenant_id: waiting.event.tenant_id,
                 webhook_id,
-                position: waiting.event.position,
-                event_id: waiting.event.event_id,
-                event_type: waiting.event.event_type.clone(),
+                event: waiting.event.clone(),
                 message_id: id.clone(),
                 attempt: i32::try_from(waiting.attempts + 1).unwrap_or(i32::MAX),
                 outcome,

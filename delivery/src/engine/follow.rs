@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use hub_cloudevents::Event;
 use hub_domain::webhook::{self, Replay, Webhook};
@@ -16,41 +16,57 @@ use crate::{
     endpoint::{self, Endpoint},
     health::Health,
     lane::{Lane, Waiting},
+    message::Message,
     queue::{self, New},
     replay,
 };
+
+/// With so many rows a transaction takes up no more events.
+const ROWS_AT_ONCE: usize = 10_000;
 
 impl Engine<'_> {
     /// Follows so many events of the log at most; answers whether there are more.
     pub(super) async fn follow(&mut self, size: usize) -> Result<bool, EngineError> {
         let given = self.given;
         let limit = i64::try_from(size).unwrap_or(i64::MAX);
-        let page = self.meanwhile(given.log.page(self.position, limit)).await?;
-        let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
+        let (log, position) = (given.log.clone(), self.position);
+        let page = self.meanwhile(async move { log.page(position, limit).await }).await?;
+        if page.is_empty() {
+            return Ok(false);
+        }
         let now = self.now();
+        let leased_until = self.leased_until(now);
+        let statement = if self.position < self.careful_until { queue::INSERT_MISSING } else { queue::INSERT };
         let mut transaction = given.pool.begin().await?;
         lazily(&mut transaction).await?;
         let mut rows = Vec::new();
         let mut expecting = BTreeSet::new();
         let mut room = WAITING_MAX.saturating_sub(self.lanes.values().map(Lane::in_memory).sum());
+        let (mut count, mut last) = (0, self.position);
+        // An event that thousands of endpoints want is as much work as thousands of events.
         for recorded in &page {
+            if rows.len() >= ROWS_AT_ONCE {
+                break;
+            }
+            (count, last) = (count + 1, recorded.position);
             let mut asked = None;
             if recorded.aggregate_type == <Webhook as Aggregate>::TYPE {
                 // What was decided before this is to be found by it.
-                queue::insert(&mut transaction, &std::mem::take(&mut rows)).await?;
+                queue::insert(&mut transaction, statement, &std::mem::take(&mut rows), now, leased_until).await?;
                 asked = self.webhook(recorded, &mut transaction, now).await?;
             }
             if recorded.position > self.beginning {
-                self.fan_out(recorded, asked, now, &mut room, &mut rows, &mut expecting);
+                self.fan_out(recorded, asked, (now, leased_until), &mut room, &mut rows, &mut expecting);
             }
         }
         let written = async move {
-            queue::insert(&mut transaction, &rows).await?;
+            queue::insert(&mut transaction, statement, &rows, now, leased_until).await?;
             let moved = sqlx::query(MOVE_CURSOR).bind(PROCESS).bind(last).execute(&mut *transaction).await?;
             if moved.rows_affected() == 0 {
                 return Err(EngineError::Superseded);
             }
-            Ok(transaction.commit().await?)
+            transaction.commit().await?;
+            Ok::<_, EngineError>(())
         };
         self.meanwhile(written).await?;
         for webhook_id in expecting {
@@ -61,7 +77,7 @@ impl Engine<'_> {
             self.list(webhook_id);
         }
         (self.position, self.followed_at) = (last, Instant::now());
-        Ok(page.len() >= size)
+        Ok(count < page.len() || count >= size)
     }
 
     /// An event for each endpoint that wants it, and for the one that `asked` for it. Nothing is sent before the rows are written: until
@@ -70,7 +86,7 @@ impl Engine<'_> {
         &mut self,
         recorded: &Recorded,
         asked: Option<Uuid>,
-        now: DateTime<Utc>,
+        (now, leased_until): (DateTime<Utc>, DateTime<Utc>),
         room: &mut usize,
         rows: &mut Vec<New>,
         expecting: &mut BTreeSet<Uuid>,
@@ -78,8 +94,7 @@ impl Engine<'_> {
         let Some(webhooks) = self.by_tenant.get(&recorded.tenant_id).filter(|webhooks| !webhooks.is_empty()) else {
             return;
         };
-        let event = Arc::new(Event::from(recorded));
-        let leased_until = now + TimeDelta::from_std(self.given.settings.lease).unwrap_or(TimeDelta::MAX);
+        let event = Arc::new(Message::from(Event::from(recorded)));
         for webhook_id in webhooks {
             let Some(lane) = self.lanes.get_mut(webhook_id) else { continue };
             if asked != Some(*webhook_id) && !lane.endpoint.wants(&event) {
@@ -100,8 +115,6 @@ impl Engine<'_> {
                 tenant_id: recorded.tenant_id,
                 position: recorded.tenant_position,
                 aggregate_id: recorded.aggregate_id,
-                created_at: now,
-                due_at: if at_once { leased_until } else { now },
                 leased: at_once,
             });
         }
@@ -193,10 +206,10 @@ impl Engine<'_> {
         let pending = replay::pending(&mut transaction).await?;
         for replay in &pending {
             let rows = match self.lanes.get(&replay.webhook_id) {
-                Some(lane) => replay.piece(&self.given.log, &mut transaction, &lane.endpoint, now).await?,
+                Some(lane) => replay.piece(&self.given.log, &mut transaction, &lane.endpoint).await?,
                 None => Vec::new(),
             };
-            queue::insert(&mut transaction, &rows).await?;
+            queue::insert(&mut transaction, queue::INSERT_MISSING, &rows, now, now).await?;
             replay.done(&mut transaction).await?;
             if let Some(lane) = self.lanes.get_mut(&replay.webhook_id)
                 && !rows.is_empty()

@@ -1,16 +1,22 @@
 //! Looking into the database for what is due.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::TimeDelta;
 use hub_domain::webhook::delivery::Ordering;
 use uuid::Uuid;
 
 use super::{Engine, EngineError, LANES_AT_ONCE, write::lazily};
-use crate::queue::{self, Room};
+use crate::{
+    lane::Waiting,
+    queue::{self, Room},
+};
 
 /// As long as an endpoint that may be sent something has rows, it is looked at again after so long at the latest.
 const LOOK_INTERVAL_MAX: TimeDelta = TimeDelta::seconds(60);
+
+/// The same for one that has not run low since it was given as much as it had room for.
+const FULL_INTERVAL_MAX: TimeDelta = TimeDelta::seconds(1);
 
 impl Engine<'_> {
     /// Takes from the database what is due of the endpoints that are to be looked at; answers whether there are more of them.
@@ -31,8 +37,8 @@ impl Engine<'_> {
             return Ok(false);
         }
         // What has come of deliveries must be seen by what follows, so none ends meanwhile.
-        self.write_all().await?;
-        let leased_until = now + TimeDelta::from_std(self.given.settings.lease).unwrap_or(TimeDelta::MAX);
+        self.flush().await?;
+        let leased_until = self.leased_until(now);
         let rooms: Vec<Room> = due
             .iter()
             .filter_map(|webhook_id| {
@@ -50,23 +56,24 @@ impl Engine<'_> {
         let mut in_memory: HashMap<Uuid, usize> = HashMap::new();
         for webhook_id in &due {
             if let Some(lane) = self.lanes.get_mut(webhook_id) {
-                lane.undisturbed();
+                lane.note_releases();
                 in_memory.insert(*webhook_id, lane.in_memory());
             }
         }
-        let pool = &self.given.pool;
-        let taken = async {
+        let pool = self.given.pool.clone();
+        let taken = async move {
             let mut transaction = pool.begin().await?;
             lazily(&mut transaction).await?;
             let claimed = queue::claim(&mut transaction, &rooms, now, leased_until).await?;
-            let standing = queue::standing(&mut transaction, &due, now).await?;
+            let (full, others) = filled(&due, &rooms, &claimed);
+            let standing = queue::standing(&mut transaction, &others, now).await?;
             transaction.commit().await?;
-            Ok::<_, sqlx::Error>((claimed, standing))
+            Ok::<_, sqlx::Error>((claimed, full, standing))
         };
-        let (claimed, standing) = self.meanwhile(taken).await?;
+        let (claimed, full, standing) = self.meanwhile(taken).await?;
         for (webhook_id, waiting) in claimed {
             let Some(lane) = self.lanes.get_mut(&webhook_id) else { continue };
-            if lane.disturbed() {
+            if lane.was_released() {
                 self.changes.release(webhook_id, waiting.event.position, now);
                 continue;
             }
@@ -74,9 +81,16 @@ impl Engine<'_> {
             *in_memory.entry(webhook_id).or_default() += 1;
             self.list(webhook_id);
         }
+        for webhook_id in full {
+            // There is probably more, which is taken when there is room again. Where that takes long, retries that are due go first.
+            if let Some(lane) = self.lanes.get_mut(&webhook_id) {
+                lane.behind = true;
+                self.looks.plan(webhook_id, now + FULL_INTERVAL_MAX);
+            }
+        }
         for standing in standing {
             // What was given back meanwhile is looked at again.
-            let Some(lane) = self.lanes.get_mut(&standing.webhook_id).filter(|lane| !lane.disturbed()) else {
+            let Some(lane) = self.lanes.get_mut(&standing.webhook_id).filter(|lane| !lane.was_released()) else {
                 continue;
             };
             let elsewhere = standing.more_than(in_memory.get(&standing.webhook_id).copied().unwrap_or(0));
@@ -91,4 +105,18 @@ impl Engine<'_> {
         }
         Ok(self.looks.next().is_some_and(|at| at <= now))
     }
+}
+
+/// Which of the endpoints got as much as they had room for, and which did not.
+fn filled(due: &[Uuid], rooms: &[Room], claimed: &[(Uuid, Waiting)]) -> (Vec<Uuid>, Vec<Uuid>) {
+    let mut counts: HashMap<Uuid, usize> = HashMap::new();
+    for (webhook_id, _) in claimed {
+        *counts.entry(*webhook_id).or_default() += 1;
+    }
+    let full: HashSet<Uuid> = rooms
+        .iter()
+        .filter(|room| counts.get(&room.webhook_id).is_some_and(|count| *count >= room.room))
+        .map(|room| room.webhook_id)
+        .collect();
+    due.iter().partition(|webhook_id| full.contains(webhook_id))
 }

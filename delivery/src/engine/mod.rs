@@ -18,8 +18,15 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use hub_event_store::election::{bounded, elect};
 use sqlx::{Connection as _, PgPool};
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
+
+pub(crate) use self::write::BY_KEYS;
 
 use self::looks::Looks;
 use crate::{
@@ -28,7 +35,7 @@ use crate::{
     endpoint::{self, Endpoint, Kept},
     lane::{self, Lane, Rest, Unit},
     message::message,
-    queue::Changes,
+    queue::{self, Changes},
     retention::Parts,
     send::{Answer, Sending, send},
 };
@@ -57,7 +64,10 @@ const PAGE_SIZE: usize = 500;
 
 /// While an endpoint that keeps up has enough to do, the log is not followed, for so long at most: what does not fit into memory only goes
 /// through the database twice, and an endpoint that has fallen behind is no reason to wait.
-const FULL_MAX: Duration = Duration::from_millis(50);
+const FOLLOW_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// The same while another endpoint has nearly nothing to do.
+const HUNGRY_INTERVAL_MAX: Duration = Duration::from_millis(50);
 
 /// Most deliveries under way at the same time, to all endpoints together.
 const UNDER_WAY_MAX: usize = 4_096;
@@ -90,6 +100,15 @@ pub(crate) enum EngineError {
     Database(#[from] sqlx::Error),
     #[error("another process leads by now")]
     Superseded,
+    #[error("a part of the work: {0}")]
+    Ended(#[from] JoinError),
+}
+
+impl EngineError {
+    /// Whether an event was followed that is in the queue already: the cursor was set back, by whoever did so.
+    pub(crate) fn followed_twice(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
 }
 
 /// A delivery that has ended.
@@ -105,6 +124,8 @@ pub(crate) struct Engine<'a> {
     by_tenant: HashMap<Uuid, Vec<Uuid>>,
     position: i64,
     beginning: i64,
+    /// Up to there what is followed may be in the queue already.
+    careful_until: i64,
     followed_at: Instant,
     /// Lanes that may have something to send.
     ready: VecDeque<Uuid>,
@@ -126,11 +147,14 @@ pub(crate) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// Delivers for as long as it is the only one; at once when another is.
-    pub(crate) async fn lead(given: &'a Deliveries) -> Result<(), EngineError> {
+    /// Delivers for as long as it is the only one; at once when another is. `careful` is who knows that the cursor is behind the queue.
+    pub(crate) async fn lead(given: &'a Deliveries, careful: bool) -> Result<(), EngineError> {
         let Some(mut lock) = elect(&given.pool, ELECT).await? else { return Ok(()) };
         tracing::info!("webhooks are delivered here");
         let mut engine = Self::load(given).await?;
+        if careful {
+            engine.careful_until = given.log.head().await?;
+        }
         let mut tail = given.tail.follow();
         let mut swept_at = Instant::now();
         loop {
@@ -165,6 +189,7 @@ impl<'a> Engine<'a> {
         };
         let position = cursor(&given.pool, PROCESS).await?.unwrap_or(0);
         let mut engine = Self::new(given, position, beginning);
+        sqlx::query(queue::INHERIT).execute(&given.pool).await?;
         let kept: Vec<Kept> = sqlx::query_as(endpoint::ALL).fetch_all(&given.pool).await?;
         let now = engine.now();
         for kept in kept {
@@ -187,6 +212,7 @@ impl<'a> Engine<'a> {
             by_tenant: HashMap::new(),
             position,
             beginning,
+            careful_until: 0,
             followed_at: Instant::now(),
             ready: VecDeque::new(),
             looks: Looks::default(),
@@ -207,6 +233,10 @@ impl<'a> Engine<'a> {
 
     fn now(&self) -> DateTime<Utc> {
         (self.given.clock)()
+    }
+
+    fn leased_until(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now + TimeDelta::from_std(self.given.settings.lease).unwrap_or(TimeDelta::MAX)
     }
 
     fn add(&mut self, lane: Lane) {
@@ -241,12 +271,19 @@ impl<'a> Engine<'a> {
         self.looks.plan(webhook_id, lane.opens_at(now));
     }
 
-    /// So many events are followed next; `None` while one that keeps up has enough to do, though not for long.
-    fn appetite(&self) -> Option<usize> {
-        match self.lanes.values().filter_map(Lane::appetite).min() {
-            Some(room) if room >= lane::WAITING_MAX / 2 => Some(room.min(PAGE_SIZE)),
-            Some(_) if self.followed_at.elapsed() < FULL_MAX => None,
-            Some(_) | None => Some(PAGE_SIZE),
+    /// So many events are followed next, or how long none is, because an endpoint that keeps up has enough to do.
+    fn demand(&self) -> Result<usize, Duration> {
+        let mut rooms = self.lanes.values().filter_map(Lane::demand);
+        let Some(first) = rooms.next() else { return Ok(PAGE_SIZE) };
+        let (least, most) = rooms.fold((first, first), |(least, most), room| (least.min(room), most.max(room)));
+        if least >= lane::WAITING_MAX / 2 {
+            return Ok(least.min(PAGE_SIZE));
+        }
+        let hungry = most >= lane::WAITING_MAX - lane::LOW;
+        let interval = if hungry { HUNGRY_INTERVAL_MAX } else { FOLLOW_INTERVAL_MAX };
+        match interval.saturating_sub(self.followed_at.elapsed()) {
+            Duration::ZERO => Ok(PAGE_SIZE),
+            rest => Err(rest),
         }
     }
 
@@ -255,8 +292,7 @@ impl<'a> Engine<'a> {
         let now = self.now();
         let look = self.looks.next().map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
         let token = self.tokens.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
-        let full = self.appetite().is_none().then(|| FULL_MAX.saturating_sub(self.followed_at.elapsed()));
-        look.into_iter().chain(token).chain(full).min().unwrap_or(REST).min(REST)
+        look.into_iter().chain(token).chain(self.demand().err()).min().unwrap_or(REST).min(REST)
     }
 
     fn sweep(&self) {
@@ -267,6 +303,24 @@ impl<'a> Engine<'a> {
 
     /// Does what can be done now; answers whether there is more.
     async fn turn(&mut self, head: i64) -> Result<bool, EngineError> {
+        let count = self.take_ends();
+        while self.sending.try_join_next().is_some() {}
+        while self.orders.try_join_next().is_some() {}
+        self.dispatch();
+        self.write().await?;
+        let replayed = if self.replaying { self.replay().await? } else { false };
+        let looked = self.look().await?;
+        let followed = match self.demand() {
+            Ok(size) if self.position < head => self.follow(size).await?,
+            Ok(_) | Err(_) => false,
+        };
+        self.dispatch();
+        metrics::gauge!(UNDER_WAY).set(self.under_way as f64);
+        Ok(followed || replayed || looked || count == ENDS_AT_ONCE)
+    }
+
+    /// Takes in what has ended by now; answers how many.
+    fn take_ends(&mut self) -> usize {
         let mut count = 0;
         while count < ENDS_AT_ONCE
             && let Ok(end) = self.ended.try_recv()
@@ -274,19 +328,7 @@ impl<'a> Engine<'a> {
             self.end(end);
             count += 1;
         }
-        while self.sending.try_join_next().is_some() {}
-        while self.orders.try_join_next().is_some() {}
-        self.dispatch();
-        self.write().await?;
-        let replayed = if self.replaying { self.replay().await? } else { false };
-        let looked = self.look().await?;
-        let followed = match self.appetite() {
-            Some(size) if self.position < head => self.follow(size).await?,
-            Some(_) | None => false,
-        };
-        self.dispatch();
-        metrics::gauge!(UNDER_WAY).set(self.under_way as f64);
-        Ok(followed || replayed || looked || count == ENDS_AT_ONCE)
+        count
     }
 
     /// Sends what may go, an endpoint after the other.
@@ -343,15 +385,25 @@ impl<'a> Engine<'a> {
         });
     }
 
-    /// Waits for the database; meanwhile deliveries end, and others begin.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+    /// Works with the database, in a task of its own, since putting together thousands of rows takes a while; meanwhile deliveries end,
+    /// and others begin.
+    async fn meanwhile<T, E>(
+        &mut self,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        EngineError: From<E>,
+    {
+        let mut work = pin!(AbortOnDropHandle::new(tokio::spawn(work)));
         loop {
             tokio::select! {
                 biased;
-                done = &mut work => return done,
+                done = &mut work => return Ok(done??),
                 Some(end) = self.ended.recv() => {
                     self.end(end);
+                    self.take_ends();
                     self.dispatch();
                 }
             }

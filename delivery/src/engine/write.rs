@@ -1,12 +1,11 @@
 //! Writing what came of deliveries.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{Engine, EngineError};
 use crate::{
-    Deliveries,
     attempt::{self, Attempt},
     endpoint::keep_health,
     health::Health,
@@ -14,22 +13,25 @@ use crate::{
     retention::Parts,
 };
 
-/// What a transaction begins with whose end need not be on disk.
-const LAZILY: &str = "SET LOCAL synchronous_commit = off";
+/// What a transaction begins with whose end need not be on disk, and whose statements find rows by their keys whatever PostgreSQL
+/// believes: the queue is empty one moment and long the next, and a plan of when it was empty would read all of it for each row.
+pub(crate) const BY_KEYS: &str = "SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true), \
+     set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)";
 
 impl Engine<'_> {
     /// Writes what has become of rows, attempts and endpoints.
     pub(super) async fn write(&mut self) -> Result<(), EngineError> {
         if let Some(unwritten) = self.unwritten() {
-            self.parts = self.meanwhile(unwritten.write(self.given)).await?;
+            let pool = self.given.pool.clone();
+            self.parts = self.meanwhile(async move { unwritten.write(&pool).await }).await?;
         }
         Ok(())
     }
 
     /// The same, and nothing ends meanwhile: afterwards the database knows everything.
-    pub(super) async fn write_all(&mut self) -> Result<(), EngineError> {
+    pub(super) async fn flush(&mut self) -> Result<(), EngineError> {
         if let Some(unwritten) = self.unwritten() {
-            self.parts = unwritten.write(self.given).await?;
+            self.parts = unwritten.write(&self.given.pool).await?;
         }
         Ok(())
     }
@@ -53,6 +55,7 @@ impl Engine<'_> {
             attempts: std::mem::take(&mut self.attempts),
             parts: std::mem::take(&mut self.parts),
             at: self.written_at,
+            attempts_kept: TimeDelta::from_std(self.given.settings.attempts_kept).unwrap_or(TimeDelta::MAX),
         })
     }
 }
@@ -64,16 +67,16 @@ struct Unwritten {
     health: Vec<(Uuid, Uuid, Health)>,
     parts: Parts,
     at: DateTime<Utc>,
+    attempts_kept: TimeDelta,
 }
 
 impl Unwritten {
     /// Writes all of it, and gives the parts back. What is lost of it with the database's last moment is delivered again, so nobody waits
     /// until it is on disk.
-    async fn write(mut self, given: &Deliveries) -> Result<Parts, sqlx::Error> {
-        let mut transaction = given.pool.begin().await?;
+    async fn write(mut self, pool: &PgPool) -> Result<Parts, sqlx::Error> {
+        let mut transaction = pool.begin().await?;
         lazily(&mut transaction).await?;
-        let kept = TimeDelta::from_std(given.settings.attempts_kept).unwrap_or(TimeDelta::MAX);
-        self.parts.keep(&mut transaction, self.at, kept).await?;
+        self.parts.keep(&mut transaction, self.at, self.attempts_kept).await?;
         self.changes.write(&mut transaction).await?;
         attempt::insert(&mut transaction, &self.attempts, self.at).await?;
         for (tenant_id, webhook_id, health) in &self.health {
@@ -84,7 +87,7 @@ impl Unwritten {
     }
 }
 
-/// A transaction whose end nobody waits for until it is on disk.
+/// A transaction whose end nobody waits for until it is on disk, and that goes by keys.
 pub(super) async fn lazily(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(LAZILY).execute(connection).await.map(|_| ())
+    sqlx::query(BY_KEYS).execute(connection).await.map(|_| ())
 }

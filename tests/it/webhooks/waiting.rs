@@ -71,3 +71,26 @@ async fn what_was_sent_together_keeps_its_id_over_all_attempts() {
     assert_eq!(ids.len(), 300);
     assert!(ids.values().all(|ids| ids.len() == 1), "{ids:?}");
 }
+
+#[tokio::test]
+async fn who_follows_the_log_again_sends_what_waits_once() {
+    let mut world = World::start().await;
+    let acme = world.tenant("acme").await;
+    let receiver = Receiver::start().await;
+    let hook = world.webhook(acme, &receiver, json!({ "ordering": "per_aggregate" })).await;
+    world.done(&hook.path("/pause"), Value::Null).await;
+    for number in 0..3 {
+        world.rename(acme, &format!("Acme {number}")).await;
+    }
+    eventually(LIMIT, async || (world.pending(&hook).await == 3).then_some(())).await;
+    world.stop_delivering();
+    // As somebody may do who restores a table by hand.
+    let back = "UPDATE process_cursors SET position = 0 WHERE process = 'webhooks'";
+    sqlx::query(back).execute(&world.database.pool).await.unwrap();
+    world.deliver();
+    world.done(&hook.path("/resume"), Value::Null).await;
+    world.rename(acme, "Acme at last").await;
+    receiver.accepts(4).await;
+    let ids: BTreeSet<_> = receiver.taken().iter().map(|taken| taken.header("webhook-id").to_owned()).collect();
+    assert_eq!((ids.len(), receiver.taken().len()), (4, 4));
+}
