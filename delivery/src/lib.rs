@@ -35,7 +35,7 @@ pub const QUERIES: &[&str] = &[
     engine::ELECT,
     engine::READ_CURSOR,
     engine::MOVE_CURSOR,
-    engine::BY_KEYS,
+    engine::write::BY_KEYS,
     endpoint::ALL,
     endpoint::KEEP,
     endpoint::KEEP_HEALTH,

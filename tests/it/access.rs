@@ -76,6 +76,8 @@ struct Platform {
     uses: PermissionUses,
     /// What is noted of sensitive reads, and who writes it down; most tests do without.
     reads: (Refusals, AccessRecords),
+    /// What is noted of refusals, which is recorded each second.
+    refusals: Refusals,
     router: Router,
     openapi: OpenApi,
     document: Value,
@@ -144,6 +146,7 @@ impl Platform {
             async move { refusals.run(|draft| records.write(draft), end).await }
         });
         let reads = (access.sensitive_reads(), AccessRecords::new(store.clone(), vault_in(&pool)));
+        let refusals = access.refusals();
         let report_runs = Arc::new(ReportRuns::new(store.clone()));
         let signer = Signer::new(vec![SigningKey::from_seed("hub.test", Zeroizing::new([9; 32])).unwrap()]).unwrap();
         tokio::spawn({
@@ -199,6 +202,7 @@ impl Platform {
             commands,
             uses,
             reads,
+            refusals,
             router,
             document: serde_json::to_value(&openapi).unwrap(),
             openapi,

@@ -7,7 +7,7 @@ mod end;
 mod follow;
 mod look;
 mod looks;
-mod write;
+pub(crate) mod write;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -25,8 +25,6 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
-
-pub(crate) use self::write::BY_KEYS;
 
 use self::looks::Looks;
 use crate::{

@@ -83,10 +83,10 @@ async fn answered(address: SocketAddr, headers: &[(&str, &str)]) -> Option<axum:
     timeout(LIMIT, asking).await.expect("it answers in time")
 }
 
-/// The frames of a stream that was let in.
+/// The frames of a stream, as soon as it is let in: a place that was given up is free when the program has seen that.
 async fn stream(address: SocketAddr, headers: &[(&str, &str)]) -> impl Stream<Item = Event> + Unpin + use<> {
-    let response = answered(address, headers).await.unwrap();
-    assert_eq!(response.status(), 200);
+    let let_in = async || answered(address, headers).await.filter(|response| response.status() == 200);
+    let response = eventually(LIMIT, let_in).await;
     let frames = response.into_body().into_data_stream().eventsource();
     Box::pin(frames.take_while(|frame| std::future::ready(frame.is_ok())).map(Result::unwrap))
 }
