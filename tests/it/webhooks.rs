@@ -231,7 +231,7 @@ impl World {
         sqlx::query_scalar(count).bind(hook.id).fetch_one(&self.database.pool).await.unwrap()
     }
 
-    /// Lets time pass until `done`: whenever nothing is under way and something waits for its next attempt, the clock moves there.
+    /// Lets time pass until `done`: whenever nothing can be done now and something waits for its next attempt, the clock moves there.
     async fn pass_until<T>(&self, mut done: impl AsyncFnMut() -> Option<T>) -> T {
         eventually(LIMIT, async || {
             let answer = done().await;
@@ -245,10 +245,13 @@ impl World {
         .await
     }
 
-    /// When something is to be sent that is not yet; none while something is being sent.
+    /// When something is to be sent that is not yet; none while something is being sent or could be, so that time does not run away from
+    /// whoever delivers.
     async fn next_attempt_at(&self) -> Option<DateTime<Utc>> {
         let next = "SELECT min(greatest(due_at, open_until)) FILTER (WHERE greatest(due_at, open_until) > $1) \
-             FROM webhook_queue LEFT JOIN webhook_health USING (tenant_id, webhook_id) HAVING NOT bool_or(leased)";
+             FROM webhook_queue q LEFT JOIN webhook_health USING (tenant_id, webhook_id) \
+             HAVING NOT bool_or(leased OR (greatest(due_at, open_until) <= $1 AND NOT EXISTS (SELECT FROM webhook_queue e \
+                 WHERE e.webhook_id = q.webhook_id AND e.position < q.position AND e.due_at > $1)))";
         let next = sqlx::query_scalar(next).bind(self.clock.now()).fetch_optional(&self.database.pool).await;
         next.unwrap().flatten()
     }
