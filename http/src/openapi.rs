@@ -4,7 +4,7 @@
 //! whole router. Operations are described with `described` and `refuses`; headers, bodies and problems document
 //! themselves, because the extractors and answers of this crate do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use aide::{
     axum::ApiRouter,
@@ -84,7 +84,9 @@ fn drop_unused_schemas(api: &mut OpenApi) {
         let text = serde_json::to_string(api).expect("an openapi document is plain json");
         let Some(components) = &mut api.components else { return };
         let before = components.schemas.len();
-        components.schemas.retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
+        let references = text.split("\"#/components/schemas/").skip(1);
+        let used: HashSet<&str> = references.filter_map(|reference| reference.split('"').next()).collect();
+        components.schemas.retain(|name, _| used.contains(name.as_str()));
         // Each round removes at least one, so this ends.
         if components.schemas.len() == before {
             return;
