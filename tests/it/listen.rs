@@ -289,6 +289,8 @@ async fn the_tail_of_a_webhook_goes_on_behind_what_it_has_shown() {
     let (platform, api) = Played::start(vec![answer(first), answer(json!({ "items": [], "next": "17-ab" }))]).await;
     let verb = ["webhooks", "tail", "--tenant", TENANT, "--api-url", &api, "--webhook", webhook];
     let mut tail = Listening::run(&[&verb[..], &["--since", "2026-06-01T00:00:00Z"]].concat(), "k");
+    assert_eq!(tail.line().await, format!("from     {api}/v1/tenants/{TENANT}/webhooks"));
+    assert_eq!(tail.line().await, "Ctrl-C ends");
     assert_eq!(
         tail.line().await,
         format!("12:00:01  {:<40}        7  500      3 ms  retrying at attempt 1", "tenant.renamed")
@@ -324,6 +326,7 @@ async fn a_real_platform_delivers_and_its_tail_shows_it() {
     let verb = ["webhooks", "tail", "--tenant", &tenant, "--api-url", hub.url()];
     let mut tail = Listening::run(&[&verb[..], &["--since", "2020-01-01T00:00:00Z"]].concat(), &hub.admin_key());
     post(format!("/v1/tenants/{tenant}/activate"), json!({})).await;
+    assert!(tail.line().await.ends_with("/webhooks") && tail.line().await == "Ctrl-C ends");
     let line = tail.line().await;
     assert!(
         line.contains("tenant.activated") && line.contains("204") && line.contains("delivered at attempt 1"),

@@ -45,7 +45,7 @@ async fn somebody_is_forgotten_as_the_section_on_forgetting_says() {
     for expected in [
         "\"contact_email\":\"ada@basalt.example\"",
         "\"value\": \"ada@basalt.example\"",
-        "1 records and their signature are in ada.json",
+        "1 record, signed, in ada.json",
         "\"contact_email\":\"[erased]\"",
         "\"event_type\":\"erasure.executed\"",
     ] {

@@ -115,7 +115,7 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
 fn write_log(text: &mut String, log: &LogReport) -> std::fmt::Result {
     writeln!(
         text,
-        "log               {} events of {} streams of {} tenants, head {}: {}",
+        "log                 {} events of {} streams of {} tenants, head {}: {}",
         log.event_count,
         log.stream_count,
         log.tenant_count,
@@ -131,7 +131,7 @@ fn write_log(text: &mut String, log: &LogReport) -> std::fmt::Result {
 fn write_facts(text: &mut String, facts: &FactReport) -> std::fmt::Result {
     writeln!(
         text,
-        "facts             {} of {} streams, head {}: {}",
+        "facts               {} of {} streams, head {}: {}",
         facts.fact_count,
         facts.stream_count,
         facts.head,
@@ -167,7 +167,7 @@ fn text_of_facts(facts: &FactReport, repaired: bool) -> Result<String, std::fmt:
 
 fn write_read_model(text: &mut String, model: &ReadModelReport) -> std::fmt::Result {
     let wrong = model.differences.len() + model.parked_count + usize::from(model.trouble.is_some());
-    writeln!(text, "{:<17} at position {} of {}: {}", model.name, model.position, model.head, verdict(wrong))?;
+    writeln!(text, "{:<19} at position {} of {}: {}", model.name, model.position, model.head, verdict(wrong))?;
     if let Some(trouble) = &model.trouble {
         writeln!(text, "  {trouble}")?;
     }

@@ -79,11 +79,13 @@ struct Webhook {
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let What::Tail { tenant, webhook, since, platform } = arguments.what;
     let (url, key) = platform.found(config)?;
+    let path = format!("/v1/tenants/{tenant}/webhooks");
+    print(&format!("from     {url}{path}\nCtrl-C ends\n"))?;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let begin = since.unwrap_or_else(|| system_clock()());
     let mut tail = Tail {
         client: Client::new(&url, &key)?,
-        path: format!("/v1/tenants/{tenant}/webhooks"),
+        path,
         only: webhook,
         begin: format!("since={}", begin.to_rfc3339_opts(SecondsFormat::Micros, true)),
         places: BTreeMap::new(),

@@ -27,7 +27,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes one, in some 50 ms. All migrations are applied.
+    /// Makes one, in less than 100 ms. All migrations are applied.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -36,7 +36,8 @@ impl Database {
             PgConnection::connect(&environment().database_url).await.expect("the PostgreSQL of the tests answers");
         let template = template(&mut connection).await;
         let name = format!("test_{}", Uuid::new_v4().simple());
-        run(&mut connection, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+        // Files are copied, which costs a quarter of writing every page to the log.
+        run(&mut connection, &format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")).await;
         connection.close().await.expect("the connection is idle");
         let url = url(&name);
         let pool = PgPoolOptions::new()

@@ -69,7 +69,8 @@ pub(super) async fn run(config: &Config, arguments: &Subject) -> anyhow::Result<
     file.write_all(&written)
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write {}", output.display()))?;
-    print(&format!("{count} records and their signature are in {}\n", output.display()))?;
+    let records = if count == 1 { "record" } else { "records" };
+    print(&format!("{count} {records}, signed, in {}\n", output.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
