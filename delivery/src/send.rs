@@ -26,6 +26,9 @@ const KEPT_HEADERS: &[&str] = &["content-length", "content-type", "date", "locat
 /// Longest header value that is kept, in bytes.
 const HEADER_BYTES_MAX: usize = 200;
 
+/// Longest reason why there is no answer that is kept, in bytes.
+const ERROR_BYTES_MAX: usize = 500;
+
 /// The open connections of one endpoint that nobody uses at the moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connections(Arc<Mutex<Vec<Connection>>>);
@@ -88,7 +91,8 @@ pub(crate) async fn send(outbound: &Outbound, connections: &Connections, sending
     let request = Request { method: Method::POST, url, headers, body };
     let answer = match timeout(time_max, exchange(outbound, connections, request)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => Answer { error: Some(error.to_string()), ..Answer::default() },
+        // May name what the other side's certificate says.
+        Ok(Err(error)) => Answer { error: Some(cut(&error.to_string(), ERROR_BYTES_MAX)), ..Answer::default() },
         Err(_) => Answer { error: Some(Error::Time.to_string()), ..Answer::default() },
     };
     Answer { latency: started.elapsed(), ..answer }
@@ -122,11 +126,12 @@ fn kept(connections: &Connections, connection: Connection, answer: hub_outbound:
         status: Some(head.status.as_u16()),
         error: head.status.is_redirection().then(|| "redirects are not followed".to_owned()),
         headers: KEPT_HEADERS.iter().filter_map(kept).collect(),
-        body: cut(&String::from_utf8_lossy(&body), KEPT_BYTES_MAX).replace('\0', "\u{fffd}"),
+        body: cut(&String::from_utf8_lossy(&body), KEPT_BYTES_MAX),
         latency: Duration::ZERO,
     }
 }
 
+/// The first bytes of a text of the other side, as PostgreSQL can keep it.
 fn cut(text: &str, bytes_max: usize) -> String {
-    text[..text.floor_char_boundary(bytes_max)].to_owned()
+    text[..text.floor_char_boundary(bytes_max)].replace('\0', "\u{fffd}")
 }

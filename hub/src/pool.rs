@@ -12,6 +12,12 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection is kept that nobody uses.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 
+/// How long the connections of a pool may take to close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether they are.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(10);
+
 /// A pool of at most `size` connections; one is opened at once, to see that it works.
 ///
 /// # Errors
@@ -23,6 +29,22 @@ pub async fn open(url: &str, size: u32) -> anyhow::Result<PgPool> {
         .connect_with(options.application_name("hub"))
         .await
         .with_context(|| format!("cannot connect to PostgreSQL at {place}"))
+}
+
+/// Closes a pool; every connection is closed afterwards, unless PostgreSQL does not answer for too long.
+///
+/// [`PgPool::close`] alone may return while connections that were just used are still on their way back, and leaves these open.
+pub async fn close(pool: &PgPool) {
+    let closing = async {
+        pool.close().await;
+        while pool.size() > 0 {
+            tokio::time::sleep(CLOSE_INTERVAL).await;
+            pool.close().await;
+        }
+    };
+    if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+        tracing::debug!(connections = pool.size(), "some connections were not closed in time");
+    }
 }
 
 /// How long one statement of a query may take.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::future::join_all;
 use hub::embedded::Running;
 use hub_tests::kit::servers::started_below;
 use hub_tests::kit::{Database, HubProcess, Nats, Outcome, directory, eventually, free_port, program, run_hub};
@@ -291,4 +292,20 @@ async fn verbs_find_the_database_of_a_hub_that_runs_and_of_one_that_has_stopped(
     assert_eq!(answer, 42);
     open.close().await;
     assert!(started_below(&hub.directory()).is_empty(), "a server is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_closed_leaves_no_connection_open() {
+    let database = Database::new().await;
+    for _ in 0..20 {
+        let pool = hub::pool::open(&database.url, 4).await.unwrap();
+        let connections = join_all((0..4).map(|_| pool.acquire())).await;
+        // Some are on their way back when it is closed, others are there.
+        for connection in connections {
+            drop(connection.unwrap());
+            tokio::task::yield_now().await;
+        }
+        hub::pool::close(&pool).await;
+        assert_eq!(pool.size(), 0);
+    }
 }

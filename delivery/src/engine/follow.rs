@@ -7,7 +7,7 @@ use cqrs_es::Aggregate;
 use hub_cloudevents::Event;
 use hub_domain::webhook::{self, Replay, Webhook};
 use hub_event_store::event::Recorded;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection, error::DatabaseError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -147,7 +147,20 @@ impl Engine<'_> {
             self.forget(tenant_id, webhook_id, connection).await?;
             return Ok(None);
         };
-        endpoint.keep(connection).await?;
+        let mut savepoint = connection.begin().await?;
+        match keep(&mut savepoint, &endpoint, recorded, &event).await {
+            Ok(replays) => {
+                savepoint.commit().await?;
+                self.replaying |= replays;
+            }
+            // What one owner asked for is no reason to stop the deliveries of all.
+            Err(error) if refuses_values(&error) => {
+                savepoint.rollback().await?;
+                tracing::error!(%error, %webhook_id, "an event of a webhook cannot be kept; it is delivered to as before");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
         match self.lanes.get_mut(&webhook_id) {
             Some(lane) => lane.change(endpoint),
             None => {
@@ -164,7 +177,6 @@ impl Engine<'_> {
                 if let Some(lane) = self.lanes.get_mut(&webhook_id) {
                     lane.release();
                 }
-                sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
             }
             webhook::Event::Enabled { .. } | webhook::Event::UrlChanged { .. } => {
                 if let Some(lane) = self.lanes.get_mut(&webhook_id) {
@@ -175,11 +187,6 @@ impl Engine<'_> {
             _ => {}
         }
         self.looks.plan(webhook_id, now);
-        if let Some(replay) = replayed(&event, recorded.tenant_position) {
-            let (sequence, head) = (recorded.sequence, recorded.tenant_position);
-            replay::insert(connection, (tenant_id, webhook_id), sequence, &replay, head).await?;
-            self.replaying = true;
-        }
         Ok(None)
     }
 
@@ -222,6 +229,29 @@ impl Engine<'_> {
         self.replaying = !pending.is_empty();
         Ok(self.replaying)
     }
+}
+
+/// Keeps the endpoint as it is after an event, and what follows for its rows; answers whether something is to be delivered again.
+async fn keep(
+    connection: &mut PgConnection,
+    endpoint: &Endpoint,
+    recorded: &Recorded,
+    event: &webhook::Event,
+) -> Result<bool, sqlx::Error> {
+    endpoint.keep(connection).await?;
+    if matches!(event, webhook::Event::Disabled(_)) {
+        sqlx::query(queue::DROP).bind(endpoint.webhook_id).execute(&mut *connection).await?;
+    }
+    let Some(replay) = replayed(event, recorded.tenant_position) else { return Ok(false) };
+    let (sequence, head) = (recorded.sequence, recorded.tenant_position);
+    replay::insert(connection, (endpoint.tenant_id, endpoint.webhook_id), sequence, &replay, head).await?;
+    Ok(true)
+}
+
+/// Whether PostgreSQL refuses the values themselves (classes 22 and 23), so that asking again changes nothing.
+fn refuses_values(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
 /// What an event of a webhook at that position asks to be delivered again.

@@ -158,7 +158,7 @@ async fn with_database_and_vault<T>(
     let outcome = match pool::open(database.url(), VERB_POOL_SIZE).await {
         Ok(pool) => {
             let outcome = work(pool.clone(), vault_url).await;
-            pool.close().await;
+            pool::close(&pool).await;
             outcome
         }
         Err(error) => Err(error),

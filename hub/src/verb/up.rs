@@ -179,7 +179,7 @@ async fn roles(
     let outcome = roles_on(config, pool.clone(), reached, listeners, shutdown, announce).await;
     if outcome.is_err() {
         // Or the server that is about to stop would be missed by connections that nobody needs any more.
-        pool.close().await;
+        pool::close(&pool).await;
     }
     outcome
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::Mutex,
     time::Duration,
 };
@@ -10,6 +11,7 @@ use eventsource_stream::Eventsource as _;
 use futures::{
     StreamExt as _,
     future::{join, join_all, join3},
+    stream,
 };
 use hub_tests::kit::{HubProcess, eventually};
 use serde_json::{Value, json};
@@ -19,7 +21,7 @@ use uuid::Uuid;
 /// How long all of it may take, on a machine that runs other tests beside it.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// No answer and no word of a stream takes longer: it says something every 15 s.
+/// No answer takes longer, and no stream is silent for longer: every 15 s it says something, if only a comment.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Roles, and events of each: a thousand.
@@ -165,9 +167,12 @@ async fn follow(api: &Api, path: &str, followed: &Mutex<Followed>) {
         })
         .await;
         followed.lock().unwrap().connections += 1;
-        let mut frames = response.bytes_stream().eventsource();
-        while let Some(Ok(frame)) = timeout(ANSWER_LIMIT, frames.next()).await.expect("it is never silent for so long")
-        {
+        let pieces = stream::try_unfold(response, async |mut response| {
+            let piece = timeout(ANSWER_LIMIT, response.chunk()).await.expect("it is never silent for so long")?;
+            Ok::<_, reqwest::Error>(piece.map(|piece| (piece, response)))
+        });
+        let mut frames = pin!(pieces.eventsource());
+        while let Some(Ok(frame)) = frames.next().await {
             match frame.event.as_str() {
                 "hello" | "checkpoint" => {}
                 "end" => break,

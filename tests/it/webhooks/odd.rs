@@ -28,3 +28,19 @@ async fn odd_replays_and_filters_are_refused_or_do_nothing() {
     receiver.accepts(1).await;
     assert_eq!(receiver.count(), 1);
 }
+
+#[tokio::test]
+async fn what_the_database_refuses_of_one_webhook_stops_nobody() {
+    let world = World::start().await;
+    let acme = world.tenant("acme").await;
+    let receiver = Receiver::start().await;
+    let hook = world.webhook(acme, &receiver, json!({})).await;
+    world.role(acme, "day").await;
+    receiver.accepts(1).await;
+    sqlx::raw_sql("ALTER TABLE webhook_replays ADD CHECK (since IS NULL)").execute(&world.database.pool).await.unwrap();
+    world.done(&hook.path("/replay"), json!({ "since": "2026-01-01T00:00:00Z" })).await;
+    world.role(acme, "night").await;
+    receiver.accepts(2).await;
+    world.done(&hook.path("/replay"), json!({})).await;
+    receiver.accepts(4).await;
+}

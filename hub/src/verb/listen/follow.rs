@@ -8,7 +8,7 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, HeaderValue},
 };
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::frames::{Frame, Frames};
 
@@ -56,6 +56,7 @@ pub(super) struct Follower {
 }
 
 struct Connection {
+    opened_at: Instant,
     response: Response,
     frames: Frames,
     waiting: VecDeque<Item>,
@@ -96,7 +97,10 @@ impl Follower {
             let lost = match &mut self.connection {
                 Some(connection) => match connection.next().await {
                     Ok(item) => {
-                        self.attempt = 0;
+                        // A greeting alone is no sign that it will stay.
+                        if matches!(item, Item::Event(_)) || connection.opened_at.elapsed() >= BACKOFF_MAX {
+                            self.attempt = 0;
+                        }
                         return Ok(item);
                     }
                     Err(error) => error,
@@ -138,7 +142,8 @@ impl Follower {
         };
         let status = response.status();
         if status == StatusCode::OK {
-            return Ok(Connection { response, frames: Frames::default(), waiting: VecDeque::new() });
+            let opened_at = Instant::now();
+            return Ok(Connection { opened_at, response, frames: Frames::default(), waiting: VecDeque::new() });
         }
         let error = anyhow!("the platform does not let us follow: {}", problem(response).await);
         let passes =
