@@ -130,6 +130,7 @@ pub const QUERIES: &[&str] = &[
     parked::repair::LIST_DISCARDED,
     reached::REACHED,
     rebuild::LOCK,
+    rebuild::UNLOCK,
     share::VERSION,
     share::ACQUIRE,
     share::RENEW,

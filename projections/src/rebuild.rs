@@ -27,6 +27,9 @@ use self::{state::Meter, table::Filling};
 /// One at a time works on the tables of a projection; held by its own connection.
 pub(crate) const LOCK: &str = "SELECT pg_try_advisory_lock(7236831, hashtext($1))";
 
+/// Lets the next one work.
+pub(crate) const UNLOCK: &str = "SELECT pg_advisory_unlock(7236831, hashtext($1))";
+
 /// The version of the live table.
 pub(crate) const VERSION: &str = "SELECT max(version) FROM projection_checkpoints WHERE projection = $1";
 
@@ -112,10 +115,13 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     let rebuilder = Rebuilder::of(pool, upcasters, projections, name)?;
     let mut connection = rebuilder.lock().await?;
-    let built = rebuilder.build(&mut connection, progress).await?;
-    let rebuilt = rebuilder.switch(&mut connection, built).await?;
-    drop(connection.close().await);
-    Ok(rebuilt)
+    let rebuilt = async {
+        let built = rebuilder.build(&mut connection, progress).await?;
+        rebuilder.switch(&mut connection, built).await
+    };
+    let rebuilt = rebuilt.await;
+    rebuilder.unlock(connection).await;
+    rebuilt
 }
 
 /// Builds a candidate beside the live table and keeps it, in place of an earlier one.
@@ -147,9 +153,9 @@ pub async fn build_within(
     let mut rebuilder = Rebuilder::of(pool, upcasters, projections, name)?;
     rebuilder.memory_max = memory_max;
     let mut connection = rebuilder.lock().await?;
-    let built = rebuilder.build(&mut connection, progress).await?;
-    drop(connection.close().await);
-    Ok(built.rebuilt())
+    let built = rebuilder.build(&mut connection, progress).await;
+    rebuilder.unlock(connection).await;
+    Ok(built?.rebuilt())
 }
 
 /// Brings the candidate up to date and puts it in the place of the live table, which is retired; the one retired before is dropped.
@@ -193,10 +199,14 @@ pub async fn discard(
     let rebuilder = Rebuilder::of(pool, &Upcasters::default(), projections, name)?;
     let target = if retired { Target::Retired } else { Target::Shadow };
     let mut connection = rebuilder.lock().await?;
-    let found = state::find(&mut connection, rebuilder.projection.name(), target).await?;
-    rebuilder.clean_up(&mut connection, target).await?;
-    drop(connection.close().await);
-    Ok(found.is_some())
+    let found = async {
+        let found = state::find(&mut connection, rebuilder.projection.name(), target).await?;
+        rebuilder.clean_up(&mut connection, target).await?;
+        Ok(found.is_some())
+    };
+    let found = found.await;
+    rebuilder.unlock(connection).await;
+    found
 }
 
 pub(crate) struct Rebuilder {
@@ -239,19 +249,22 @@ impl Rebuilder {
     /// Puts a table of this program's version in the place of the live one: the candidate, if one is ready, else one that is built now.
     pub(crate) async fn run(&self, progress: Progress<'_>) -> Result<Rebuilt, RebuildError> {
         let mut connection = self.lock().await?;
-        let incoming = match self.find(&mut connection, Target::Shadow).await {
-            Ok(mut candidate) => {
-                self.catch_up(&mut connection, &mut candidate, progress).await?;
-                candidate
-            }
-            Err(RebuildError::NoCandidate(_) | RebuildError::OtherVersion { .. }) => {
-                self.build(&mut connection, progress).await?
-            }
-            Err(error) => return Err(error),
+        let rebuilt = async {
+            let incoming = match self.find(&mut connection, Target::Shadow).await {
+                Ok(mut candidate) => {
+                    self.catch_up(&mut connection, &mut candidate, progress).await?;
+                    candidate
+                }
+                Err(RebuildError::NoCandidate(_) | RebuildError::OtherVersion { .. }) => {
+                    self.build(&mut connection, progress).await?
+                }
+                Err(error) => return Err(error),
+            };
+            self.switch(&mut connection, incoming).await
         };
-        let rebuilt = self.switch(&mut connection, incoming).await?;
-        drop(connection.close().await);
-        Ok(rebuilt)
+        let rebuilt = rebuilt.await;
+        self.unlock(connection).await;
+        rebuilt
     }
 
     /// Keeps others from the projection's tables; by a connection of its own, so that the lock ends with it however this ends.
@@ -263,6 +276,13 @@ impl Rebuilder {
             return Err(RebuildError::Running(name));
         }
         Ok(connection)
+    }
+
+    /// Lets others work on them again. PostgreSQL lets go of a closed connection only a moment later, and whoever comes next would find
+    /// the lock taken.
+    async fn unlock(&self, mut connection: PgConnection) {
+        drop(sqlx::query(UNLOCK).bind(self.projection.name()).execute(&mut connection).await);
+        drop(connection.close().await);
     }
 
     async fn clean_up(&self, connection: &mut PgConnection, target: Target) -> Result<(), sqlx::Error> {
@@ -357,12 +377,14 @@ impl Rebuilder {
     /// Puts a table in the place of the live one that was built or retired earlier.
     async fn bring_in(&self, target: Target, progress: Progress<'_>) -> Result<Rebuilt, RebuildError> {
         let mut connection = self.lock().await?;
-        let mut incoming = self.find(&mut connection, target).await?;
-        self.catch_up(&mut connection, &mut incoming, progress).await?;
-        let rebuilt = self.switch(&mut connection, incoming).await?;
-        progress(rebuilt.position, rebuilt.position);
-        drop(connection.close().await);
-        Ok(rebuilt)
+        let rebuilt = async {
+            let mut incoming = self.find(&mut connection, target).await?;
+            self.catch_up(&mut connection, &mut incoming, progress).await?;
+            self.switch(&mut connection, incoming).await
+        };
+        let rebuilt = rebuilt.await;
+        self.unlock(connection).await;
+        rebuilt.inspect(|rebuilt| progress(rebuilt.position, rebuilt.position))
     }
 
     /// Takes in nearly everything that is missing. Each step is a transaction, so it may end anywhere.
