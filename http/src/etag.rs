@@ -97,6 +97,11 @@ impl OperationInput for IfNoneMatch {
     }
 }
 
+/// Put among the extensions of an answer that replaces what anybody has of the same version: nobody is told 304 instead of it, neither by
+/// the handler nor by whoever gives the answer again.
+#[derive(Clone, Copy, Debug)]
+pub struct Replaces;
+
 /// The answer of a GET that is not a list: JSON, `ETag` when the thing has a stream, `Projection-Position`.
 #[derive(Clone, Debug)]
 pub struct Detail<T> {
@@ -104,23 +109,31 @@ pub struct Detail<T> {
     sequence: Option<i64>,
     position: ReadPosition,
     unchanged: bool,
+    replaces: bool,
 }
 
 impl<T> Detail<T> {
     /// A thing with a stream of its own, at `sequence`, read from a read model at `position`.
     pub fn new(value: T, sequence: i64, position: ReadPosition) -> Self {
-        Self { value, sequence: Some(sequence), position, unchanged: false }
+        Self { value, sequence: Some(sequence), position, unchanged: false, replaces: false }
     }
 
     /// Something without a version, such as a sum.
     pub fn unversioned(value: T, position: ReadPosition) -> Self {
-        Self { value, sequence: None, position, unchanged: false }
+        Self { value, sequence: None, position, unchanged: false, replaces: false }
+    }
+
+    /// Answers in full whatever version the caller has, for the same version says something else now.
+    #[must_use]
+    pub fn replacing(mut self) -> Self {
+        self.replaces = true;
+        self
     }
 
     /// Answers 304 without a body when the caller already has this version.
     #[must_use]
     pub fn unless(mut self, known: &IfNoneMatch) -> Self {
-        self.unchanged = self.sequence.is_some_and(|sequence| known.matches(sequence));
+        self.unchanged = !self.replaces && self.sequence.is_some_and(|sequence| known.matches(sequence));
         self
     }
 }
@@ -133,6 +146,9 @@ impl<T: Serialize> IntoResponse for Detail<T> {
             response.headers_mut().insert(header::ETAG, header_value(sequence));
             // Without this a client that follows the default `no-store` could never use the ETag.
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        }
+        if self.replaces {
+            response.extensions_mut().insert(Replaces);
         }
         self.position.write(response.headers_mut());
         response
@@ -184,6 +200,11 @@ mod tests {
             assert_eq!(response.headers()["etag"], "\"7\"");
             assert_eq!(response.headers()["projection-position"], "40");
         }
+        let replacing = async |known: IfNoneMatch| Detail::new("x", 7, ReadPosition(40)).replacing().unless(&known);
+        let replacing: Router = Router::new().route("/", get(replacing));
+        let response = send(&replacing, "GET", "/", &[("if-none-match", "\"7\"")], "").await;
+        assert_eq!((response.status().as_u16(), &response.headers()["etag"]), (200, &header_value(7)));
+        assert!(response.extensions().get::<Replaces>().is_some());
         let many = vec!["\"1\""; TAGS_MAX + 1].join(",");
         assert_eq!(send(&router, "GET", "/", &[("if-none-match", &many)], "").await.status(), 400);
     }

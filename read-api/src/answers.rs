@@ -65,6 +65,7 @@ struct Kept {
     decided_up_to: i64,
     /// Whose events change the answer; `None` for everybody's.
     tenant: Option<Uuid>,
+    /// Who has this version is told 304.
     sequence: Option<i64>,
     route: MatchedPath,
     headers: HeaderMap,
@@ -187,7 +188,8 @@ impl Kept {
             return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
         };
         let tag = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        let sequence = tag.and_then(etag::parse_strong);
+        let replaces = parts.extensions.get::<etag::Replaces>().is_some();
+        let sequence = tag.and_then(etag::parse_strong).filter(|_| !replaces);
         let tenant = tenant_of(key.target.path());
         Ok(Self { position, decided_up_to, tenant, sequence, route, headers: parts.headers, body })
     }

@@ -121,7 +121,7 @@ impl Queries {
         let sequence = sequence(&row);
         let detail = Detail::new(row, sequence, position);
         // What the caller has from before an erasure must not be used again.
-        Ok(if erased { detail } else { detail.unless(wanted.known) })
+        Ok(if erased { detail.replacing() } else { detail.unless(wanted.known) })
     }
 
     /// The same, when the statement answers more than the row; what does not come from events is missing of a row of the past.
