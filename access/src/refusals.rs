@@ -172,8 +172,10 @@ impl Refusals {
     {
         let drafts = {
             let mut noted = self.noted();
-            if noted.unwritten.is_empty() {
-                noted.unwritten = noted.due(at, all);
+            // There may be no turn after one that takes all.
+            if noted.unwritten.is_empty() || all {
+                let due = noted.due(at, all);
+                noted.unwritten.extend(due);
             }
             noted.unwritten.clone()
         };

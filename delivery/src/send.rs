@@ -135,3 +135,15 @@ fn kept(connections: &Connections, connection: Connection, answer: hub_outbound:
 fn cut(text: &str, bytes_max: usize) -> String {
     text[..text.floor_char_boundary(bytes_max)].replace('\0', "\u{fffd}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_the_other_side_is_cut_between_characters_and_has_no_nul() {
+        assert_eq!(cut("short", 500), "short");
+        assert_eq!(cut("aäb", 2), "a", "half a character is none");
+        assert_eq!(cut("a\0b\0c", 4), "a\u{fffd}b\u{fffd}");
+    }
+}

@@ -123,3 +123,22 @@ async fn what_could_not_be_written_is_handed_on_again_as_the_same_record() {
     assert_eq!(given.len(), 2);
     assert_eq!(given[0], given[1]);
 }
+
+#[tokio::test]
+async fn at_the_end_all_is_handed_on_whatever_could_not_be_written_before() {
+    let (refusals, works) = (Refusals::default(), AtomicBool::new(false));
+    let given = Mutex::new(Vec::new());
+    let write = |draft: Draft| {
+        given.lock().unwrap().extend(draft.principal.map(|principal| principal.as_str().to_owned()));
+        std::future::ready(works.load(Ordering::Relaxed))
+    };
+    refuse(&refusals, "ada", 0);
+    refusals.turn(&write, Instant::now() + INTERVAL, false).await;
+    refuse(&refusals, "bob", 1);
+    works.store(true, Ordering::Relaxed);
+    let end = CancellationToken::new();
+    end.cancel();
+    refusals.clone().run(write, end).await;
+    assert_eq!(*given.lock().unwrap(), ["user:ada", "user:ada", "user:bob"]);
+    assert!(refusals.noted().unwritten.is_empty());
+}

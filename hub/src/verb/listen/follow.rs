@@ -192,7 +192,43 @@ async fn problem(mut response: Response) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    /// A platform that says this on each connection and closes it.
+    async fn saying(streams: &'static [&'static str]) -> Follower {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            for stream in streams {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(connection.read_u8().await.unwrap());
+                }
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                connection.write_all(format!("{head}{stream}").as_bytes()).await.unwrap();
+            }
+        });
+        Follower::new(Client::new(), url, "key", None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_platform_that_only_greets_is_waited_for_longer_and_longer_until_it_has_an_event() {
+        const HELLO: &str = "id: 7\nevent: hello\ndata: {}\n\n";
+        const EVENT: &str = "id: 8\nevent: tenant.registered\ndata: {}\n\n";
+        let mut follower = saying(&[HELLO, HELLO, HELLO, EVENT]).await;
+        for attempt in 0..3 {
+            assert_eq!(follower.next().await.unwrap(), Item::Passed("7".to_owned()));
+            assert_eq!(follower.attempt, attempt);
+        }
+        assert!(matches!(follower.next().await.unwrap(), Item::Event(_)));
+        assert_eq!(follower.attempt, 0);
+    }
 
     fn frame(id: Option<&str>, event: &str, data: &str) -> Frame {
         Frame { id: id.map(str::to_owned), event: event.to_owned(), data: data.to_owned() }
