@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Json};
 use crate::{
     attribute::Attributes,
     cesql::Sql,
+    effort::Effort,
     invalid::{Invalid, escaped},
 };
 
@@ -80,17 +81,16 @@ impl<'a> IntoIterator for &'a Texts {
 }
 
 impl Expression {
-    /// Whether the event fits.
-    #[must_use]
-    pub fn matches(&self, event: &impl Attributes) -> bool {
+    /// Whether the event fits, as far as that can be told with what is left of the effort.
+    pub(crate) fn matches(&self, event: &impl Attributes, effort: &Effort) -> bool {
         match self {
             Self::Exact(texts) => texts.all(event, |value, text| value == text),
             Self::Prefix(texts) => texts.all(event, |value, text| value.starts_with(text)),
             Self::Suffix(texts) => texts.all(event, |value, text| value.ends_with(text)),
-            Self::All(inner) => inner.iter().all(|expression| expression.matches(event)),
-            Self::Any(inner) => inner.iter().any(|expression| expression.matches(event)),
-            Self::Not(inner) => !inner.matches(event),
-            Self::Sql(sql) => sql.matches(event),
+            Self::All(inner) => inner.iter().all(|expression| expression.matches(event, effort)),
+            Self::Any(inner) => inner.iter().any(|expression| expression.matches(event, effort)),
+            Self::Not(inner) => !inner.matches(event, effort),
+            Self::Sql(sql) => sql.matches(event, effort),
         }
     }
 

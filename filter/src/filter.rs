@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::{
     attribute::Attributes,
+    effort::Effort,
     expression::{Expression, Reader},
     invalid::{Invalid, InvalidPattern, escaped},
     subject::{SubjectPattern, SubjectPatterns},
@@ -48,9 +49,10 @@ impl Filter {
     /// Whether the event is wanted.
     #[must_use]
     pub fn matches(&self, event: &impl Attributes) -> bool {
+        let effort = Effort::new();
         self.types.as_ref().is_none_or(|types| fits(event, "type", |text| types.matches(text)))
             && self.subjects.as_ref().is_none_or(|subjects| fits(event, "subject", |text| subjects.matches(text)))
-            && self.filters.iter().all(|expression| expression.matches(event))
+            && self.filters.iter().all(|expression| expression.matches(event, &effort))
     }
 
     /// Reads a filter from its JSON, through the gate.

@@ -5,10 +5,11 @@
 //! anything that can say its [`Attributes`], so no event has to become JSON for it.
 //!
 //! Everything is checked and compiled when a filter is read, in whichever way it is read; judging an event neither fails nor panics, and its cost
-//! is bounded by the bounds that are named next to what they limit.
+//! is bounded: by the bounds that are named next to what they limit, and for CESQL by [`EFFORT_MAX`].
 
 mod attribute;
 mod cesql;
+mod effort;
 mod expression;
 mod filter;
 mod hint;
@@ -18,6 +19,7 @@ mod types;
 
 pub use attribute::{Attributes, Value};
 pub use cesql::{SQL_DEPTH_MAX, SQL_LENGTH_MAX, SQL_NODE_COUNT_MAX, Sql};
+pub use effort::EFFORT_MAX;
 pub use expression::{
     ATTRIBUTE_COUNT_MAX, ATTRIBUTE_NAME_LENGTH_MAX, DEPTH_MAX, EXPRESSION_COUNT_MAX, Expression, OPERAND_LENGTH_MAX,
     Texts,

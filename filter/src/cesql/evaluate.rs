@@ -3,7 +3,10 @@
 use std::cmp::Ordering;
 
 use super::node::{Calculation, Comparison, Node};
-use crate::attribute::{Attributes, Value};
+use crate::{
+    attribute::{Attributes, Value},
+    effort::{Effort, Exhausted},
+};
 
 /// Why an evaluation ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,52 +19,74 @@ pub(super) enum EvaluationError {
     Math,
     /// An argument that the function does not know what to do with.
     Function,
+    /// It would cost more than one event is worth.
+    Effort,
+}
+
+impl From<Exhausted> for EvaluationError {
+    fn from(_: Exhausted) -> Self {
+        Self::Effort
+    }
 }
 
 /// The value of the tree; its depth is bounded by the parser.
-pub(super) fn evaluate<'a>(node: &'a Node, event: &'a impl Attributes) -> Result<Value<'a>, EvaluationError> {
+pub(super) fn evaluate<'a>(
+    node: &'a Node,
+    event: &'a impl Attributes,
+    effort: &Effort,
+) -> Result<Value<'a>, EvaluationError> {
+    effort.spend(1)?;
     match node {
         Node::Boolean(value) => Ok(Value::Boolean(*value)),
         Node::Integer(value) => Ok(Value::Integer(*value)),
         Node::Text(value) => Ok(Value::from(value.as_str())),
         Node::Attribute(name) => event.attribute(name).ok_or(EvaluationError::MissingAttribute),
         Node::Exists(name) => Ok(event.attribute(name).is_some().into()),
-        Node::Not(inner) => Ok((!boolean(&evaluate(inner, event)?)?).into()),
+        Node::Not(inner) => Ok((!boolean(&evaluate(inner, event, effort)?)?).into()),
         Node::Negate(inner) => {
-            integer(&evaluate(inner, event)?)?.checked_neg().map(Value::Integer).ok_or(EvaluationError::Math)
+            integer(&evaluate(inner, event, effort)?)?.checked_neg().map(Value::Integer).ok_or(EvaluationError::Math)
         }
-        Node::All(inner) => joined(inner, event, false),
-        Node::Any(inner) => joined(inner, event, true),
+        Node::All(inner) => joined(inner, event, effort, false),
+        Node::Any(inner) => joined(inner, event, effort, true),
         Node::Xor(sides) => {
             let [left, right] = &**sides;
-            Ok((boolean(&evaluate(left, event)?)? ^ boolean(&evaluate(right, event)?)?).into())
+            Ok((boolean(&evaluate(left, event, effort)?)? ^ boolean(&evaluate(right, event, effort)?)?).into())
         }
         Node::Compare(comparison, sides) => {
             let [left, right] = &**sides;
-            compared(*comparison, evaluate(left, event)?, evaluate(right, event)?).map(Value::Boolean)
+            compared(*comparison, evaluate(left, event, effort)?, evaluate(right, event, effort)?).map(Value::Boolean)
         }
         Node::Calculate(calculation, sides) => {
             let [left, right] = &**sides;
-            let (left, right) = (evaluate(left, event)?, evaluate(right, event)?);
+            let (left, right) = (evaluate(left, event, effort)?, evaluate(right, event, effort)?);
             calculated(*calculation, integer(&left)?, integer(&right)?).map(Value::Integer)
         }
         Node::Like { value, pattern, negated } => {
-            Ok((pattern.matches(&evaluate(value, event)?.into_text()) != *negated).into())
+            let text = evaluate(value, event, effort)?.into_text();
+            Ok((pattern.matches(&text, effort)? != *negated).into())
         }
         Node::In { value, set, negated } => {
-            let value = evaluate(value, event)?;
-            Ok((contains(set, &value, event)? != *negated).into())
+            let value = evaluate(value, event, effort)?;
+            Ok((contains(set, &value, event, effort)? != *negated).into())
         }
         Node::Call(function, arguments) => {
-            function.call(arguments.iter().map(|argument| evaluate(argument, event)).collect::<Result<_, _>>()?)
+            let arguments: Vec<_> =
+                arguments.iter().map(|argument| evaluate(argument, event, effort)).collect::<Result<_, _>>()?;
+            effort.spend(function.cost(&arguments))?;
+            function.call(arguments)
         }
     }
 }
 
 /// `AND` and `OR`: the first operand that decides is the last that is looked at.
-fn joined<'a>(inner: &'a [Node], event: &'a impl Attributes, decisive: bool) -> Result<Value<'a>, EvaluationError> {
+fn joined<'a>(
+    inner: &'a [Node],
+    event: &'a impl Attributes,
+    effort: &Effort,
+    decisive: bool,
+) -> Result<Value<'a>, EvaluationError> {
     for node in inner {
-        if boolean(&evaluate(node, event)?)? == decisive {
+        if boolean(&evaluate(node, event, effort)?)? == decisive {
             return Ok(decisive.into());
         }
     }
@@ -69,9 +94,14 @@ fn joined<'a>(inner: &'a [Node], event: &'a impl Attributes, decisive: bool) -> 
 }
 
 /// Whether the value is in the set, whose elements become what the value is.
-fn contains<'a>(set: &'a [Node], value: &Value<'_>, event: &'a impl Attributes) -> Result<bool, EvaluationError> {
+fn contains<'a>(
+    set: &'a [Node],
+    value: &Value<'_>,
+    event: &'a impl Attributes,
+    effort: &Effort,
+) -> Result<bool, EvaluationError> {
     for element in set {
-        let element = evaluate(element, event)?;
+        let element = evaluate(element, event, effort)?;
         let equal = match value {
             Value::Boolean(value) => *value == boolean(&element)?,
             Value::Integer(value) => *value == integer(&element)?,

@@ -43,6 +43,9 @@ const FUNCTIONS: &[(&str, Function, usize, usize)] = &[
     ("UPPER", Function::Upper, 1, 1),
 ];
 
+/// The longest text of a number or a boolean, in bytes.
+const NUMBER_LENGTH_MAX: usize = 11;
+
 impl Function {
     /// The function of that name, in whichever case, that takes so many arguments.
     pub(super) fn find(name: &str, arguments: usize) -> Option<Self> {
@@ -52,6 +55,16 @@ impl Function {
 
     pub(super) fn gives_boolean(self) -> bool {
         matches!(self, Self::Bool | Self::IsBool | Self::IsInt)
+    }
+
+    /// The bytes that it takes, and joins to them; what comes out of it is hardly longer.
+    pub(super) fn cost(self, arguments: &[Value<'_>]) -> usize {
+        let length = |value: &Value<'_>| if let Value::Text(text) = value { text.len() } else { NUMBER_LENGTH_MAX };
+        let taken: usize = arguments.iter().map(length).sum();
+        match (self, arguments) {
+            (Self::ConcatWs, [delimiter, ..]) => taken + length(delimiter) * arguments.len(),
+            _ => taken,
+        }
     }
 
     /// The result for as many arguments as the function takes.

@@ -1,8 +1,8 @@
 //! CESQL, the expression language of CloudEvents, version 1.0.
 //!
 //! An expression is parsed once, into a tree of bounded size and depth, and evaluated in the mode that the specification calls fail fast: whatever
-//! goes wrong (an attribute that is missing, a cast that is impossible, arithmetic that leaves 32 bits) ends the evaluation, and the event is not
-//! wanted. What can be known without an event is refused when the expression is parsed: unknown functions, and expressions that are
+//! goes wrong (an attribute that is missing, a cast that is impossible, arithmetic that leaves 32 bits, texts or patterns beyond the effort that one
+//! event is worth) ends the evaluation, and the event is not wanted. What can be known without an event is refused when the expression is parsed: unknown functions, and expressions that are
 //! never true or false.
 //!
 //! Where the specification's text and the grammar beside it differ the text holds: `AND`, `OR` and `XOR` bind equally and are taken from left to
@@ -27,6 +27,7 @@ use serde::{Serialize, Serializer};
 use self::node::Node;
 use crate::{
     attribute::{Attributes, Value},
+    effort::Effort,
     invalid::Invalid,
 };
 
@@ -54,9 +55,8 @@ impl Sql {
     }
 
     /// Whether the expression is true for the event. It is not when the evaluation fails, nor when its result is no boolean.
-    #[must_use]
-    pub fn matches(&self, event: &impl Attributes) -> bool {
-        evaluate::evaluate(&self.0.root, event) == Ok(Value::Boolean(true))
+    pub(crate) fn matches(&self, event: &impl Attributes, effort: &Effort) -> bool {
+        evaluate::evaluate(&self.0.root, event, effort) == Ok(Value::Boolean(true))
     }
 }
 

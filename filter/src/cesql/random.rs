@@ -3,7 +3,7 @@
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::Sql;
-use crate::{attribute::Value, hint::TypeHint};
+use crate::{attribute::Value, effort::Effort, hint::TypeHint};
 
 /// The same expressions in every run.
 const SEED: u64 = 20_261_121;
@@ -92,7 +92,11 @@ fn random_pieces_never_panic() {
         let text = (0..count).map(|_| PIECES[random.random_range(0..PIECES.len())]).collect::<Vec<_>>().join(" ");
         if let Ok(sql) = text.parse::<Sql>() {
             parsed += 1;
-            assert_eq!(sql.matches(&event()), text.parse::<Sql>().unwrap().matches(&event()), "{text}");
+            assert_eq!(
+                sql.matches(&event(), &Effort::new()),
+                text.parse::<Sql>().unwrap().matches(&event(), &Effort::new()),
+                "{text}"
+            );
         }
     }
     assert!(parsed > 100, "only {parsed} parsed");
@@ -105,7 +109,7 @@ fn random_expressions_never_panic() {
     for _ in 0..ROUNDS {
         let text = format!("{} = {}", expression(&mut random, 3), expression(&mut random, 2));
         let sql = text.parse::<Sql>().unwrap_or_else(|error| panic!("{text}: {error}"));
-        matched += usize::from(sql.matches(&event()));
+        matched += usize::from(sql.matches(&event(), &Effort::new()));
     }
     assert!(matched > 100, "only {matched} matched");
 }
@@ -122,7 +126,7 @@ fn hints_never_leave_out_what_is_wanted() {
             text = if left { format!("({text}) {operator} {more}") } else { format!("{more} {operator} ({text})") };
         }
         let sql = text.parse::<Sql>().unwrap_or_else(|error| panic!("{text}: {error}"));
-        let (matches, Some(hints)) = (sql.matches(&event()), sql.types_hint()) else { continue };
+        let (matches, Some(hints)) = (sql.matches(&event(), &Effort::new()), sql.types_hint()) else { continue };
         let admitted = hints.iter().any(|hint| match hint {
             TypeHint::Exact(text) => text == "a.b",
             TypeHint::Prefix(text) => "a.b".starts_with(text.as_str()),

@@ -3,7 +3,10 @@ use super::{
     evaluate::{EvaluationError, evaluate},
     parse::parse,
 };
-use crate::attribute::{Attributes, Value};
+use crate::{
+    attribute::{Attributes, Value},
+    effort::Effort,
+};
 
 fn event() -> impl Attributes {
     [
@@ -22,7 +25,7 @@ fn event() -> impl Attributes {
 fn result(text: &str) -> Result<Value<'static>, EvaluationError> {
     let root = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let event = event();
-    evaluate(&root, &event).map(|value| match value {
+    evaluate(&root, &event, &Effort::new()).map(|value| match value {
         Value::Boolean(value) => Value::Boolean(value),
         Value::Integer(value) => Value::Integer(value),
         Value::Text(value) => Value::from(value.into_owned()),
@@ -337,10 +340,10 @@ fn functions_of_types_and_numbers() {
 #[test]
 fn whoever_fails_is_not_wanted() {
     for text in ["nothing = 'x'", "nothing != 'x'", "1 / 0 = 1", "id", "limit", "id = 17 OR TRUE"] {
-        assert!(!text.parse::<Sql>().unwrap().matches(&event()), "{text}");
+        assert!(!text.parse::<Sql>().unwrap().matches(&event(), &Effort::new()), "{text}");
     }
     for text in ["urgent", "TRUE", "id = 'e-17'", "TRUE OR 1 / 0 = 1"] {
-        assert!(text.parse::<Sql>().unwrap().matches(&event()), "{text}");
+        assert!(text.parse::<Sql>().unwrap().matches(&event(), &Effort::new()), "{text}");
     }
 }
 
@@ -408,10 +411,23 @@ fn expressions_are_bounded() {
         (chain(SQL_NODE_COUNT_MAX / 2), chain(SQL_NODE_COUNT_MAX / 2 + 1)),
     ] {
         let sql = within.parse::<Sql>().unwrap_or_else(|error| panic!("{within}: {error}"));
-        let _ends = sql.matches(&event());
+        let _ends = sql.matches(&event(), &Effort::new());
         beyond.parse::<Sql>().unwrap_err();
     }
     parse(&"(".repeat(SQL_LENGTH_MAX)).unwrap_err();
     parse(&"-".repeat(SQL_LENGTH_MAX)).unwrap_err();
     parse(&"'ü".repeat(SQL_LENGTH_MAX / 2)).unwrap_err();
+}
+
+#[test]
+fn what_costs_more_than_an_event_is_worth_is_not_evaluated() {
+    // Each level would make the text three times as long.
+    let delimiters = (0..40).fold("'ab'".to_owned(), |text, _| format!("CONCAT_WS({text}, '', '', '', '')"));
+    let subjects = |count: usize| format!("CONCAT({}subject)", "subject, ".repeat(count - 1));
+    let cases = [format!("LENGTH({delimiters}) > 0"), format!("{} LIKE '%{}x'", subjects(300), "_".repeat(600))];
+    for text in cases {
+        assert_eq!(result(&text), Err(EvaluationError::Effort), "{text}");
+    }
+    let long = format!("LENGTH(CONCAT({0}, {0}, {0})) > 0", subjects(120));
+    assert_eq!(result(&long), Ok(true.into()));
 }

@@ -3,7 +3,7 @@ use serde_json::{Value as Json, json};
 use super::{Filter, TEXT_LENGTH_MAX};
 use crate::{
     ATTRIBUTE_COUNT_MAX, Attributes, DEPTH_MAX, EXPRESSION_COUNT_MAX, Expression, OPERAND_LENGTH_MAX, TYPE_COUNT_MAX,
-    Value,
+    Value, effort::Effort,
 };
 
 const SUBJECT: &str = "subscription/0198a5c8-6f0e-7b63-9d8a-3c1f5e2b7a90";
@@ -222,7 +222,7 @@ fn what_is_wrong_in_a_query_is_named_by_its_parameter() {
 #[test]
 fn an_expression_can_be_read_alone() {
     let expression: Expression = serde_json::from_value(json!({ "not": { "exact": { "type": "a.b" } } })).unwrap();
-    assert!(expression.matches(&event()));
+    assert!(expression.matches(&event(), &Effort::new()));
     assert!(serde_json::from_value::<Expression>(json!({ "not": 1 })).is_err());
 }
 
@@ -272,4 +272,12 @@ fn the_examples_of_the_guide_are_filters() {
     for row in rows {
         serde_json::from_str::<Expression>(&format!("{{{row}")).unwrap_or_else(|error| panic!("{row}: {error}"));
     }
+}
+
+#[test]
+fn the_expressions_of_a_filter_share_what_one_event_is_worth() {
+    let sql = format!("CONCAT({}subject) LIKE '%_z' OR TRUE", "subject, ".repeat(99));
+    let of = |count: usize| read(json!({ "filters": vec![json!({ "sql": sql }); count] })).matches(&event());
+    assert!(of(1));
+    assert!(!of(10));
 }
