@@ -1,16 +1,23 @@
 //! The cursor of a subscription: how far the log was looked at, and who has the subscription. Whoever changes anything locks it first.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use hub_domain::event_subscription::{POSITION_AHEAD, RESET};
 use hub_http::Problem;
 use serde_json::Value;
 use sqlx::{FromRow, Postgres, Transaction};
+use tokio::time::timeout;
 
 use crate::{
     failure::failed,
+    shares::Share,
     state::Consumers,
     subscription::{Subscription, refusal},
 };
+
+/// So long others of this process are waited for.
+const TURN_LIMIT: Duration = Duration::from_secs(10);
 
 /// The row as it is, for those who only read.
 pub(crate) const CURSOR: &str = "SELECT position, epoch, lease, holder, holder_until, skipped FROM event_subscription_cursors \
@@ -65,12 +72,14 @@ pub(crate) struct Locked<'a> {
     pub(crate) subscription: &'a Subscription,
     pub(crate) cursor: Cursor,
     before: Cursor,
+    _turn: Share,
 }
 
 impl Consumers {
     /// Locks the cursor, which is made if there is none.
     pub(crate) async fn lock<'a>(&self, subscription: &'a Subscription) -> Result<Locked<'a>, sqlx::Error> {
         let (tenant_id, id) = (subscription.tenant.id(), subscription.id);
+        let turn = timeout(TURN_LIMIT, self.turns.wait_for(id)).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let mut transaction = self.database.begin(subscription.tenant).await?;
         let found = sqlx::query_as(LOCK).bind(tenant_id).bind(id).fetch_optional(&mut *transaction).await?;
         let cursor: Cursor = match found {
@@ -82,7 +91,7 @@ impl Consumers {
                 sqlx::query_as(LOCK).bind(tenant_id).bind(id).fetch_one(&mut *transaction).await?
             }
         };
-        Ok(Locked { transaction, subscription, before: cursor.clone(), cursor })
+        Ok(Locked { transaction, subscription, before: cursor.clone(), cursor, _turn: turn })
     }
 }
 

@@ -19,6 +19,7 @@ mod pull;
 mod reject;
 mod reset;
 mod round;
+mod shares;
 mod state;
 mod subscription;
 
@@ -90,7 +91,6 @@ pub const QUERIES: &[&str] = &[
     parked::LIST,
     parked::REPLAY,
     parked::DISCARD,
-    reset::BEFORE,
     round::EVENTS,
     round::SCAN,
 ];

@@ -7,12 +7,12 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, TimeDelta, Utc};
 use hub_cloudevents::Event;
 use hub_domain::text::{Name, parsed};
-use hub_http::{Body, Path, Problem, Routes, TenantCaller};
+use hub_http::{Body, Path, Problem, Routes, TenantCaller, TenantScope};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     time::{Instant, sleep_until},
 };
 
@@ -22,6 +22,7 @@ use crate::{
     bell::Rung,
     documented::operation,
     round::{Ask, Handed, Round},
+    shares::Share,
     state::Consumers,
     subscription::SubscriptionPath,
 };
@@ -130,11 +131,15 @@ async fn pull(
     let Pull { consumer, max, wait_seconds } = body.value;
     let waits = Duration::from_secs(wait_seconds.into()).min(consumers.wait_max);
     // Without a place among those who wait it is answered at once.
-    let place = if waits.is_zero() { None } else { consumers.waiting.clone().try_acquire_owned().ok() };
+    let place = if waits.is_zero() { None } else { consumers.place(caller.tenant) };
     let end = Instant::now() + if place.is_some() { waits } else { Duration::ZERO };
     let mut bell = consumers.bells.hear(caller.tenant.id());
     let mut looks = 0;
     loop {
+        if looks > 0 {
+            // The right to consume may have gone meanwhile.
+            caller.pass.renew().await?;
+        }
         // What is set free from here on is not in what is looked at.
         let freed = bell.borrow_and_update().freed;
         let subscription = consumers.active_subscription(caller.tenant, path).await?;
@@ -150,13 +155,17 @@ async fn pull(
         }
         if !more {
             consumers.wait(&mut bell, freed, &round, end).await;
-            // The right to consume may have gone meanwhile.
-            caller.pass.renew().await?;
         }
     }
 }
 
 impl Consumers {
+    /// A place among those who wait, of which no tenant has all.
+    fn place(&self, tenant: TenantScope) -> Option<(OwnedSemaphorePermit, Share)> {
+        let of_tenant = self.waiting_of.take(tenant.id())?;
+        Some((self.waiting.clone().try_acquire_owned().ok()?, of_tenant))
+    }
+
     /// Waits until there may be something to hand out, at most until `end`.
     async fn wait(&self, bell: &mut watch::Receiver<Rung>, freed: u64, round: &Round, end: Instant) {
         let until_free = round.free_at.map(|free_at| (free_at - (self.clock)()).to_std().unwrap_or_default());

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::TryStreamExt as _;
 use hub_cloudevents::{Event, columns};
 use hub_domain::event_subscription::{Mode, TAKEN};
 use hub_filter::{Filter, TypeHint};
 use hub_http::Problem;
 use serde_json::json;
-use sqlx::{FromRow as _, postgres::PgRow};
+use sqlx::FromRow as _;
 use uuid::Uuid;
 
 use crate::{
@@ -39,8 +40,11 @@ pub(crate) const SCAN: &str = concat!(
 /// One window of the log is so many positions wide, so that a rare type cannot make it read the whole log.
 const WINDOW_SIZE: i64 = 5_000;
 
-/// So many events are in memory at once beside those that are handed out.
+/// One statement looks at so many events.
 const PAGE_SIZE: i64 = 500;
+
+/// With so many bytes of data no further event is handed out in the same answer.
+const HANDED_BYTES_MAX: usize = 4 << 20;
 
 /// So many pages are looked at while the cursor is locked.
 const PAGE_COUNT_MAX: usize = 4;
@@ -84,8 +88,9 @@ pub(crate) struct Round {
 impl Consumers {
     /// Looks once; what is handed out is committed when this returns.
     pub(crate) async fn look(&self, subscription: &Subscription, ask: &Ask) -> Result<Round, Problem> {
-        let now = (self.clock)();
         let mut locked = self.lock(subscription).await.map_err(failed)?;
+        // Not before: others may have been waited for, and leases are not to be over when they begin.
+        let now = (self.clock)();
         if locked.hold(ask, now)? {
             locked.fence(now).await.map_err(failed)?;
         }
@@ -135,14 +140,15 @@ impl Locked<'_> {
         let blocked = self.blocked(now).await?;
         let lease = self.cursor.lease + 1;
         let lease_until = now + self.subscription.definition.handling.lease();
-        let mut handed = self.again(ask, &blocked, now, lease, lease_until).await?;
+        let mut room = Room { count: ask.max, bytes: HANDED_BYTES_MAX };
+        let mut handed = self.again(ask, &mut room, &blocked, now, lease, lease_until).await?;
         let mut more = false;
         let exclusive = self.exclusive();
-        if handed.len() < ask.max && (!exclusive || blocked.is_empty()) {
+        if room.is_left() && (!exclusive || blocked.is_empty()) {
             // Whatever was ready is among what is handed out, so only what is not ready holds up what comes after it.
             let mut scan = Scan {
                 blocked: blocked.iter().map(|one| (one.aggregate_type.clone(), one.aggregate_id)).collect(),
-                room: ask.max - handed.len(),
+                room,
                 outstanding_room: usize::try_from(OUTSTANDING_MAX - self.outstanding().await?).unwrap_or(0),
                 position: self.cursor.position,
                 found: Found::default(),
@@ -173,6 +179,7 @@ impl Locked<'_> {
     async fn again(
         &mut self,
         ask: &Ask,
+        room: &mut Room,
         blocked: &[Blocked],
         now: DateTime<Utc>,
         lease: i64,
@@ -193,18 +200,27 @@ impl Locked<'_> {
         if ready.is_empty() {
             return Ok(Vec::new());
         }
+        let mut events: Vec<Event> = Vec::new();
+        let mut rows = sqlx::query(EVENTS).bind(tenant_id).bind(&ready).fetch(&mut *self.transaction);
+        while room.is_left()
+            && let Some(row) = rows.try_next().await?
+        {
+            let event = Event::from_row(&row)?;
+            room.take(&event);
+            events.push(event);
+        }
+        drop(rows);
+        let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
         let leased: Vec<(i64, i32)> = sqlx::query_as(messages::LEASE)
             .bind(tenant_id)
             .bind(id)
-            .bind(&ready)
+            .bind(&positions)
             .bind(lease)
             .bind(lease_until)
             .bind(&ask.consumer)
             .fetch_all(&mut *self.transaction)
             .await?;
         let deliveries: BTreeMap<i64, i32> = leased.into_iter().collect();
-        let rows = sqlx::query(EVENTS).bind(tenant_id).bind(&ready).fetch_all(&mut *self.transaction).await?;
-        let events = rows.iter().map(Event::from_row).collect::<Result<Vec<_>, _>>()?;
         let count_of = |event: &Event| deliveries.get(&event.position).copied().unwrap_or(1);
         Ok(events.into_iter().map(|event| Handed { deliveries: count_of(&event), event }).collect())
     }
@@ -218,28 +234,28 @@ impl Locked<'_> {
                 return Ok(());
             }
             let until = head.min(scan.position + WINDOW_SIZE);
-            let rows: Vec<PgRow> = sqlx::query(SCAN)
+            let mut rows = sqlx::query(SCAN)
                 .bind(self.subscription.tenant.id())
                 .bind(scan.position)
                 .bind(until)
                 .bind(&exact)
                 .bind(&prefixes)
                 .bind(PAGE_SIZE)
-                .fetch_all(&mut *self.transaction)
-                .await?;
-            let full = i64::try_from(rows.len()).is_ok_and(|count| count >= PAGE_SIZE);
-            for row in &rows {
-                let event = Event::from_row(row)?;
-                let position = event.position;
+                .fetch(&mut *self.transaction);
+            let mut looked = 0;
+            while let Some(row) = rows.try_next().await? {
                 if !scan.has_room() {
                     return Ok(());
                 }
+                looked += 1;
+                let event = Event::from_row(&row)?;
+                let position = event.position;
                 if filter.matches(&event) {
                     scan.take(event);
                 }
                 scan.position = position;
             }
-            if !full {
+            if looked < PAGE_SIZE {
                 scan.position = until;
             }
         }
@@ -288,12 +304,31 @@ fn hinted(filter: &Filter) -> (Option<Vec<String>>, Vec<String>) {
     (Some(exact), prefixes)
 }
 
+/// What one answer can take in.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    count: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn is_left(self) -> bool {
+        self.count > 0 && self.bytes > 0
+    }
+
+    /// The last one may be larger than what is left.
+    fn take(&mut self, event: &Event) {
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(event.data.get().len());
+    }
+}
+
 /// Going along the log.
 struct Scan {
     /// Aggregates whose events have to wait.
     blocked: HashSet<(String, Uuid)>,
-    /// So many more may be handed out.
-    room: usize,
+    /// So much more may be handed out.
+    room: Room,
     /// So many more messages may there be.
     outstanding_room: usize,
     /// Every event up to here was looked at.
@@ -313,7 +348,7 @@ struct Found {
 
 impl Scan {
     fn has_room(&self) -> bool {
-        self.room > 0 && self.outstanding_room > 0
+        self.room.is_left() && self.outstanding_room > 0
     }
 
     /// Takes an event that is wanted: hands it out, or lets it wait for those before it.
@@ -326,7 +361,7 @@ impl Scan {
         self.found.aggregate_ids.push(aggregate.1);
         self.found.leased.push(leased);
         if leased {
-            self.room -= 1;
+            self.room.take(&event);
             self.handed.push(event);
         }
     }

@@ -14,10 +14,13 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{bell::Bells, database::Database};
+use crate::{bell::Bells, database::Database, shares::Shares};
 
 /// So many pulls of one process wait for events at once; a further one answers at once.
 const WAITING_MAX: usize = 1_000;
+
+/// So many of them are one tenant's.
+const WAITING_OF_TENANT_MAX: usize = 200;
 
 /// What consuming is given from outside.
 #[derive(Clone)]
@@ -55,6 +58,10 @@ pub struct Consumers {
     pub(crate) bells: Bells,
     pub(crate) cursor_key: CursorKey,
     pub(crate) waiting: Arc<Semaphore>,
+    /// The tenants' parts of it.
+    pub(crate) waiting_of: Shares,
+    /// Who works at a subscription. Others wait for him here and not on connections, which all tenants share.
+    pub(crate) turns: Shares,
     pub(crate) wait_max: Duration,
     pub(crate) shutdown: CancellationToken,
     access: Access,
@@ -71,7 +78,8 @@ impl Consumers {
         let definitions = Repository::new(store, |_, _, _| Effects::default());
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
         let access = Access::new(gate, resources);
-        Self { database, definitions, clock, bells, cursor_key, waiting, wait_max, shutdown, access }
+        let (waiting_of, turns) = (Shares::of(WAITING_OF_TENANT_MAX), Shares::of(1));
+        Self { database, definitions, clock, bells, cursor_key, waiting, waiting_of, turns, wait_max, shutdown, access }
     }
 }
 
