@@ -185,7 +185,7 @@ async fn position_of(commands: &Commands, tenant_id: Uuid, start: Start) -> Resu
             Err(Refused::new(POSITION_AHEAD.kind, POSITION_AHEAD.code, detail).problem())
         }
         Start::Position(position) => Ok(position),
-        Start::Time(time) => log.tenant_position_before(tenant_id, time).await.map_err(unread),
+        Start::Time(time) => log.tenant_position_before(tenant_id, time, head).await.map_err(unread),
     }
 }
 

@@ -3,6 +3,7 @@
 use aide::transform::TransformOperation;
 use axum::{Json, extract::State};
 use hub_domain::event_subscription::Start;
+use hub_event_store::moment::position_before;
 use hub_http::{Body, Path, Problem, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,10 +16,6 @@ use crate::{
     state::Consumers,
     subscription::SubscriptionPath,
 };
-
-/// The last event of the tenant, in the order of the log, that happened before a time.
-pub(crate) const BEFORE: &str = "SELECT tenant_position FROM events \
-     WHERE tenant_id = $1 AND occurred_at < $2 ORDER BY tenant_position DESC LIMIT 1";
 
 pub(crate) fn routes() -> Routes<Consumers> {
     let path = "/v1/tenants/{tenant_id}/event-subscriptions/{event_subscription_id}/reset";
@@ -50,9 +47,9 @@ impl Locked<'_> {
             Start::Latest => self.head().await.map_err(failed),
             Start::Position(position) => self.within(position).await,
             Start::Time(time) => {
-                let query = sqlx::query_scalar(BEFORE).bind(self.subscription.tenant.id()).bind(time);
-                let before: Option<i64> = query.fetch_optional(&mut *self.transaction).await.map_err(failed)?;
-                Ok(before.unwrap_or(0))
+                let head = self.head().await.map_err(failed)?;
+                let tenant_id = self.subscription.tenant.id();
+                position_before(&mut self.transaction, tenant_id, time, head).await.map_err(failed)
             }
         }
     }

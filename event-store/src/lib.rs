@@ -11,6 +11,7 @@ pub mod facts;
 mod gate;
 pub mod import;
 pub mod log;
+pub mod moment;
 pub mod partition;
 mod quiet;
 pub mod relay;
@@ -28,12 +29,14 @@ pub const QUERIES: &[&str] = &[
     log::PAGE,
     log::PAGE_OF_TENANT,
     log::TENANT_HEAD,
-    log::TENANT_POSITION_BEFORE,
     log::PAGE_OF_STREAM,
     log::PAGE_OF_TYPE,
     log::COUNTER,
     log::FACTS,
     log::LEAVES,
+    moment::FIRST_SINCE,
+    moment::HAS_IMPORTED,
+    moment::TIME_OF,
     append::APPEND,
     append::LAST_EVENTS,
     append::OUTCOME,

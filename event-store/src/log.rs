@@ -9,9 +9,13 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
     query::Query,
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::event::{Recorded, StreamId, event_columns};
+use crate::{
+    event::{Recorded, StreamId, event_columns},
+    moment::position_before,
+};
 
 /// The position of the last event.
 pub(crate) const HEAD: &str = "SELECT position FROM log_head";
@@ -29,10 +33,6 @@ pub(crate) const PAGE_OF_TENANT: &str = concat!(
 
 /// The last position of a tenant's log.
 pub(crate) const TENANT_HEAD: &str = "SELECT position FROM tenant_heads WHERE tenant_id = $1";
-
-/// The last event of a tenant, in the order of the log, that happened before a time.
-pub(crate) const TENANT_POSITION_BEFORE: &str = "SELECT tenant_position FROM events \
-     WHERE tenant_id = $1 AND occurred_at < $2 ORDER BY tenant_position DESC LIMIT 1";
 
 /// A page of one stream.
 pub(crate) const PAGE_OF_STREAM: &str = concat!(
@@ -118,15 +118,24 @@ impl Log {
         rows.first().map(|row| row.try_get("position")).transpose()
     }
 
-    /// The position, in its own positions, of the last event of `tenant_id` that happened before `time`; 0 when there is none. What is after
-    /// it in the log happened then or later, as far as times follow the order of the log.
+    /// The position before the first event of `tenant_id` that happened at `time` or later, in a log of it that ends at `head`.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn tenant_position_before(&self, tenant_id: Uuid, time: DateTime<Utc>) -> Result<i64, sqlx::Error> {
-        let query = sqlx::query(TENANT_POSITION_BEFORE).bind(tenant_id).bind(time);
-        let rows = fetch(&self.pool, query).await?;
-        Ok(rows.first().map(|row| row.try_get("tenant_position")).transpose()?.unwrap_or(0))
+    pub async fn tenant_position_before(
+        &self,
+        tenant_id: Uuid,
+        time: DateTime<Utc>,
+        head: i64,
+    ) -> Result<i64, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        match timeout(READ_TIMEOUT, position_before(&mut connection, tenant_id, time, head)).await {
+            Ok(position) => position,
+            Err(_) => {
+                connection.close_on_drop();
+                Err(sqlx::Error::PoolTimedOut)
+            }
+        }
     }
 
     /// At most `limit` events of one stream after `sequence`.
@@ -227,7 +236,7 @@ impl Log {
 /// Runs one query within a bound. A connection that did not answer in time is not used again.
 pub(crate) async fn fetch(pool: &PgPool, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
     let mut connection = pool.acquire().await?;
-    match tokio::time::timeout(READ_TIMEOUT, query.fetch_all(&mut *connection)).await {
+    match timeout(READ_TIMEOUT, query.fetch_all(&mut *connection)).await {
         Ok(rows) => rows,
         Err(_) => {
             connection.close_on_drop();

@@ -1,7 +1,7 @@
 //! Finished answers, given again as long as they are still the right ones.
 //!
 //! An answer is kept for the caller, path and query that it was made for, with the position of its read model. It is given again while
-//! its tenant has had no event since (`changes`), and never for longer than `LIFE_MAX`, which bounds what no event of the tenant tells: an
+//! its tenant has had no event since then or since the decision to let the caller pass (`changes`), and never for longer than `LIFE_MAX`, which bounds what no event of the tenant tells: an
 //! operator who retries parked events or changes to another build of a table, a right that has come to its end. Who sends a consistency
 //! token is given only what was allowed by decisions that knew the log up to there. The position that an answer bears is the one it was read at.
 
@@ -131,7 +131,7 @@ impl Answers {
         self.0.changes.follow();
         let kept = self.0.kept.get(key)?;
         let right = at_least.is_none_or(|at_least| at_least <= kept.position.min(kept.decided_up_to))
-            && self.0.changes.still(kept.tenant, kept.position);
+            && self.0.changes.still(kept.tenant, kept.position.min(kept.decided_up_to));
         if !right {
             return None;
         }

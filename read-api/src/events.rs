@@ -22,7 +22,7 @@ use crate::{
     event_type::EventTypeFilter,
     failure::failed,
     reach::Source,
-    recorded::{FilterQuery, Looked, Read, Wanted, Window},
+    recorded::{FilterQuery, Looked, Most, Positioned as _, Read, Wanted, Window},
     state::Queries,
 };
 
@@ -32,8 +32,11 @@ pub(crate) const TAG: &str = "events";
 /// A page looks at so many positions at most; with a filter that fits few events it may answer fewer than the limit, even none.
 const WINDOW_SIZE: i64 = 20_000;
 
-/// So many events are in memory at once while a filter looks for those that it wants.
-const READ_MAX: i64 = 500;
+/// So much is in memory at once while a filter looks for what it wants.
+const READ: Most = Most { count: 500, bytes: 4 << 20 };
+
+/// With so many bytes a page ends before its limit.
+const PAGE_BYTES_MAX: usize = 4 << 20;
 
 /// Longest wait for an event.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -149,16 +152,17 @@ impl Queries {
         let head = servable.head;
         let until = head.min(after.saturating_add(WINDOW_SIZE));
         let mut items: Vec<Read> = Vec::new();
-        while after < until && items.len() < limit {
+        let mut room = Most { count: limit, bytes: PAGE_BYTES_MAX };
+        while after < until && room.is_left() {
             let window = Window { tenant_id: tenant.id(), after, until };
-            let missing = i64::try_from(limit - items.len()).unwrap_or(READ_MAX);
-            let count = if wanted.filters() { READ_MAX } else { missing };
-            let looked: Looked<Read> = window.read(&mut reading.connection, wanted, count).await.map_err(failed)?;
+            let most = if wanted.filters() { READ } else { room };
+            let looked: Looked<Read> = window.read(&mut reading.connection, wanted, most).await.map_err(failed)?;
             after = looked.until;
             for read in looked.rows.into_iter().filter(|read| wanted.wants(&read.event)) {
-                let position = read.event.position;
+                let position = read.position();
+                room.take(read.size());
                 items.push(read);
-                if items.len() == limit {
+                if !room.is_left() {
                     after = position;
                     break;
                 }
@@ -241,8 +245,9 @@ async fn one(
     let servable = queries.servable(tenant, &mut reading.connection).await?;
     let position = i64::try_from(position).ok().filter(|position| (1..=servable.head).contains(position));
     let position = position.ok_or_else(Problem::not_found)?;
+    const ONE: Most = Most { count: 1, bytes: 1 };
     let window = Window { tenant_id: tenant.id(), after: servable.check(position - 1)?, until: position };
-    let looked: Looked<Read> = window.read(&mut reading.connection, &Wanted::default(), 1).await.map_err(failed)?;
+    let looked: Looked<Read> = window.read(&mut reading.connection, &Wanted::default(), ONE).await.map_err(failed)?;
     let read = looked.rows.into_iter().next().ok_or_else(Problem::not_found)?;
     Ok(asked.one(read, ReadPosition(servable.head)))
 }
@@ -250,7 +255,7 @@ async fn one(
 fn describe_list(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     let description = "The tenant's events in the order in which they were recorded, oldest first. Positions count the tenant's own \
         events without gaps, so a reader that goes on from `next_after` misses nothing and sees nothing twice, and whoever reads \
-        again reads the same. Each page looks at a bounded part of the log: with a filter it may hold fewer events than asked for, or \
+        again reads the same. Each page looks at a bounded part of the log, and ends when it has 4 MiB of events: it may hold fewer events than asked for, or \
         none, and there may be more all the same; go on until `complete`. With `Accept: application/cloudevents-batch+json` the page is an array of \
         CloudEvents; where to go on stands in `Link` and `Events-Next-After`, and whether the end was reached in `Events-Complete`, in both forms. \
         With `wait` an empty page at the end of the log waits for an event that is wanted. A place that is too far back to be served answers \

@@ -94,7 +94,6 @@ pub const QUERIES: &[&str] = &[
     erasure::DETAIL,
     erasure::EXECUTED,
     erasure::LIST.whole,
-    event_stream::cursor::TIME_OF,
     event_stream::tails::GROWN,
     event_subscription::DETAIL,
     event_subscription::LIST.whole,

@@ -1,6 +1,7 @@
 //! The events of a tenant's log as they are read: in the tenant's own positions, without what is secret, and only those that are wanted.
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt as _;
 use hub_cloudevents::{Event, columns};
 use hub_event_store::event::Metadata;
 use hub_filter::{Filter, TypeHint};
@@ -176,6 +177,28 @@ pub(crate) struct Window {
     pub(crate) until: i64,
 }
 
+/// So many events, and so many bytes of them, but for the last one, which may be larger than what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Most {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Most {
+    /// Whether one more fits.
+    pub(crate) fn is_left(self) -> bool {
+        self.count > 0 && self.bytes > 0
+    }
+
+    /// Takes in one more of this size; false when nothing was left.
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        let fits = self.is_left();
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        fits
+    }
+}
+
 /// What was read of a window: everything up to and with `until` has been looked at.
 #[derive(Debug)]
 pub(crate) struct Looked<R> {
@@ -184,12 +207,12 @@ pub(crate) struct Looked<R> {
 }
 
 impl Window {
-    /// At most `limit` events, in order, of those that PostgreSQL can tell to be wanted.
+    /// At most so many events, in order, of those that PostgreSQL can tell to be wanted.
     pub(crate) async fn read<R>(
         self,
         connection: &mut PgConnection,
         wanted: &Wanted,
-        limit: i64,
+        most: Most,
     ) -> Result<Looked<R>, sqlx::Error>
     where
         R: Positioned + for<'r> FromRow<'r, PgRow> + Send + Unpin,
@@ -198,11 +221,19 @@ impl Window {
         let prefix = EventTypeFilter::prefix(wanted.event_type.as_ref());
         let (types, begins) = wanted.hint.as_ref().map_or((&[][..], &[][..]), |(types, begins)| (types, begins));
         let text = PAGE.with([exact.is_some(), prefix.is_some(), wanted.aggregate_id.is_some(), wanted.hint.is_some()]);
-        let query = sqlx::query_as(&text).bind(self.tenant_id).bind(self.after).bind(self.until).bind(limit);
+        let query = sqlx::query_as(&text).bind(self.tenant_id).bind(self.after).bind(self.until);
+        let limit = i64::try_from(most.count).unwrap_or(i64::MAX);
+        let query = query.bind(limit);
         let query = query.bind(exact).bind(prefix).bind(wanted.aggregate_id).bind(types).bind(begins);
-        let rows: Vec<R> = query.fetch_all(connection).await?;
-        let full = i64::try_from(rows.len()).is_ok_and(|count| count >= limit);
-        let until = rows.last().filter(|_| full).map_or(self.until, R::position);
+        let (mut rows, mut room) = (Vec::new(), most);
+        // What is read no further is thrown away before the connection is used again.
+        let mut found = query.fetch(connection);
+        while room.is_left() {
+            let Some(row): Option<R> = found.try_next().await? else { return Ok(Looked { rows, until: self.until }) };
+            room.take(row.size());
+            rows.push(row);
+        }
+        let until = rows.last().map_or(self.after, R::position);
         Ok(Looked { rows, until })
     }
 }
@@ -210,17 +241,28 @@ impl Window {
 /// Something with a place in its tenant's log.
 pub(crate) trait Positioned {
     fn position(&self) -> i64;
+
+    /// In bytes, as far as it varies.
+    fn size(&self) -> usize;
 }
 
 impl Positioned for Event {
     fn position(&self) -> i64 {
         self.position
     }
+
+    fn size(&self) -> usize {
+        self.data.get().len()
+    }
 }
 
 impl Positioned for Read {
     fn position(&self) -> i64 {
         self.event.position
+    }
+
+    fn size(&self) -> usize {
+        self.event.size() + self.metadata.get().len()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It asks the platform's log of attempts again and again, each time behind what it has shown, so nothing is left out and nothing comes twice.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{INTERRUPTED, platform::Platform, print};
+use super::{platform::Platform, print};
 use crate::{clock::system_clock, config::Config, demo::client::Client, shutdown::Shutdown};
 
 /// So often it is asked.
@@ -91,8 +91,9 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
         places: BTreeMap::new(),
     };
     tokio::select! {
-        ended = tail.follow(&shutdown) => ended.map(|()| ExitCode::SUCCESS),
-        () = shutdown.hurry.cancelled() => Ok(ExitCode::from(INTERRUPTED)),
+        Err(error) = tail.follow() => Err(error),
+        // Whatever it waits for; what is shown was shown.
+        () = shutdown.drain.cancelled() => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -109,7 +110,7 @@ struct Tail {
 }
 
 impl Tail {
-    async fn follow(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn follow(&mut self) -> anyhow::Result<Infallible> {
         let mut round = 0_u32;
         loop {
             if round.is_multiple_of(LOOK_EVERY) {
@@ -119,11 +120,7 @@ impl Tail {
             for webhook in self.places.keys().copied().collect::<Vec<_>>() {
                 self.show(webhook).await?;
             }
-            tokio::select! {
-                biased;
-                () = shutdown.drain.cancelled() => return Ok(()),
-                () = sleep(INTERVAL) => {}
-            }
+            sleep(INTERVAL).await;
         }
     }
 

@@ -1,13 +1,11 @@
 //! Where a reader of a tenant's log begins, and how far back that may be.
 
 use chrono::{DateTime, Utc};
+use hub_event_store::moment::position_before;
 use hub_http::{Problem, TenantScope};
 use sqlx::PgConnection;
 
 use crate::{failure::failed, heads::tenant_head, state::Queries};
-
-/// When one event of a tenant happened.
-pub(crate) const TIME_OF: &str = "SELECT occurred_at FROM events WHERE tenant_id = $1 AND tenant_position = $2";
 
 /// What every way of writing it is told.
 const FORMS: &str = "after is a position, a time such as 2026-01-01T00:00:00Z, earliest or latest";
@@ -89,34 +87,12 @@ impl Cursor {
             Self::Position(position) | Self::LastEventId(position) => servable.check(position),
             Self::Earliest => Ok(servable.oldest),
             Self::Latest => Ok(servable.head),
-            Self::Time(time) => before(time, tenant, servable, connection).await.map_err(failed)?,
+            Self::Time(time) => {
+                let before = position_before(connection, tenant.id(), time, servable.head).await;
+                servable.check(before.map_err(failed)?)
+            }
         }
     }
-}
-
-/// Halves the log until the first event of this time or later is found; the log is in the order in which events were recorded, and so are
-/// their times, but for what the clocks of several processes differ by.
-async fn before(
-    time: DateTime<Utc>,
-    tenant: TenantScope,
-    servable: Servable,
-    connection: &mut PgConnection,
-) -> Result<Result<i64, Problem>, sqlx::Error> {
-    let mut reached = async |position: i64| {
-        let query = sqlx::query_scalar(TIME_OF).bind(tenant.id()).bind(position);
-        let happened: Option<DateTime<Utc>> = query.fetch_optional(&mut *connection).await?;
-        Ok::<_, sqlx::Error>(happened.is_some_and(|happened| happened >= time))
-    };
-    // Up to and with `low` all is earlier; after `high` nothing is.
-    let (mut low, mut high) = (servable.oldest, servable.head);
-    while low < high {
-        let middle = low + (high - low + 1) / 2;
-        if reached(middle).await? { high = middle - 1 } else { low = middle }
-    }
-    if low > 0 && low == servable.oldest && reached(low).await? {
-        return Ok(Err(Problem::position_expired(servable.oldest)));
-    }
-    Ok(Ok(low))
 }
 
 #[cfg(test)]

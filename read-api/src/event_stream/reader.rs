@@ -8,11 +8,11 @@ use hub_http::TenantScope;
 use super::{message::Rendered, tails::Following};
 use crate::{
     read::{Database, Moment},
-    recorded::{Looked, Wanted, Window},
+    recorded::{Looked, Most, Wanted, Window},
 };
 
-/// So many events of one reader are in memory at once.
-const PAGE_SIZE: usize = 100;
+/// So many events of one reader are in memory at once: a client that takes its time costs no more.
+const PAGE: Most = Most { count: 100, bytes: 256 << 10 };
 
 /// With a filter PostgreSQL looks at so many positions at once.
 const WINDOW_SIZE: i64 = 20_000;
@@ -68,7 +68,7 @@ impl Reader {
             return Ok(Vec::new());
         }
         // An empty answer means that the ring has been left behind by the log.
-        let near = self.following.after(self.cursor, PAGE_SIZE).filter(|events| !events.is_empty());
+        let near = self.following.after(self.cursor, PAGE).filter(|events| !events.is_empty());
         let mut events = match near {
             Some(events) => {
                 self.check(events.iter().map(|event| event.position()))?;
@@ -86,8 +86,7 @@ impl Reader {
         let until = self.head().min(self.cursor.saturating_add(WINDOW_SIZE));
         let window = Window { tenant_id: self.tenant.id(), after: self.cursor, until };
         let mut reading = self.database.read(self.tenant.into(), Moment::OfStatement).await?;
-        let limit = i64::try_from(PAGE_SIZE).expect("the bound is small");
-        let looked: Looked<Event> = window.read(&mut reading, &self.wanted, limit).await?;
+        let looked: Looked<Event> = window.read(&mut reading, &self.wanted, PAGE).await?;
         drop(reading);
         if self.wanted.reads_all() {
             self.check(looked.rows.iter().map(|event| event.position))?;

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::message::Rendered;
+use crate::recorded::Most;
 
 /// Events in a row. Whoever is behind them reads PostgreSQL.
 #[derive(Debug, Default)]
@@ -41,10 +42,12 @@ impl Ring {
         self.bytes
     }
 
-    /// The events after a position, so many at most; `None` when the ring does not have the first of them.
-    pub(crate) fn after(&self, position: i64, count_max: usize) -> Option<Vec<Arc<Rendered>>> {
+    /// The events after a position, so much at most; `None` when the ring does not have the first of them.
+    pub(crate) fn after(&self, position: i64, most: Most) -> Option<Vec<Arc<Rendered>>> {
         let skipped = usize::try_from(position + 1 - self.oldest()?).ok()?;
-        Some(self.events.iter().skip(skipped).take(count_max).cloned().collect())
+        let mut room = most;
+        let fits = |event: &&Arc<Rendered>| room.take(event.size());
+        Some(self.events.iter().skip(skipped).take_while(fits).cloned().collect())
     }
 }
 
@@ -57,7 +60,7 @@ mod tests {
     use serde_json::value::RawValue;
     use uuid::Uuid;
 
-    use super::{Rendered, Ring};
+    use super::{Most, Rendered, Ring};
 
     fn event(position: i64) -> Arc<Rendered> {
         Arc::new(Rendered::new(Event {
@@ -75,8 +78,8 @@ mod tests {
         }))
     }
 
-    fn positions(ring: &Ring, after: i64, count_max: usize) -> Option<Vec<i64>> {
-        Some(ring.after(after, count_max)?.iter().map(|event| event.position()).collect())
+    fn positions(ring: &Ring, after: i64, count: usize) -> Option<Vec<i64>> {
+        Some(ring.after(after, Most { count, bytes: 1 << 20 })?.iter().map(|event| event.position()).collect())
     }
 
     #[test]
@@ -90,6 +93,8 @@ mod tests {
         assert_eq!(positions(&ring, 4, 9), Some(vec![5, 6, 7, 8]));
         assert_eq!(positions(&ring, 6, 1), Some(vec![7]));
         assert_eq!(positions(&ring, 8, 9), Some(vec![]));
+        let bytes = event(5).size() + 1;
+        assert_eq!(ring.after(4, Most { count: 9, bytes }).unwrap().len(), 2, "the last one may be too large");
         ring.pop();
         assert_eq!((positions(&ring, 4, 9), ring.len()), (None, 3));
     }

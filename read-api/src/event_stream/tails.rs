@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{RING_BYTES, message::Rendered, ring::Ring};
-use crate::{heads::TENANT_HEADS, reach::LOG_HEAD, read::Database};
+use crate::{heads::TENANT_HEADS, reach::LOG_HEAD, read::Database, recorded::Most};
 
 /// What the log has grown by, of some tenants.
 pub(crate) const GROWN: &str = concat!(
@@ -117,9 +117,9 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// The events after a position, so many at most; `None` when only PostgreSQL has them.
-    pub(crate) fn after(&self, position: i64, count_max: usize) -> Option<Vec<Arc<Rendered>>> {
-        locked(&self.ring).after(position, count_max)
+    /// The events after a position, so much at most; `None` when only PostgreSQL has them.
+    pub(crate) fn after(&self, position: i64, most: Most) -> Option<Vec<Arc<Rendered>>> {
+        locked(&self.ring).after(position, most)
     }
 
     /// The last known position of the tenant's log, negative as long as it is not known.
@@ -346,7 +346,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::Tails;
-    use crate::read::Database;
+    use crate::{read::Database, recorded::Most};
 
     #[tokio::test]
     async fn who_follows_is_told_when_nobody_looks_any_more() {
@@ -354,7 +354,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let tails = Tails::new(Database::new(pool), Tail::default(), shutdown.clone());
         let mut following = tails.follow(Uuid::from_u128(1));
-        assert!(following.head() < 0 && following.after(0, 10).is_none());
+        assert!(following.head() < 0 && following.after(0, Most { count: 10, bytes: 1 }).is_none());
         shutdown.cancel();
         let told = timeout(Duration::from_secs(20), following.beyond(0)).await;
         assert!(told.expect("it is told").is_err());

@@ -54,8 +54,10 @@ async fn each_role_has_the_rights_that_its_work_needs_and_no_other() {
     ]);
     let tables: BTreeSet<_> = hub_projections::all().iter().map(|one| one.table().to_owned()).collect();
     project.extend(tables.into_iter().map(|table| (table, "siud".to_owned())));
-    let consume =
-        expected(&[("s", "events tenant_heads"), ("siud", "event_subscription_cursors event_subscription_messages")]);
+    let consume = expected(&[
+        ("s", "cqrs_streams events tenant_heads"),
+        ("siud", "event_subscription_cursors event_subscription_messages"),
+    ]);
     for (role, expected) in ROLES.into_iter().zip([append, seal, project, consume]) {
         assert_eq!(rights(&database.pool, role).await, expected, "{role}");
     }

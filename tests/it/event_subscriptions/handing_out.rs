@@ -58,6 +58,49 @@ async fn only_what_the_filter_wants_is_handed_out_from_where_it_begins() {
 }
 
 #[tokio::test]
+async fn one_answer_hands_out_some_megabytes_at_most() {
+    let process = Process::start().await;
+    let letters = process.subscription("acme", json!({ "lease_seconds": 5 })).await;
+    let large = json!({ "text": "x".repeat(300 << 10) });
+    for number in 0..32 {
+        process.append(letters.tenant_id, "letter", number % 4, large.clone()).await;
+    }
+    let first = letters.pull("a", 500).await;
+    assert!((10..20).contains(&first.len()), "{} events of 300 KiB", first.len());
+    let second = letters.pull("a", 500).await;
+    assert!(!second.is_empty());
+    // The same holds for what is handed out again.
+    process.pass(5);
+    let mut seen = Vec::new();
+    while seen.len() < 32 {
+        let handed = letters.pull("a", 500).await;
+        assert!((1..20).contains(&handed.len()), "{}", handed.len());
+        letters.acknowledge(&handed).await;
+        seen.extend(positions(&handed));
+    }
+    assert!(seen.is_sorted() && positions(&first).iter().eq(&seen[..first.len()]), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_that_wait_for_one_another_leave_connections_for_the_others() {
+    let process = Process::start().await;
+    let letters = process.subscription("acme", json!({})).await;
+    let other = process.subscription("globex", json!({})).await;
+    letters.letters(&[1]).await;
+    // Somebody has the subscription for himself, and more than there are connections want it.
+    let mut held = process.database.pool.begin().await.unwrap();
+    letters.pull("a", 1).await;
+    sqlx::query("SELECT FROM event_subscription_cursors FOR UPDATE").execute(&mut *held).await.unwrap();
+    let pulls: Vec<_> = (0..40).map(|_| letters.pull("a", 1)).collect();
+    let release = async {
+        other.letters(&[2]).await;
+        assert_eq!(numbers(&other.pull("a", 1).await), [2]);
+        held.rollback().await.unwrap();
+    };
+    tokio::join!(futures::future::join_all(pulls), release);
+}
+
+#[tokio::test]
 async fn a_changed_filter_holds_for_what_is_looked_at_from_then_on() {
     let process = Process::start().await;
     let letters = process.subscription("acme", json!({})).await;

@@ -22,7 +22,7 @@ const KEYS_OF_THEIR_OWN: [(&str, &str); 7] = [
 ];
 
 /// What queries may read, and nothing else.
-const READABLE: [&str; 38] = [
+const READABLE: [&str; 39] = [
     "access_requests",
     "api_key_uses",
     "api_keys",
@@ -31,6 +31,7 @@ const READABLE: [&str; 38] = [
     "charges",
     "checkpoints",
     "control_checks",
+    "cqrs_streams",
     "duty_sets",
     "erasures",
     "event_counts",

@@ -225,3 +225,30 @@ async fn a_long_poll_that_finds_nothing_says_how_far_it_looked() {
         [6, 7]
     );
 }
+
+#[tokio::test]
+async fn a_page_ends_after_some_megabytes_and_the_next_one_goes_on() {
+    let api = Api::without_projections(10).await;
+    api.register(ACME, "acme").await;
+    let large = json!({ "text": "x".repeat(300 << 10) });
+    for id in 0..31 {
+        api.append(subscription(ACME, id), &[("created", large.clone())]).await;
+    }
+    let uri = format!("/v1/tenants/{ACME}/events");
+    for filter in ["", "&types=tenant.*,subscription.*"] {
+        let (mut seen, mut after) = (Vec::new(), json!(0));
+        while seen.len() < 32 {
+            let page = api.get(Who::Acme, &format!("{uri}?after={after}&limit=500{filter}")).await.ok().clone();
+            let positions = positions(&page);
+            assert!((1..20).contains(&positions.len()), "{} events of 300 KiB", positions.len());
+            assert_eq!(page["complete"], json!(positions.last() == Some(&32)));
+            seen.extend(positions);
+            after = page["next_after"].clone();
+        }
+        assert!(seen.iter().copied().eq(1..=32), "{seen:?}");
+    }
+    let mut client = api.stream("?after=0", &[]).await;
+    for position in 1..=32 {
+        assert_eq!(client.event().await.id, Some(position));
+    }
+}

@@ -214,6 +214,27 @@ async fn a_stream_begins_at_either_end_or_at_a_time() {
     assert_eq!(begins("2999-01-01T00:00:00%2B02:00").await, Some(10));
 }
 
+#[tokio::test]
+async fn a_time_skips_nothing_in_a_log_with_imported_events() {
+    let api = Api::without_projections(10).await;
+    api.register(ACME, "acme").await;
+    api.append(subscription(ACME, 1), &[created("mail", "EUR")]).await;
+    let time = api.clock.now();
+    // What an import leaves: events of long ago at the end of the log, and what their streams were called elsewhere.
+    api.clock.advance(-chrono::TimeDelta::days(700));
+    for id in 2..9 {
+        api.append(subscription(ACME, id), &[created("mail", "EUR")]).await;
+    }
+    let imported = "INSERT INTO cqrs_streams VALUES ($1, 'account', 'a-1', 'subscription', gen_random_uuid())";
+    sqlx::query(imported).bind(ACME).execute(&api.database.pool).await.unwrap();
+    let begins = async |time: chrono::DateTime<chrono::Utc>| {
+        let after = time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        api.stream(&format!("?after={after}"), &[]).await.frame().await.unwrap().id
+    };
+    assert_eq!(begins(time).await, Some(0), "the first two are of that time");
+    assert_eq!(begins(time + chrono::TimeDelta::seconds(1)).await, Some(9));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_comes_back_misses_nothing_and_sees_nothing_twice() {
     let api = Api::without_projections(10).await;
