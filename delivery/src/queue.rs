@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use hub_cloudevents::Event;
-use sqlx::{FromRow, PgConnection, Row, postgres::PgRow};
+use sqlx::{FromRow, PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::lane::Waiting;
@@ -47,12 +47,16 @@ pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[],
      FROM taken t JOIN events e ON e.tenant_id = t.tenant_id AND e.tenant_position = t.position ORDER BY t.webhook_id, t.position";
 
 /// Of some endpoints: how many rows there are, up to a bound, when the next of these will be due (which for one that is leased is when that is
-/// over), the first position, and whether any row is due, also beyond the bound.
-pub(crate) const STANDING: &str = "SELECT w.webhook_id, s.count, s.next, s.first, \
+/// over), and whether any row is due, also beyond the bound.
+pub(crate) const STANDING: &str = "SELECT w.webhook_id, s.count, s.next, \
          EXISTS (SELECT FROM webhook_queue q WHERE q.webhook_id = w.webhook_id AND q.due_at <= $3) AS overdue \
      FROM unnest($1::uuid[]) AS w (webhook_id) CROSS JOIN LATERAL ( \
-         SELECT count(*), min(due_at) FILTER (WHERE due_at > $3) AS next, min(position) AS first \
-         FROM (SELECT due_at, position FROM webhook_queue q WHERE q.webhook_id = w.webhook_id ORDER BY q.position LIMIT $2) AS r) AS s";
+         SELECT count(*), min(due_at) FILTER (WHERE due_at > $3) AS next \
+         FROM (SELECT due_at FROM webhook_queue q WHERE q.webhook_id = w.webhook_id ORDER BY q.position LIMIT $2) AS r) AS s";
+
+/// The first position that an endpoint is still to get, be it of a replay.
+pub(crate) const FIRST: &str = "SELECT least((SELECT min(position) FROM webhook_queue WHERE webhook_id = $2), \
+     (SELECT min(next) FROM webhook_replays WHERE tenant_id = $1 AND webhook_id = $2))";
 
 /// Ends rows.
 pub(crate) const FINISH: &str = "DELETE FROM webhook_queue q USING unnest($1::uuid[], $2::bigint[]) AS d (webhook_id, position) \
@@ -158,8 +162,6 @@ pub(crate) struct Standing {
     pub(crate) overdue: bool,
     /// When the next of those that were counted will be.
     pub(crate) next: Option<DateTime<Utc>>,
-    /// The first position that waits.
-    pub(crate) first: Option<i64>,
 }
 
 impl Standing {
@@ -175,6 +177,11 @@ pub(crate) async fn standing(
     now: DateTime<Utc>,
 ) -> Result<Vec<Standing>, sqlx::Error> {
     sqlx::query_as(STANDING).bind(webhooks).bind(STANDING_MAX).bind(now).fetch_all(connection).await
+}
+
+/// The first position that waits for an endpoint, if any does.
+pub(crate) async fn first(pool: &PgPool, tenant_id: Uuid, webhook_id: Uuid) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(FIRST).bind(tenant_id).bind(webhook_id).fetch_one(pool).await
 }
 
 /// What has become of rows, until it is written.

@@ -15,9 +15,9 @@ use crate::{endpoint::Endpoint, queue::New};
 pub(crate) const INSERT: &str = "INSERT INTO webhook_replays (tenant_id, webhook_id, sequence, next, until, since, before, only_failed) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
 
-/// Those that are not done, one each webhook, some at a time.
+/// Those that are not done and not held, one each webhook, some at a time.
 pub(crate) const NEXT: &str = "SELECT DISTINCT ON (tenant_id, webhook_id) tenant_id, webhook_id, sequence, next, until, since, before, only_failed \
-     FROM webhook_replays ORDER BY tenant_id, webhook_id, sequence LIMIT $1";
+     FROM webhook_replays WHERE NOT held ORDER BY tenant_id, webhook_id, sequence LIMIT $1";
 
 /// How far one is.
 pub(crate) const MOVE: &str =
@@ -26,8 +26,15 @@ pub(crate) const MOVE: &str =
 /// One is done.
 pub(crate) const END: &str = "DELETE FROM webhook_replays WHERE tenant_id = $1 AND webhook_id = $2 AND sequence = $3";
 
-/// None is wanted any more.
-pub(crate) const DROP: &str = "DELETE FROM webhook_replays WHERE tenant_id = $1 AND webhook_id = $2";
+/// Makes of those that are not done, and of what waits in the queue, a single one that begins with the first event of theirs and is held
+/// until the webhook is enabled.
+pub(crate) const HOLD: &str = "WITH open AS (DELETE FROM webhook_replays WHERE tenant_id = $1 AND webhook_id = $2 AND sequence <> $3 RETURNING next), \
+     missed AS (SELECT least((SELECT min(next) FROM open), (SELECT min(position) FROM webhook_queue WHERE webhook_id = $2)) AS next) \
+     INSERT INTO webhook_replays (tenant_id, webhook_id, sequence, next, until, only_failed, held) \
+     SELECT $1, $2, $3, next, $4::bigint, false, true FROM missed WHERE next IS NOT NULL ON CONFLICT DO NOTHING";
+
+/// None is wanted any more; answers where they were.
+pub(crate) const DROP: &str = "DELETE FROM webhook_replays WHERE tenant_id = $1 AND webhook_id = $2 RETURNING next";
 
 /// Which of a range of positions were given up, as far as attempts are kept.
 pub(crate) const FAILED: &str = "SELECT DISTINCT position FROM webhook_attempts \
@@ -72,6 +79,25 @@ pub(crate) async fn insert(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Keeps what a webhook has not got for when it is enabled again.
+pub(crate) async fn hold(
+    connection: &mut PgConnection,
+    (tenant_id, webhook_id): (Uuid, Uuid),
+    sequence: i64,
+    head: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(HOLD).bind(tenant_id).bind(webhook_id).bind(sequence).bind(head).execute(connection).await.map(|_| ())
+}
+
+/// Ends all of a webhook's; answers the first position that is left of them.
+pub(crate) async fn drop_all(
+    connection: &mut PgConnection,
+    (tenant_id, webhook_id): (Uuid, Uuid),
+) -> Result<Option<i64>, sqlx::Error> {
+    let left: Vec<i64> = sqlx::query_scalar(DROP).bind(tenant_id).bind(webhook_id).fetch_all(connection).await?;
+    Ok(left.into_iter().min())
 }
 
 pub(crate) async fn pending(connection: &mut PgConnection) -> Result<Vec<Pending>, sqlx::Error> {

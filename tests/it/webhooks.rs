@@ -3,12 +3,19 @@
 mod attempts_kept;
 mod endpoints;
 mod killed;
+mod missed;
 mod odd;
 mod ordering;
 mod receiver;
 mod waiting;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -50,13 +57,18 @@ struct World {
     tail: Tail,
     reach: Reach,
     deliveries: Option<DropGuard>,
+    /// Whether what deliveries tell webhooks fails.
+    orders_fail: Arc<AtomicBool>,
     _end: DropGuard,
 }
 
-struct ToTheLog(WebhookOrders);
+struct ToTheLog(WebhookOrders, Arc<AtomicBool>);
 
 impl Orders for ToTheLog {
     fn disable(&self, tenant_id: Uuid, id: Uuid, disablement: Disablement) -> BoxFuture<'static, Result<(), String>> {
+        if self.1.load(Relaxed) {
+            return Box::pin(async { Err("as the test wants it".to_owned()) });
+        }
         let orders = self.0.clone();
         Box::pin(async move { orders.disable(tenant_id, id, disablement).await.map_err(|error| error.to_string()) })
     }
@@ -106,7 +118,17 @@ impl World {
         .with_vault(vault_in(&pool));
         let served = Served { commands: Some(commands), queries: Some(queries), consumers: None, authorization: None };
         let (router, _) = hub::api::router(served, hub::api::health(&pool, None));
-        Self { database, clock, router, store, tail, reach, deliveries: None, _end: end.drop_guard() }
+        Self {
+            database,
+            clock,
+            router,
+            store,
+            tail,
+            reach,
+            deliveries: None,
+            orders_fail: Arc::default(),
+            _end: end.drop_guard(),
+        }
     }
 
     /// Delivers from now on, with leases that are short on the test's clock.
@@ -122,7 +144,7 @@ impl World {
             self.clock.clock(),
             Outbound::new(self.reach),
             Sealing::new(&SECRET_KEY),
-            Arc::new(ToTheLog(WebhookOrders::new(self.store.clone()))),
+            Arc::new(ToTheLog(WebhookOrders::new(self.store.clone()), self.orders_fail.clone())),
         );
         tokio::spawn(deliveries.with_settings(settings).run(end.clone()));
         self.deliveries = Some(end.drop_guard());

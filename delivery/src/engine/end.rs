@@ -6,7 +6,6 @@ use hub_domain::webhook::{
     delivery::{Ordering, Retry},
 };
 use rand::RngExt as _;
-use sqlx::PgPool;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -69,7 +68,8 @@ impl Engine<'_> {
         let next = asked.unwrap_or_else(|| now + wait(retry, attempts)).max(now + TimeDelta::seconds(1));
         let oldest = unit.events.iter().map(|waiting| waiting.created_at).min().unwrap_or(now);
         let gone = answer.status == Some(410);
-        let given_up = gone || next > oldest + TimeDelta::hours(retry.age_max_hours.into());
+        // What an endpoint that is gone did not take stays until the webhook is disabled, which notes that it was missed.
+        let given_up = next > oldest + TimeDelta::hours(retry.age_max_hours.into());
         // What comes behind it must not pass it; and of an endpoint that fails little is kept in memory.
         let in_the_way = !given_up && lane.ordering() != Ordering::Parallel;
         let held_back = in_the_way || lane.health.closed_at(now).is_err();
@@ -102,10 +102,15 @@ impl Engine<'_> {
         let tenant_id = lane.endpoint.tenant_id;
         let tried = unit.events.iter().map(|waiting| waiting.event.position).min().unwrap_or(1);
         let (pool, orders) = (self.given.pool.clone(), self.given.orders.clone());
-        let now = self.now();
         self.orders.spawn(async move {
-            let first = first_waiting(&pool, webhook_id, now).await.ok().flatten();
-            let missed_from = first.map_or(tried, |first| first.min(tried));
+            let first = timeout(REST, queue::first(&pool, tenant_id, webhook_id)).await;
+            let missed_from = match first.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+                Ok(first) => first.map_or(tried, |first| first.min(tried)),
+                Err(error) => {
+                    tracing::warn!(%error, %webhook_id, "what a webhook misses is not known; the next failure disables it");
+                    return;
+                }
+            };
             let disablement = Disablement { reason, failing_since, missed_from };
             if let Err(error) = orders.disable(tenant_id, webhook_id, disablement).await {
                 tracing::warn!(error, %webhook_id, "a webhook could not be disabled; the next failure tries again");
@@ -173,14 +178,6 @@ impl Engine<'_> {
 fn wait(retry: &Retry, attempts: u32) -> TimeDelta {
     let seconds = f64::from(retry.wait_seconds(attempts)) * rand::rng().random_range(0.8..1.2);
     TimeDelta::milliseconds((seconds * 1_000.0) as i64)
-}
-
-/// The first position that waits for an endpoint.
-async fn first_waiting(pool: &PgPool, webhook_id: Uuid, now: DateTime<Utc>) -> Result<Option<i64>, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let standing = timeout(REST, queue::standing(&mut connection, &[webhook_id], now)).await;
-    let standing = standing.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-    Ok(standing.first().and_then(|standing| standing.first))
 }
 
 /// When the endpoint wants to be asked again, by seconds or by a date.

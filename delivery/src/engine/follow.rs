@@ -198,7 +198,8 @@ impl Engine<'_> {
         connection: &mut PgConnection,
     ) -> Result<(), EngineError> {
         sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
-        for of_tenant in [replay::DROP, endpoint::DROP_HEALTH, endpoint::DROP] {
+        replay::drop_all(connection, (tenant_id, webhook_id)).await?;
+        for of_tenant in [endpoint::DROP_HEALTH, endpoint::DROP] {
             sqlx::query(of_tenant).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
         }
         self.remove(webhook_id);
@@ -239,12 +240,19 @@ async fn keep(
     event: &webhook::Event,
 ) -> Result<bool, sqlx::Error> {
     endpoint.keep(connection).await?;
-    if matches!(event, webhook::Event::Disabled(_)) {
-        sqlx::query(queue::DROP).bind(endpoint.webhook_id).execute(&mut *connection).await?;
-    }
-    let Some(replay) = replayed(event, recorded.tenant_position) else { return Ok(false) };
+    let of = (endpoint.tenant_id, endpoint.webhook_id);
     let (sequence, head) = (recorded.sequence, recorded.tenant_position);
-    replay::insert(connection, (endpoint.tenant_id, endpoint.webhook_id), sequence, &replay, head).await?;
+    let mut missed_from = None;
+    match event {
+        webhook::Event::Disabled(_) => {
+            replay::hold(connection, of, sequence, head).await?;
+            sqlx::query(queue::DROP).bind(endpoint.webhook_id).execute(&mut *connection).await?;
+        }
+        webhook::Event::Enabled { .. } => missed_from = replay::drop_all(connection, of).await?,
+        _ => {}
+    }
+    let Some(replay) = replayed(event, missed_from, head) else { return Ok(false) };
+    replay::insert(connection, of, sequence, &replay, head).await?;
     Ok(true)
 }
 
@@ -254,14 +262,15 @@ fn refuses_values(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
-/// What an event of a webhook at that position asks to be delivered again.
-fn replayed(event: &webhook::Event, position: i64) -> Option<Replay> {
+/// What an event of a webhook at that position asks to be delivered again; `missed_from` is what was held for it since it was disabled.
+fn replayed(event: &webhook::Event, missed_from: Option<i64>, position: i64) -> Option<Replay> {
     match event {
         webhook::Event::ReplayRequested(replay) => Some(replay.clone()),
         webhook::Event::Enabled { replay_from: Some(from) } => {
             // The webhook's own story since then is nothing that was missed.
             let to = Some(position - 1);
-            Some(Replay { from: Some(*from), to, since: None, until: None, only: webhook::Only::All })
+            let from = missed_from.map_or(*from, |missed_from| missed_from.min(*from));
+            Some(Replay { from: Some(from), to, since: None, until: None, only: webhook::Only::All })
         }
         _ => None,
     }
