@@ -24,6 +24,10 @@ pub(crate) struct Health {
     pub(crate) failing_since: Option<DateTime<Utc>>,
     /// Nothing is sent before.
     pub(crate) open_until: Option<DateTime<Utc>>,
+    /// The endpoint itself asked for nothing before, which no success of something sent earlier changes.
+    asked_until: Option<DateTime<Utc>>,
+    /// So often it has opened: what failed together with the one that opened it is the same failure.
+    openings: u64,
     /// So many deliveries it gets at once, of those that it may have.
     at_once: usize,
 }
@@ -45,32 +49,48 @@ impl Health {
             consecutive_failures,
             failing_since,
             open_until,
+            asked_until: None,
+            openings: 0,
             at_once: if consecutive_failures > 0 { 1 } else { FIRST },
         }
     }
 
     /// Answers whether that is worth writing down.
-    pub(crate) fn succeeded(&mut self) -> bool {
-        let news = self.failing_since.is_some() || self.open_until.is_some();
+    pub(crate) fn succeeded(&mut self, now: DateTime<Utc>) -> bool {
+        let asked_until = self.asked_until.filter(|until| *until > now);
+        let news = self.failing_since.is_some() || self.open_until != asked_until;
         // Twice as many after each answer, so that an endpoint which answers soon has all that it may.
         let at_once = self.at_once.saturating_mul(2);
-        *self = Self { at_once, ..Self::default() };
+        let openings = self.openings;
+        *self = Self { at_once, open_until: asked_until, asked_until, openings, ..Self::default() };
         news
     }
 
-    pub(crate) fn failed(&mut self, now: DateTime<Utc>) {
+    /// What was begun after so many openings has failed.
+    pub(crate) fn failed(&mut self, openings: u64, now: DateTime<Utc>) {
         self.at_once = 1;
-        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         self.failing_since.get_or_insert(now);
+        if openings != self.openings {
+            return;
+        }
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         if let Some(doublings) = self.consecutive_failures.checked_sub(FAILURES_MAX) {
             let open = OPEN.saturating_mul(1 << doublings.min(8)).min(OPEN_MAX);
-            self.open_until = Some(now + open);
+            self.open_until = self.asked_until.max(Some(now + open));
+            self.openings += 1;
         }
+    }
+
+    /// How often it has opened.
+    pub(crate) const fn openings(&self) -> u64 {
+        self.openings
     }
 
     /// The endpoint asked to be left alone until then, which is no failure of its.
     pub(crate) fn asked_to_wait(&mut self, until: DateTime<Utc>) {
+        self.asked_until = self.asked_until.max(Some(until));
         self.open_until = self.open_until.max(Some(until));
+        self.openings += 1;
     }
 
     /// Until when nothing is sent.
@@ -102,32 +122,32 @@ mod tests {
     fn a_few_failures_leave_one_delivery_at_a_time() {
         let mut health = Health::default();
         assert_eq!(health.concurrency(10), FIRST);
-        assert!(!health.succeeded() && !health.succeeded() && !health.succeeded());
+        assert!((0..3).all(|_| !health.succeeded(at(0))));
         assert_eq!(health.concurrency(10), 10);
         for _ in 1..FAILURES_MAX {
-            health.failed(at(0));
+            health.failed(0, at(0));
             assert_eq!((health.concurrency(10), health.closed_at(at(0))), (1, Ok(())));
         }
-        assert!(health.succeeded());
+        assert!(health.succeeded(at(0)));
         assert_eq!(health.concurrency(10), 2);
-        assert!(!health.succeeded());
+        assert!(!health.succeeded(at(0)));
     }
 
     #[test]
     fn many_failures_leave_none_until_a_probe_and_longer_each_time() {
         let mut health = Health::default();
         for _ in 0..FAILURES_MAX {
-            health.failed(at(0));
+            health.failed(0, at(0));
         }
         assert_eq!((health.closed_at(at(9)), health.closed_at(at(10))), (Err(at(10)), Ok(())));
-        health.failed(at(10));
+        health.failed(1, at(10));
         assert_eq!(health.closed_at(at(10)), Err(at(30)));
-        for _ in 0..100 {
-            health.failed(at(30));
+        for openings in 2..100 {
+            health.failed(openings, at(30));
         }
         assert_eq!(health.closed_at(at(30)), Err(at(330)));
         assert_eq!(health.failing_since, Some(at(0)));
-        assert!(health.succeeded());
+        assert!(health.succeeded(at(40)));
         assert_eq!((health.failing_since, health.open_until), (None, None));
     }
 
@@ -136,5 +156,31 @@ mod tests {
         let mut health = Health::default();
         health.asked_to_wait(at(60));
         assert_eq!((health.closed_at(at(59)), health.failing_since), (Err(at(60)), None));
+    }
+
+    #[test]
+    fn what_fails_together_is_one_failed_probe() {
+        let mut health = Health::default();
+        for _ in 0..20 {
+            health.failed(0, at(0));
+        }
+        assert_eq!((health.closed_at(at(0)), health.consecutive_failures), (Err(at(10)), FAILURES_MAX));
+        // One of them takes its time.
+        health.failed(0, at(12));
+        assert_eq!((health.closed_at(at(12)), health.concurrency(10)), (Ok(()), 1));
+        health.failed(1, at(12));
+        assert_eq!(health.closed_at(at(12)), Err(at(32)));
+    }
+
+    #[test]
+    fn a_success_of_something_older_does_not_end_the_wait_that_was_asked_for() {
+        let mut health = Health::default();
+        health.asked_to_wait(at(60));
+        assert!(!health.succeeded(at(1)));
+        health.failed(0, at(2));
+        assert!(health.succeeded(at(3)));
+        assert_eq!((health.closed_at(at(59)), health.failing_since), (Err(at(60)), None));
+        assert!(health.succeeded(at(61)));
+        assert_eq!(health.open_until, None);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Waiting {
 pub(crate) struct Unit {
     pub(crate) events: Vec<Waiting>,
     pub(crate) batch_id: Option<Uuid>,
+    /// How often the circuit breaker had opened when it was begun.
+    pub(crate) openings: u64,
 }
 
 /// Why nothing goes out now.
@@ -232,10 +234,11 @@ impl Lane {
     }
 
     fn unit(&mut self, index: usize) -> Unit {
+        let openings = self.health.openings();
         let first = self.waiting.remove(index).expect("an event waits there");
         let most = usize::from(self.delivery().batch_max);
         if most == 1 && first.batch_id.is_none() {
-            return Unit { events: vec![first], batch_id: None };
+            return Unit { events: vec![first], batch_id: None, openings };
         }
         let mut events = vec![first];
         let batch_id = match events[0].batch_id {
@@ -256,7 +259,7 @@ impl Lane {
         };
         // In the order in which they come from the database, too: the message id is made of it.
         events.sort_by_key(|waiting| waiting.event.position);
-        Unit { events, batch_id: Some(batch_id) }
+        Unit { events, batch_id: Some(batch_id), openings }
     }
 
     /// A delivery has ended, however.

@@ -27,7 +27,7 @@ impl Engine<'_> {
         let Some(lane) = self.lanes.get_mut(&webhook_id) else { return };
         lane.ended(&unit.events);
         let outcome = if answer.succeeded() {
-            self.succeeded(webhook_id, &unit, &answer)
+            self.succeeded(webhook_id, &unit, &answer, now)
         } else {
             self.failed(webhook_id, &unit, &answer, now)
         };
@@ -38,8 +38,14 @@ impl Engine<'_> {
         self.list(webhook_id);
     }
 
-    fn succeeded(&mut self, webhook_id: Uuid, unit: &Unit, answer: &Answer) -> (Outcome, Option<DateTime<Utc>>) {
-        if self.lanes.get_mut(&webhook_id).is_some_and(|lane| lane.health.succeeded()) {
+    fn succeeded(
+        &mut self,
+        webhook_id: Uuid,
+        unit: &Unit,
+        answer: &Answer,
+        now: DateTime<Utc>,
+    ) -> (Outcome, Option<DateTime<Utc>>) {
+        if self.lanes.get_mut(&webhook_id).is_some_and(|lane| lane.health.succeeded(now)) {
             self.unhealthy.insert(webhook_id);
         }
         for waiting in &unit.events {
@@ -60,12 +66,13 @@ impl Engine<'_> {
         let asked = matches!(answer.status, Some(429 | 503)).then(|| retry_after(answer, now)).flatten();
         match asked {
             Some(until) => lane.health.asked_to_wait(until),
-            None => lane.health.failed(now),
+            None => lane.health.failed(unit.openings, now),
         }
         self.unhealthy.insert(webhook_id);
         let retry = &lane.delivery().retry;
         let attempts = unit.events.iter().map(|waiting| waiting.attempts).max().unwrap_or(0) + 1;
-        let next = asked.unwrap_or_else(|| now + wait(retry, attempts)).max(now + TimeDelta::seconds(1));
+        // Asking for another time is asking for a later one.
+        let next = (now + wait(retry, attempts)).max(asked.unwrap_or(now)).max(now + TimeDelta::seconds(1));
         let oldest = unit.events.iter().map(|waiting| waiting.created_at).min().unwrap_or(now);
         let gone = answer.status == Some(410);
         // What an endpoint that is gone did not take stays until the webhook is disabled, which notes that it was missed.
@@ -180,12 +187,12 @@ fn wait(retry: &Retry, attempts: u32) -> TimeDelta {
     TimeDelta::milliseconds((seconds * 1_000.0) as i64)
 }
 
-/// When the endpoint wants to be asked again, by seconds or by a date.
+/// When the endpoint wants to be asked again, by seconds or by a date; none when that is now or was already.
 fn retry_after(answer: &Answer, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let text = answer.header("retry-after")?;
     let until = match text.parse::<u32>() {
         Ok(seconds) => now + TimeDelta::seconds(seconds.into()),
         Err(_) => DateTime::parse_from_rfc2822(text).ok()?.to_utc(),
     };
-    Some(until.clamp(now, now + RETRY_AFTER_MAX))
+    Some(until.min(now + RETRY_AFTER_MAX)).filter(|until| *until > now)
 }

@@ -199,6 +199,46 @@ async fn who_asks_to_wait_is_left_alone_until_then() {
 }
 
 #[tokio::test]
+async fn who_asks_to_wait_is_left_alone_also_when_something_older_succeeds_after_that() {
+    let world = World::start().await;
+    let acme = world.tenant("acme").await;
+    let receiver = Receiver::answering(|_, count| match count {
+        0 => Reply::status(204).after(Duration::from_secs(1)),
+        1 => Reply::status(429).header("retry-after", "3600"),
+        _ => Reply::status(204),
+    })
+    .await;
+    let hook = world.webhook(acme, &receiver, json!({})).await;
+    world.done(&hook.path("/pause"), Value::Null).await;
+    for key in ["night", "day"] {
+        world.role(acme, key).await;
+    }
+    eventually(LIMIT, async || (world.pending(&hook).await == 2).then_some(())).await;
+    world.done(&hook.path("/resume"), Value::Null).await;
+    eventually(LIMIT, async || (world.attempts(&hook).await.len() == 2).then_some(())).await;
+    world.role(acme, "late").await;
+    eventually(LIMIT, async || (world.pending(&hook).await == 2).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(receiver.count(), 2);
+    world.clock.advance(TimeDelta::minutes(61));
+    receiver.accepts(3).await;
+}
+
+#[tokio::test]
+async fn asking_for_no_wait_at_all_makes_none_shorter() {
+    let world = World::start().await;
+    let acme = world.tenant("acme").await;
+    let receiver = Receiver::answering(|_, _| Reply::status(503).header("retry-after", "0")).await;
+    let hook = world.webhook(acme, &receiver, json!({ "retry": { "schedule_seconds": [600] } })).await;
+    world.role(acme, "night").await;
+    let attempt = eventually(LIMIT, async || world.attempts(&hook).await.into_iter().next()).await;
+    let next = attempt["next_attempt_at"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    assert!(next - world.clock.now() >= TimeDelta::minutes(8), "{attempt}");
+    let (_, stats) = world.get(&hook.path("/stats")).await;
+    assert_eq!(stats["consecutive_failures"], 1, "{stats}");
+}
+
+#[tokio::test]
 async fn a_ping_verifies_who_answers_with_the_challenge() {
     let world = World::start().await;
     let acme = world.tenant("acme").await;
