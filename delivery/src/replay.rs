@@ -1,27 +1,26 @@
 //! Replays: parts of the log that are delivered again, a piece at each turn.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, Utc};
-use hub_cloudevents::Event;
+use hub_cloudevents::{Event, columns};
 use hub_domain::webhook::{Only, Replay};
 use hub_event_store::log::Log;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{endpoint::Endpoint, queue::New};
 
 /// A part of the log that is to be delivered again; named by the event that asked for it.
-pub(crate) const INSERT: &str = "INSERT INTO webhook_replays (tenant_id, webhook_id, sequence, next, until, since, before, only_failed) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+pub(crate) const INSERT: &str = "INSERT INTO webhook_replays (tenant_id, webhook_id, sequence, next, until, since, before, only_failed, moved_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
 
-/// Those that are not done and not held, one each webhook, some at a time.
-pub(crate) const NEXT: &str = "SELECT DISTINCT ON (tenant_id, webhook_id) tenant_id, webhook_id, sequence, next, until, since, before, only_failed \
-     FROM webhook_replays WHERE NOT held ORDER BY tenant_id, webhook_id, sequence LIMIT $1";
+/// Those that are not done and not held, one each webhook, some at a time: those whose last turn was the longest ago.
+pub(crate) const NEXT: &str = "SELECT tenant_id, webhook_id, sequence, next, until, since, before, only_failed FROM ( \
+         SELECT DISTINCT ON (tenant_id, webhook_id) * FROM webhook_replays WHERE NOT held ORDER BY tenant_id, webhook_id, sequence) AS first \
+     ORDER BY moved_at, tenant_id, webhook_id LIMIT $1";
 
 /// How far one is.
 pub(crate) const MOVE: &str =
-    "UPDATE webhook_replays SET next = $4 WHERE tenant_id = $1 AND webhook_id = $2 AND sequence = $3";
+    "UPDATE webhook_replays SET next = $4, moved_at = $5 WHERE tenant_id = $1 AND webhook_id = $2 AND sequence = $3";
 
 /// One is done.
 pub(crate) const END: &str = "DELETE FROM webhook_replays WHERE tenant_id = $1 AND webhook_id = $2 AND sequence = $3";
@@ -36,11 +35,16 @@ pub(crate) const HOLD: &str = "WITH open AS (DELETE FROM webhook_replays WHERE t
 /// None is wanted any more; answers where they were.
 pub(crate) const DROP: &str = "DELETE FROM webhook_replays WHERE tenant_id = $1 AND webhook_id = $2 RETURNING next";
 
-/// Which of a range of positions were given up, as far as attempts are kept.
-pub(crate) const FAILED: &str = "SELECT DISTINCT position FROM webhook_attempts \
-     WHERE tenant_id = $1 AND webhook_id = $2 AND outcome = 'given_up' AND position BETWEEN $3 AND $4";
+/// The first events of a range of positions that were given up, as far as attempts are kept.
+pub(crate) const FAILED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM events WHERE tenant_id = $1 AND tenant_position = ANY(ARRAY(SELECT DISTINCT position FROM webhook_attempts \
+     WHERE tenant_id = $1 AND webhook_id = $2 AND outcome = 'given_up' AND position BETWEEN $3 AND $4 ORDER BY position LIMIT $5)) \
+     ORDER BY tenant_position"
+);
 
-/// So many positions are looked at in one turn.
+/// So many events are looked at in one turn.
 const PIECE: i64 = 500;
 
 /// So many replays have a piece in one turn.
@@ -59,13 +63,14 @@ pub(crate) struct Pending {
     only_failed: bool,
 }
 
-/// Takes a replay up, which reaches to `head` at most, whatever positions it names.
+/// Takes a replay up, behind those that there are, which reaches to `head` at most, whatever positions it names.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     endpoint: (Uuid, Uuid),
     sequence: i64,
     replay: &Replay,
     head: i64,
+    now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(INSERT)
         .bind(endpoint.0)
@@ -76,6 +81,7 @@ pub(crate) async fn insert(
         .bind(replay.since)
         .bind(replay.until)
         .bind(replay.only == Only::Failed)
+        .bind(now)
         .execute(connection)
         .await?;
     Ok(())
@@ -100,62 +106,67 @@ pub(crate) async fn drop_all(
     Ok(left.into_iter().min())
 }
 
-pub(crate) async fn pending(connection: &mut PgConnection) -> Result<Vec<Pending>, sqlx::Error> {
-    sqlx::query_as(NEXT).bind(AT_ONCE).fetch_all(connection).await
+pub(crate) async fn pending(pool: &PgPool) -> Result<Vec<Pending>, sqlx::Error> {
+    sqlx::query_as(NEXT).bind(AT_ONCE).fetch_all(pool).await
 }
 
 impl Pending {
-    /// The rows of the next piece. None when it is done, or its endpoint takes nothing.
+    /// The rows of the next piece, and where it goes on after it; `None` when it is done.
     pub(crate) async fn piece(
         &self,
         log: &Log,
         connection: &mut PgConnection,
         endpoint: &Endpoint,
-    ) -> Result<Vec<New>, sqlx::Error> {
+    ) -> Result<(Vec<New>, Option<i64>), sqlx::Error> {
         if self.next > self.until {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
-        let last = self.last();
-        let failed: Option<HashSet<i64>> = if self.only_failed {
-            let query =
-                sqlx::query_scalar(FAILED).bind(self.tenant_id).bind(self.webhook_id).bind(self.next).bind(last);
-            Some(query.fetch_all(connection).await?.into_iter().collect())
-        } else {
-            None
-        };
-        let page = log.page_of_tenant(self.tenant_id, self.next - 1, last - self.next + 1).await?;
-        let wanted = |event: &Event| {
-            failed.as_ref().is_none_or(|failed| failed.contains(&event.position))
-                && self.since.is_none_or(|since| event.occurred_at >= since)
+        let (events, next) = if self.only_failed { self.failed(connection).await? } else { self.page(log).await? };
+        let wanted = |event: &&Event| {
+            self.since.is_none_or(|since| event.occurred_at >= since)
                 && self.before.is_none_or(|before| event.occurred_at < before)
                 && endpoint.wants(event)
         };
+        let row = |event: &Event| New {
+            webhook_id: self.webhook_id,
+            tenant_id: self.tenant_id,
+            position: event.position,
+            aggregate_id: event.aggregate_id,
+            leased: false,
+        };
+        let rows = events.iter().filter(wanted).map(row).collect();
+        Ok((rows, next.filter(|next| *next <= self.until)))
+    }
+
+    /// The next events of the log.
+    async fn page(&self, log: &Log) -> Result<(Vec<Event>, Option<i64>), sqlx::Error> {
+        let last = self.until.min(self.next + PIECE - 1);
+        let page = log.page_of_tenant(self.tenant_id, self.next - 1, last - self.next + 1).await?;
         let events = page.iter().filter(|event| event.tenant_position <= last).map(Event::from);
-        Ok(events
-            .filter(wanted)
-            .map(|event| New {
-                webhook_id: self.webhook_id,
-                tenant_id: self.tenant_id,
-                position: event.position,
-                aggregate_id: event.aggregate_id,
-                leased: false,
-            })
-            .collect())
+        Ok((events.collect(), Some(last + 1)))
     }
 
-    fn last(&self) -> i64 {
-        self.until.min(self.next + PIECE - 1)
+    /// The next of those that were given up.
+    async fn failed(&self, connection: &mut PgConnection) -> Result<(Vec<Event>, Option<i64>), sqlx::Error> {
+        let query = sqlx::query_as(FAILED).bind(self.tenant_id).bind(self.webhook_id);
+        let events: Vec<Event> = query.bind(self.next).bind(self.until).bind(PIECE).fetch_all(connection).await?;
+        let more = usize::try_from(PIECE).is_ok_and(|piece| events.len() >= piece);
+        let next = events.last().filter(|_| more).map(|last| last.position + 1);
+        Ok((events, next))
     }
 
-    /// Keeps that the piece is done.
-    pub(crate) async fn done(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let next = self.last() + 1;
-        let query = if next > self.until { sqlx::query(END) } else { sqlx::query(MOVE) };
+    /// Keeps where it goes on, or that it is done.
+    pub(crate) async fn moved(
+        &self,
+        connection: &mut PgConnection,
+        next: Option<i64>,
+        at: DateTime<Utc>,
+    ) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(if next.is_some() { MOVE } else { END });
         let query = query.bind(self.tenant_id).bind(self.webhook_id).bind(self.sequence);
-        if next > self.until {
-            query.execute(connection).await?
-        } else {
-            query.bind(next).execute(connection).await?
+        match next {
+            Some(next) => query.bind(next).bind(at).execute(connection).await?,
+            None => query.execute(connection).await?,
         };
         Ok(())
     }

@@ -7,6 +7,7 @@ mod missed;
 mod odd;
 mod ordering;
 mod receiver;
+mod replays;
 mod waiting;
 
 use std::{

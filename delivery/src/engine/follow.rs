@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use hub_cloudevents::Event;
 use hub_domain::webhook::{self, Replay, Webhook};
@@ -148,7 +148,7 @@ impl Engine<'_> {
             return Ok(None);
         };
         let mut savepoint = connection.begin().await?;
-        match keep(&mut savepoint, &endpoint, recorded, &event).await {
+        match keep(&mut savepoint, &endpoint, recorded, &event, now).await {
             Ok(replays) => {
                 savepoint.commit().await?;
                 self.replaying |= replays;
@@ -206,29 +206,41 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// A piece of each replay; answers whether there is more.
+    /// A piece of each of some replays; answers whether there is more.
     pub(super) async fn replay(&mut self) -> Result<bool, EngineError> {
-        let now = self.now();
-        let mut transaction = self.given.pool.begin().await?;
-        lazily(&mut transaction).await?;
-        let pending = replay::pending(&mut transaction).await?;
-        for replay in &pending {
-            let rows = match self.lanes.get(&replay.webhook_id) {
-                Some(lane) => replay.piece(&self.given.log, &mut transaction, &lane.endpoint).await?,
-                None => Vec::new(),
-            };
-            queue::insert(&mut transaction, queue::INSERT_MISSING, &rows, now, now).await?;
-            replay.done(&mut transaction).await?;
-            if let Some(lane) = self.lanes.get_mut(&replay.webhook_id)
-                && !rows.is_empty()
-            {
-                lane.behind = true;
-                self.looks.plan(replay.webhook_id, lane.opens_at(now));
-            }
-        }
-        transaction.commit().await?;
+        let (pool, log) = (self.given.pool.clone(), self.given.log.clone());
+        let pending = self.meanwhile(async move { replay::pending(&pool).await }).await?;
         self.replaying = !pending.is_empty();
-        Ok(self.replaying)
+        if pending.is_empty() {
+            return Ok(false);
+        }
+        let (pool, now) = (self.given.pool.clone(), self.now());
+        self.replayed_at = now.max(self.replayed_at + TimeDelta::microseconds(1));
+        let at = self.replayed_at;
+        let endpoint = |webhook_id: Uuid| self.lanes.get(&webhook_id).map(|lane| lane.endpoint.clone());
+        let pending: Vec<_> = pending.into_iter().map(|replay| (endpoint(replay.webhook_id), replay)).collect();
+        let moved = async move {
+            let mut transaction = pool.begin().await?;
+            lazily(&mut transaction).await?;
+            let mut begun = Vec::new();
+            for (endpoint, replay) in pending {
+                let (rows, next) = match &endpoint {
+                    Some(endpoint) => replay.piece(&log, &mut transaction, endpoint).await?,
+                    None => (Vec::new(), None),
+                };
+                queue::insert(&mut transaction, queue::INSERT_MISSING, &rows, now, now).await?;
+                replay.moved(&mut transaction, next, at).await?;
+                begun.extend((!rows.is_empty()).then_some(replay.webhook_id));
+            }
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>(begun)
+        };
+        for webhook_id in self.meanwhile(moved).await? {
+            let Some(lane) = self.lanes.get_mut(&webhook_id) else { continue };
+            lane.behind = true;
+            self.looks.plan(webhook_id, lane.opens_at(now));
+        }
+        Ok(true)
     }
 }
 
@@ -238,6 +250,7 @@ async fn keep(
     endpoint: &Endpoint,
     recorded: &Recorded,
     event: &webhook::Event,
+    now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     endpoint.keep(connection).await?;
     let of = (endpoint.tenant_id, endpoint.webhook_id);
@@ -252,7 +265,7 @@ async fn keep(
         _ => {}
     }
     let Some(replay) = replayed(event, missed_from, head) else { return Ok(false) };
-    replay::insert(connection, of, sequence, &replay, head).await?;
+    replay::insert(connection, of, sequence, &replay, head, now).await?;
     Ok(true)
 }
 
