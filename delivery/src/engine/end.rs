@@ -21,8 +21,8 @@ use crate::{
 
 impl Engine<'_> {
     /// Takes in what came of a delivery.
-    pub(super) fn end(&mut self, Ended { webhook_id, unit, answer }: Ended) {
-        self.under_way -= 1;
+    pub(super) fn end(&mut self, Ended { tenant_id, webhook_id, unit, answer }: Ended) {
+        self.ready.extend(self.slots.give(tenant_id));
         let now = self.now();
         let Some(lane) = self.lanes.get_mut(&webhook_id) else { return };
         lane.ended(&unit.events);

@@ -7,6 +7,7 @@ mod end;
 mod follow;
 mod look;
 mod looks;
+mod slots;
 pub(crate) mod write;
 
 use std::{
@@ -26,7 +27,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use self::looks::Looks;
+use self::{looks::Looks, slots::Slots};
 use crate::{
     Deliveries, REST,
     attempt::Attempt,
@@ -66,9 +67,6 @@ const FOLLOW_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// The same while another endpoint has nearly nothing to do.
 const HUNGRY_INTERVAL_MAX: Duration = Duration::from_millis(50);
-
-/// Most deliveries under way at the same time, to all endpoints together.
-const UNDER_WAY_MAX: usize = 4_096;
 
 /// Most events that wait in memory, for all endpoints together.
 const WAITING_MAX: usize = 50_000;
@@ -111,6 +109,7 @@ impl EngineError {
 
 /// A delivery that has ended.
 struct Ended {
+    tenant_id: Uuid,
     webhook_id: Uuid,
     unit: Unit,
     answer: Answer,
@@ -131,7 +130,7 @@ pub(crate) struct Engine<'a> {
     looks: Looks,
     /// When lanes have a token again.
     tokens: BTreeSet<(Instant, Uuid)>,
-    under_way: usize,
+    slots: Slots,
     changes: Changes,
     attempts: Vec<Attempt>,
     unhealthy: BTreeSet<Uuid>,
@@ -216,7 +215,7 @@ impl<'a> Engine<'a> {
             ready: VecDeque::new(),
             looks: Looks::default(),
             tokens: BTreeSet::new(),
-            under_way: 0,
+            slots: Slots::default(),
             changes: Changes::default(),
             attempts: Vec::new(),
             unhealthy: BTreeSet::new(),
@@ -315,7 +314,7 @@ impl<'a> Engine<'a> {
             Ok(_) | Err(_) => false,
         };
         self.dispatch();
-        metrics::gauge!(UNDER_WAY).set(self.under_way as f64);
+        metrics::gauge!(UNDER_WAY).set(self.slots.taken() as f64);
         Ok(followed || replayed || looked || count == ENDS_AT_ONCE)
     }
 
@@ -340,10 +339,13 @@ impl<'a> Engine<'a> {
             self.tokens.remove(&(at, webhook_id));
             self.list(webhook_id);
         }
-        while self.under_way < UNDER_WAY_MAX
+        while self.slots.any()
             && let Some(webhook_id) = self.ready.pop_front()
         {
             let Some(lane) = self.lanes.get_mut(&webhook_id) else { continue };
+            if !self.slots.left(lane.endpoint.tenant_id, webhook_id) {
+                continue;
+            }
             lane.listed = false;
             match lane.next(now) {
                 Ok(unit) => {
@@ -376,12 +378,13 @@ impl<'a> Engine<'a> {
         let (payload, time_max) = (delivery.payload, Duration::from_secs(delivery.timeout_seconds.into()));
         let (url, keys) = (lane.endpoint.url().clone(), lane.endpoint.keys_at(now));
         let ends = self.ends.clone();
-        self.under_way += 1;
+        let tenant_id = lane.endpoint.tenant_id;
+        self.slots.take(tenant_id);
         self.sending.spawn(async move {
             let (headers, body) = message(&unit.events, unit.batch_id.is_some(), payload, &keys, now);
             let answer = send(&outbound, &connections, Sending { url, headers, body, time_max }).await;
             // Nobody listens when all of it has been begun again; then the lease brings the events back.
-            let _ = ends.send(Ended { webhook_id, unit, answer });
+            let _ = ends.send(Ended { tenant_id, webhook_id, unit, answer });
         });
     }
 
