@@ -16,6 +16,12 @@ use crate::{endpoint::Endpoint, health::Health, message::Message, queue::BATCH_M
 /// So many events of one endpoint wait in memory; others wait in the queue of the database.
 pub(crate) const WAITING_MAX: usize = 500;
 
+/// With so many bytes of payloads in memory an endpoint gets no more events than one at a time.
+pub(crate) const BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// So many bytes of payloads go into one delivery, unless a single event has more.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// With so few waiting more are taken from the database.
 pub(crate) const LOW: usize = 25;
 
@@ -62,6 +68,8 @@ pub(crate) struct Lane {
     waiting: VecDeque<Waiting>,
     /// Events that wait as soon as their rows are written.
     expected: Vec<Waiting>,
+    /// The bytes of the payloads of all that is in memory.
+    bytes: usize,
     /// Whether what waits was given back since somebody asked to be told.
     released: bool,
     /// Deliveries under way, and the events in them.
@@ -83,6 +91,7 @@ impl Lane {
             connections: Connections::default(),
             waiting: VecDeque::new(),
             expected: Vec::new(),
+            bytes: 0,
             released: false,
             under_way: 0,
             events_under_way: 0,
@@ -126,7 +135,7 @@ impl Lane {
 
     /// Whether a new event may wait in memory, and need not go through the database.
     pub(crate) fn takes(&self, now: DateTime<Utc>) -> bool {
-        let room = self.waiting.len() + self.expected.len() < WAITING_MAX;
+        let room = self.waiting.len() + self.expected.len() < WAITING_MAX && self.bytes < BYTES_MAX;
         self.endpoint.active() && !self.behind && room && self.health.closed_at(now).is_ok()
     }
 
@@ -149,7 +158,13 @@ impl Lane {
         room.saturating_sub(self.waiting.len())
     }
 
+    /// So many more bytes of payloads may be taken from the database.
+    pub(crate) fn bytes_room(&self) -> usize {
+        BYTES_MAX.saturating_sub(self.bytes)
+    }
+
     pub(crate) fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.event.bytes();
         self.waiting.push_back(waiting);
     }
 
@@ -158,6 +173,7 @@ impl Lane {
         if self.expected.is_empty() {
             self.note_releases();
         }
+        self.bytes += waiting.event.bytes();
         self.expected.push(waiting);
     }
 
@@ -166,6 +182,7 @@ impl Lane {
     pub(crate) fn arrive(&mut self) -> Vec<i64> {
         let arrived = std::mem::take(&mut self.expected);
         if self.released {
+            self.bytes -= bytes_of(&arrived);
             return arrived.into_iter().map(|waiting| waiting.event.position).collect();
         }
         self.waiting.extend(arrived);
@@ -187,6 +204,11 @@ impl Lane {
         self.waiting.len() + self.expected.len() + self.events_under_way
     }
 
+    /// The bytes of their payloads.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether it is time to take more from the database.
     pub(crate) fn runs_low(&self) -> bool {
         self.behind && self.endpoint.active() && self.waiting.len() <= LOW
@@ -195,6 +217,7 @@ impl Lane {
     /// Gives back what waits; whoever takes it up again does so from the database.
     pub(crate) fn release(&mut self) -> Vec<i64> {
         (self.behind, self.released) = (true, true);
+        self.bytes -= bytes_of(&self.waiting);
         self.waiting.drain(..).map(|waiting| waiting.event.position).collect()
     }
 
@@ -251,7 +274,13 @@ impl Lane {
                 batch_id
             }
             None => {
-                while events.len() < most && self.waiting.front().is_some_and(|next| next.batch_id.is_none()) {
+                // Once it is sent, its events stay together, so that it is as long at the next attempt.
+                let mut bytes = bytes_of(&events);
+                while let Some(next) = self.waiting.front().filter(|next| next.batch_id.is_none()) {
+                    bytes += next.event.bytes();
+                    if events.len() >= most || bytes > BATCH_BYTES_MAX {
+                        break;
+                    }
                     events.extend(self.waiting.pop_front());
                 }
                 Uuid::now_v7()
@@ -266,8 +295,105 @@ impl Lane {
     pub(crate) fn ended(&mut self, events: &[Waiting]) {
         self.under_way -= 1;
         self.events_under_way -= events.len();
+        self.bytes -= bytes_of(events);
         for waiting in events {
             self.busy_aggregates.remove(&waiting.event.aggregate_id);
         }
+    }
+}
+
+/// How long the payloads of events are together, in bytes.
+fn bytes_of<'a>(events: impl IntoIterator<Item = &'a Waiting>) -> usize {
+    events.into_iter().map(|waiting| waiting.event.bytes()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::{DateTime, Utc};
+    use cqrs_es::Aggregate as _;
+    use hub_cloudevents::Event;
+    use hub_domain::webhook::{self, Webhook};
+    use hub_sealing::Sealing;
+    use serde_json::{json, value::RawValue};
+    use uuid::Uuid;
+
+    use super::{BATCH_BYTES_MAX, BYTES_MAX, Lane, Rest, Waiting};
+    use crate::{endpoint::Endpoint, health::Health};
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    fn lane() -> Lane {
+        let registered: webhook::Event = serde_json::from_value(json!({ "type": "registered", "data": {
+            "url": "https://acme.example/hook", "filters": ["role.*"], "description": "", "secret_id": Uuid::nil(),
+            "sealed_secret": "c2VhbGVk", "delivery": { "batch_max": 10 } } }))
+        .unwrap();
+        let mut webhook = Webhook::default();
+        webhook.apply(registered);
+        let endpoint = Endpoint::new(Uuid::nil(), Uuid::nil(), webhook, &Sealing::new(&[7; 32])).unwrap();
+        let mut lane = Lane::new(endpoint, Health::default());
+        lane.behind = false;
+        lane
+    }
+
+    /// An event with a payload of so many bytes.
+    fn waiting(position: i64, bytes: usize) -> Waiting {
+        let event = Event {
+            tenant_id: Uuid::nil(),
+            position,
+            event_id: Uuid::nil(),
+            event_type: "role.created".to_owned(),
+            event_version: 1,
+            aggregate_type: "role".to_owned(),
+            aggregate_id: Uuid::nil(),
+            sequence: position,
+            occurred_at: NOW,
+            data: RawValue::from_string(format!("\"{}\"", "a".repeat(bytes - 2))).unwrap(),
+            metadata: None,
+        };
+        Waiting { event: Arc::new(event.into()), attempts: 0, created_at: NOW, batch_id: None, leased_until: NOW }
+    }
+
+    fn next(lane: &mut Lane) -> Result<Vec<Waiting>, Rest> {
+        lane.next(NOW).map(|unit| unit.events)
+    }
+
+    fn positions(events: &[Waiting]) -> Vec<i64> {
+        events.iter().map(|waiting| waiting.event.position).collect()
+    }
+
+    #[test]
+    fn a_batch_has_so_many_bytes_and_one_event_at_least() {
+        let mut lane = lane();
+        let half = BATCH_BYTES_MAX / 2;
+        for (position, bytes) in [(1, 10), (2, half), (3, half), (4, 2 * BATCH_BYTES_MAX), (5, 10)] {
+            lane.push(waiting(position, bytes));
+        }
+        let mut batches = Vec::new();
+        while let Ok(events) = next(&mut lane) {
+            batches.push(positions(&events));
+            lane.ended(&events);
+        }
+        assert_eq!(batches, [vec![1, 2], vec![3], vec![4], vec![5]]);
+        assert_eq!((lane.bytes_in_memory(), lane.in_memory()), (0, 0));
+    }
+
+    #[test]
+    fn with_many_bytes_in_memory_new_events_wait_in_the_database() {
+        let mut lane = lane();
+        lane.push(waiting(1, BYTES_MAX / 2));
+        assert!(lane.takes(NOW));
+        lane.expect(waiting(2, BYTES_MAX));
+        assert_eq!((lane.takes(NOW), lane.bytes_room()), (false, 0));
+        assert!(lane.arrive().is_empty());
+        let events = next(&mut lane).unwrap();
+        assert_eq!((positions(&events), lane.release()), (vec![1], vec![2]));
+        assert_eq!(lane.bytes_in_memory(), BYTES_MAX / 2, "what is under way counts");
+        lane.ended(&events);
+        assert_eq!(lane.bytes_room(), BYTES_MAX);
+        lane.expect(waiting(3, 10));
+        lane.release();
+        assert_eq!((lane.arrive(), lane.bytes_in_memory()), (vec![3], 0));
     }
 }

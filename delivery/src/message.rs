@@ -93,6 +93,11 @@ impl Deref for Message {
 }
 
 impl Message {
+    /// How long its payload is, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.event.data.get().len()
+    }
+
     fn body(&self, payload: Payload) -> Bytes {
         let made = match payload {
             Payload::Full => self.full.get_or_init(|| json(&Standard::of(&self.event, false))),

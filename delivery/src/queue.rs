@@ -24,11 +24,11 @@ pub(crate) const INSERT_MISSING: &str = "INSERT INTO webhook_queue (webhook_id, 
      ON CONFLICT (webhook_id, position) DO NOTHING";
 
 /// Takes what is due for some endpoints, each with its room and order, until a moment; what comes before something that is not due waits
-/// where the order asks for it; what is leased of an aggregate is in memory, where this goes behind it. What was sent together is taken
-/// together, beyond the room if need be, so that it keeps its message id.
-pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS w (webhook_id, room, ordering)), \
-     picked AS (SELECT q.webhook_id, q.position, q.batch_id FROM wanted w CROSS JOIN LATERAL ( \
-         SELECT q.webhook_id, q.position, q.batch_id FROM webhook_queue q \
+/// where the order asks for it; what is leased of an aggregate is in memory, where this goes behind it. Each takes so many bytes of payloads,
+/// and the event that goes beyond. What was sent together is taken together, beyond the room if need be, so that it keeps its message id.
+pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $6::bigint[]) AS w (webhook_id, room, ordering, bytes)), \
+     first AS (SELECT q.webhook_id, q.tenant_id, q.position, q.batch_id, w.bytes FROM wanted w CROSS JOIN LATERAL ( \
+         SELECT q.webhook_id, q.tenant_id, q.position, q.batch_id FROM webhook_queue q \
          WHERE q.webhook_id = w.webhook_id AND q.due_at <= $4 \
            AND (w.ordering <> 'strict' OR NOT EXISTS (SELECT FROM webhook_queue e \
                WHERE e.webhook_id = q.webhook_id AND e.position < q.position AND e.due_at > $4)) \
@@ -36,6 +36,10 @@ pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[],
                WHERE e.webhook_id = q.webhook_id AND e.aggregate_id = q.aggregate_id AND e.position < q.position AND e.due_at > $4 \
                  AND NOT e.leased)) \
          ORDER BY q.position LIMIT w.room FOR UPDATE SKIP LOCKED) q), \
+     sized AS (SELECT f.webhook_id, f.position, f.batch_id, f.bytes, octet_length(e.payload::text) AS own, \
+             sum(octet_length(e.payload::text)) OVER (PARTITION BY f.webhook_id ORDER BY f.position) AS with_own \
+         FROM first f JOIN events e ON e.tenant_id = f.tenant_id AND e.tenant_position = f.position), \
+     picked AS (SELECT webhook_id, position, batch_id FROM sized WHERE with_own - own < bytes), \
      batches AS (SELECT DISTINCT webhook_id, batch_id FROM picked WHERE batch_id IS NOT NULL), \
      whole AS (SELECT webhook_id, position FROM picked UNION SELECT q.webhook_id, q.position FROM batches b \
          JOIN webhook_queue q ON q.webhook_id = b.webhook_id AND q.batch_id = b.batch_id AND q.due_at <= $4), \
@@ -120,6 +124,8 @@ pub(crate) async fn insert(
 pub(crate) struct Room {
     pub(crate) webhook_id: Uuid,
     pub(crate) room: usize,
+    /// In bytes of payloads.
+    pub(crate) bytes: usize,
     pub(crate) ordering: &'static str,
 }
 
@@ -136,6 +142,7 @@ pub(crate) async fn claim(
         .bind(rooms.iter().map(|room| room.ordering).collect::<Vec<_>>())
         .bind(now)
         .bind(leased_until)
+        .bind(rooms.iter().map(|room| i64::try_from(room.bytes).unwrap_or(i64::MAX)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
     let waiting = |row: &PgRow| {

@@ -3,6 +3,7 @@
 mod attempts_kept;
 mod endpoints;
 mod killed;
+mod large;
 mod missed;
 mod odd;
 mod ordering;

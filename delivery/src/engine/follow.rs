@@ -11,7 +11,7 @@ use sqlx::{Connection as _, PgConnection, error::DatabaseError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Engine, EngineError, MOVE_CURSOR, PROCESS, WAITING_MAX, write::lazily};
+use super::{Budget, Engine, EngineError, MOVE_CURSOR, PROCESS, write::lazily};
 use crate::{
     endpoint::{self, Endpoint},
     health::Health,
@@ -41,7 +41,7 @@ impl Engine<'_> {
         lazily(&mut transaction).await?;
         let mut rows = Vec::new();
         let mut expecting = BTreeSet::new();
-        let mut room = WAITING_MAX.saturating_sub(self.lanes.values().map(Lane::in_memory).sum());
+        let mut budget = self.budget();
         let (mut count, mut last) = (0, self.position);
         // An event that thousands of endpoints want is as much work as thousands of events.
         for recorded in &page {
@@ -56,7 +56,7 @@ impl Engine<'_> {
                 asked = self.webhook(recorded, &mut transaction, now).await?;
             }
             if recorded.position > self.beginning {
-                self.fan_out(recorded, asked, (now, leased_until), &mut room, &mut rows, &mut expecting);
+                self.fan_out(recorded, asked, (now, leased_until), &mut budget, &mut rows, &mut expecting);
             }
         }
         let written = async move {
@@ -87,7 +87,7 @@ impl Engine<'_> {
         recorded: &Recorded,
         asked: Option<Uuid>,
         (now, leased_until): (DateTime<Utc>, DateTime<Utc>),
-        room: &mut usize,
+        budget: &mut Budget,
         rows: &mut Vec<New>,
         expecting: &mut BTreeSet<Uuid>,
     ) {
@@ -100,9 +100,10 @@ impl Engine<'_> {
             if asked != Some(*webhook_id) && !lane.endpoint.wants(&event) {
                 continue;
             }
-            let at_once = *room > 0 && lane.takes(now);
+            let at_once = budget.events > 0 && budget.bytes > 0 && lane.takes(now);
             if at_once {
-                *room -= 1;
+                budget.events -= 1;
+                budget.bytes = budget.bytes.saturating_sub(event.bytes());
                 let event = event.clone();
                 lane.expect(Waiting { event, attempts: 0, created_at: now, batch_id: None, leased_until });
                 expecting.insert(*webhook_id);

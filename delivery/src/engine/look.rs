@@ -39,18 +39,26 @@ impl Engine<'_> {
         // What has come of deliveries must be seen by what follows, so none ends meanwhile.
         self.flush().await?;
         let leased_until = self.leased_until(now);
+        // Half of what is left for those that are looked at now, so that some is left for who comes next.
+        let budget = self.budget();
+        let (mut events, bytes) = (budget.events, budget.bytes / 2 / due.len());
         let rooms: Vec<Room> = due
             .iter()
             .filter_map(|webhook_id| {
                 let lane = self.lanes.get(webhook_id)?;
+                if lane.room() == 0 || lane.bytes_room() == 0 {
+                    return None;
+                }
+                // Without room for its bytes none is taken.
+                let room = if bytes == 0 { 0 } else { lane.room().min(events) };
+                events -= room;
                 let ordering = match lane.ordering() {
                     Ordering::Parallel => "parallel",
                     Ordering::PerAggregate => "per_aggregate",
                     Ordering::Strict => "strict",
                 };
-                Some(Room { webhook_id: *webhook_id, room: lane.room(), ordering })
+                Some(Room { webhook_id: *webhook_id, room, bytes: lane.bytes_room().min(bytes), ordering })
             })
-            .filter(|room| room.room > 0)
             .collect();
         // Of the rows that the database has, so many are in memory.
         let mut in_memory: HashMap<Uuid, usize> = HashMap::new();
@@ -107,7 +115,7 @@ impl Engine<'_> {
     }
 }
 
-/// Which of the endpoints got as much as they had room for, and which did not.
+/// Which of the endpoints got as many as they had room for, if any, and which did not.
 fn filled(due: &[Uuid], rooms: &[Room], claimed: &[(Uuid, Waiting)]) -> (Vec<Uuid>, Vec<Uuid>) {
     let mut counts: HashMap<Uuid, usize> = HashMap::new();
     for (webhook_id, _) in claimed {
@@ -115,7 +123,7 @@ fn filled(due: &[Uuid], rooms: &[Room], claimed: &[(Uuid, Waiting)]) -> (Vec<Uui
     }
     let full: HashSet<Uuid> = rooms
         .iter()
-        .filter(|room| counts.get(&room.webhook_id).is_some_and(|count| *count >= room.room))
+        .filter(|room| counts.get(&room.webhook_id).copied().unwrap_or(0) >= room.room)
         .map(|room| room.webhook_id)
         .collect();
     due.iter().partition(|webhook_id| full.contains(webhook_id))

@@ -71,6 +71,9 @@ const HUNGRY_INTERVAL_MAX: Duration = Duration::from_millis(50);
 /// Most events that wait in memory, for all endpoints together.
 const WAITING_MAX: usize = 50_000;
 
+/// Most bytes of payloads of what is in memory, for all endpoints together, and what one transaction takes up beyond.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// So many endpoints are looked at in the database at once.
 const LANES_AT_ONCE: usize = 200;
 
@@ -105,6 +108,13 @@ impl EngineError {
     pub(crate) fn followed_twice(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
+}
+
+/// What may still be taken into memory.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    events: usize,
+    bytes: usize,
 }
 
 /// A delivery that has ended.
@@ -259,6 +269,13 @@ impl<'a> Engine<'a> {
             lane.listed = true;
             self.ready.push_back(webhook_id);
         }
+    }
+
+    /// What may still be taken into memory, for all endpoints together.
+    fn budget(&self) -> Budget {
+        let events = self.lanes.values().map(Lane::in_memory).sum();
+        let bytes = self.lanes.values().map(Lane::bytes_in_memory).sum();
+        Budget { events: WAITING_MAX.saturating_sub(events), bytes: BYTES_MAX.saturating_sub(bytes) }
     }
 
     /// Gives back to the database what waits in memory for an endpoint, until it may be sent something.
