@@ -118,6 +118,11 @@ impl Endpoint {
         matches!(self.state, Webhook::Active(_))
     }
 
+    /// Whether what happens waits.
+    pub(crate) fn paused(&self) -> bool {
+        matches!(self.state, Webhook::Paused(_))
+    }
+
     /// Whether something is kept for it.
     pub(crate) fn listens(&self) -> bool {
         matches!(self.state, Webhook::Active(_) | Webhook::Paused(_))

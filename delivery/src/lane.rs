@@ -78,6 +78,8 @@ pub(crate) struct Lane {
     busy_aggregates: HashSet<Uuid>,
     /// Whether events wait in the database that come before new ones.
     pub(crate) behind: bool,
+    /// While the webhook is paused: up to which position nothing waits that is too old, as far as was looked in this round.
+    pub(crate) young_up_to: i64,
     /// Whether the lane is in the engine's list of those that may have something to send.
     pub(crate) listed: bool,
     bucket: Option<Bucket>,
@@ -97,6 +99,7 @@ impl Lane {
             events_under_way: 0,
             busy_aggregates: HashSet::new(),
             behind: true,
+            young_up_to: i64::MIN,
             listed: false,
             bucket: None,
         };

@@ -8,6 +8,7 @@
 mod attempt;
 mod endpoint;
 mod engine;
+mod expiry;
 mod health;
 mod lane;
 mod message;
@@ -52,6 +53,7 @@ pub const QUERIES: &[&str] = &[
     queue::PUT_OFF,
     queue::DROP,
     attempt::INSERT,
+    expiry::GIVE_UP,
     replay::INSERT,
     replay::NEXT,
     replay::MOVE,

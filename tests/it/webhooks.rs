@@ -7,6 +7,7 @@ mod large;
 mod missed;
 mod odd;
 mod ordering;
+mod paused;
 mod receiver;
 mod replays;
 mod waiting;

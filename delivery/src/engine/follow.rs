@@ -174,6 +174,13 @@ impl Engine<'_> {
         match &event {
             webhook::Event::Tested {} | webhook::Event::Pinged { .. } => return Ok(Some(webhook_id)),
             webhook::Event::Paused {} => self.release(webhook_id, now),
+            webhook::Event::Resumed {} => {
+                // While nothing was sent nothing has failed.
+                if let Some(lane) = self.lanes.get_mut(&webhook_id) {
+                    lane.health.failing_since = None;
+                }
+                self.unhealthy.insert(webhook_id);
+            }
             webhook::Event::Disabled(_) => {
                 if let Some(lane) = self.lanes.get_mut(&webhook_id) {
                     lane.release();

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use hub_domain::webhook::delivery::Ordering;
 use uuid::Uuid;
 
 use super::{Engine, EngineError, LANES_AT_ONCE, write::lazily};
 use crate::{
+    attempt::{ATTEMPTS, Outcome},
+    expiry::{self, Paused},
     lane::Waiting,
     queue::{self, Room},
 };
@@ -18,23 +20,34 @@ const LOOK_INTERVAL_MAX: TimeDelta = TimeDelta::seconds(60);
 /// The same for one that has not run low since it was given as much as it had room for.
 const FULL_INTERVAL_MAX: TimeDelta = TimeDelta::seconds(1);
 
+/// So often it is looked whether what waits for a webhook that is paused is too old.
+const EXPIRY_INTERVAL: TimeDelta = TimeDelta::minutes(15);
+
 impl Engine<'_> {
     /// Takes from the database what is due of the endpoints that are to be looked at; answers whether there are more of them.
     pub(super) async fn look(&mut self) -> Result<bool, EngineError> {
         let now = self.now();
-        let mut due = Vec::new();
-        while due.len() < LANES_AT_ONCE
+        let (mut due, mut paused) = (Vec::new(), Vec::new());
+        while due.len() + paused.len() < LANES_AT_ONCE
             && let Some(webhook_id) = self.looks.take(now)
         {
             // One that becomes active again is looked at then.
-            let Some(lane) = self.lanes.get(&webhook_id).filter(|lane| lane.endpoint.active()) else { continue };
+            let Some(lane) = self.lanes.get(&webhook_id).filter(|lane| lane.endpoint.listens()) else { continue };
+            if lane.endpoint.paused() {
+                let before = now - TimeDelta::hours(lane.delivery().retry.age_max_hours.into());
+                paused.push(Paused { webhook_id, before, after: lane.young_up_to });
+                continue;
+            }
             match lane.health.closed_at(now) {
                 Ok(()) => due.push(webhook_id),
                 Err(until) => self.looks.plan(webhook_id, until),
             }
         }
+        if !paused.is_empty() {
+            self.expire(paused, now).await?;
+        }
         if due.is_empty() {
-            return Ok(false);
+            return Ok(self.looks.next().is_some_and(|at| at <= now));
         }
         // What has come of deliveries must be seen by what follows, so none ends meanwhile.
         self.flush().await?;
@@ -112,6 +125,34 @@ impl Engine<'_> {
             }
         }
         Ok(self.looks.next().is_some_and(|at| at <= now))
+    }
+
+    /// Gives up what has waited too long for webhooks that are paused, a slice of each.
+    async fn expire(&mut self, paused: Vec<Paused>, now: DateTime<Utc>) -> Result<(), EngineError> {
+        for Paused { webhook_id, .. } in &paused {
+            self.looks.plan(*webhook_id, now + EXPIRY_INTERVAL);
+            if let Some(lane) = self.lanes.get_mut(webhook_id) {
+                lane.young_up_to = i64::MIN;
+            }
+        }
+        let (pool, at) = (self.given.pool.clone(), self.written_next());
+        let given_up = async move {
+            let mut transaction = pool.begin().await?;
+            lazily(&mut transaction).await?;
+            let slices = expiry::give_up(&mut transaction, &paused, at).await?;
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>(slices)
+        };
+        let slices = self.meanwhile(given_up).await?;
+        let count = slices.first().and_then(|slice| u64::try_from(slice.given_up).ok()).unwrap_or(0);
+        metrics::counter!(ATTEMPTS, "outcome" => Outcome::GivenUp.name()).increment(count);
+        for slice in slices.into_iter().filter(|slice| slice.more) {
+            if let Some(lane) = self.lanes.get_mut(&slice.webhook_id) {
+                lane.young_up_to = slice.last;
+                self.looks.plan(slice.webhook_id, now);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -36,6 +36,12 @@ impl Engine<'_> {
         Ok(())
     }
 
+    /// A time for attempts that are written next.
+    pub(super) fn written_next(&mut self) -> DateTime<Utc> {
+        self.written_at = self.now().max(self.written_at + TimeDelta::microseconds(1));
+        self.written_at
+    }
+
     /// What is to be written, if anything is.
     fn unwritten(&mut self) -> Option<Unwritten> {
         let nothing = self.changes.is_empty() && self.attempts.is_empty() && self.unhealthy.is_empty();
@@ -43,7 +49,7 @@ impl Engine<'_> {
         if nothing && self.parts.kept_at(self.now()) {
             return None;
         }
-        self.written_at = self.now().max(self.written_at + TimeDelta::microseconds(1));
+        let at = self.written_next();
         let unhealthy = std::mem::take(&mut self.unhealthy).into_iter();
         let health = |webhook_id| {
             let lane = self.lanes.get(&webhook_id)?;
@@ -54,7 +60,7 @@ impl Engine<'_> {
             changes: std::mem::take(&mut self.changes),
             attempts: std::mem::take(&mut self.attempts),
             parts: std::mem::take(&mut self.parts),
-            at: self.written_at,
+            at,
             attempts_kept: TimeDelta::from_std(self.given.settings.attempts_kept).unwrap_or(TimeDelta::MAX),
         })
     }
