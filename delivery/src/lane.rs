@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use hub_domain::webhook::{Delivery, delivery::Ordering};
 use tokio::time::Instant;
+use url::Url;
 use uuid::Uuid;
 
 use crate::{endpoint::Endpoint, health::Health, message::Message, queue::BATCH_MAX, rate::Bucket, send::Connections};
@@ -46,6 +47,8 @@ pub(crate) struct Unit {
     pub(crate) batch_id: Option<Uuid>,
     /// How often the circuit breaker had opened when it was begun.
     pub(crate) openings: u64,
+    /// Where it goes; says nothing of the endpoint when that has another address by then.
+    pub(crate) url: Url,
 }
 
 /// Why nothing goes out now.
@@ -260,11 +263,11 @@ impl Lane {
     }
 
     fn unit(&mut self, index: usize) -> Unit {
-        let openings = self.health.openings();
+        let (openings, url) = (self.health.openings(), self.endpoint.url().clone());
         let first = self.waiting.remove(index).expect("an event waits there");
         let most = usize::from(self.delivery().batch_max);
         if most == 1 && first.batch_id.is_none() {
-            return Unit { events: vec![first], batch_id: None, openings };
+            return Unit { events: vec![first], batch_id: None, openings, url };
         }
         let mut events = vec![first];
         let batch_id = match events[0].batch_id {
@@ -291,7 +294,7 @@ impl Lane {
         };
         // In the order in which they come from the database, too: the message id is made of it.
         events.sort_by_key(|waiting| waiting.event.position);
-        Unit { events, batch_id: Some(batch_id), openings }
+        Unit { events, batch_id: Some(batch_id), openings, url }
     }
 
     /// A delivery has ended, however.

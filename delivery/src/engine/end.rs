@@ -45,13 +45,17 @@ impl Engine<'_> {
         answer: &Answer,
         now: DateTime<Utc>,
     ) -> (Outcome, Option<DateTime<Utc>>) {
-        if self.lanes.get_mut(&webhook_id).is_some_and(|lane| lane.health.succeeded(now)) {
+        let current = self.lanes.get_mut(&webhook_id).filter(|lane| *lane.endpoint.url() == unit.url);
+        let verifies = current.is_some();
+        if current.is_some_and(|lane| lane.health.succeeded(now)) {
             self.unhealthy.insert(webhook_id);
         }
         for waiting in &unit.events {
             self.changes.finish(webhook_id, waiting.event.position);
         }
-        self.verify(webhook_id, unit, answer);
+        if verifies {
+            self.verify(webhook_id, unit, answer);
+        }
         (Outcome::Delivered, None)
     }
 
@@ -63,18 +67,22 @@ impl Engine<'_> {
         now: DateTime<Utc>,
     ) -> (Outcome, Option<DateTime<Utc>>) {
         let Some(lane) = self.lanes.get_mut(&webhook_id) else { return (Outcome::Retrying, None) };
-        let asked = matches!(answer.status, Some(429 | 503)).then(|| retry_after(answer, now)).flatten();
-        match asked {
-            Some(until) => lane.health.asked_to_wait(until),
-            None => lane.health.failed(unit.openings, now),
+        // Of an address that is not the endpoint's any more nothing follows but another attempt.
+        let current = *lane.endpoint.url() == unit.url;
+        let asked = (current && matches!(answer.status, Some(429 | 503))).then(|| retry_after(answer, now)).flatten();
+        if current {
+            match asked {
+                Some(until) => lane.health.asked_to_wait(until),
+                None => lane.health.failed(unit.openings, now),
+            }
+            self.unhealthy.insert(webhook_id);
         }
-        self.unhealthy.insert(webhook_id);
         let retry = &lane.delivery().retry;
         let attempts = unit.events.iter().map(|waiting| waiting.attempts).max().unwrap_or(0) + 1;
         // Asking for another time is asking for a later one.
         let next = (now + wait(retry, attempts)).max(asked.unwrap_or(now)).max(now + TimeDelta::seconds(1));
         let oldest = unit.events.iter().map(|waiting| waiting.created_at).min().unwrap_or(now);
-        let gone = answer.status == Some(410);
+        let gone = current && answer.status == Some(410);
         // What an endpoint that is gone did not take stays until the webhook is disabled, which notes that it was missed.
         let given_up = next > oldest + TimeDelta::hours(retry.age_max_hours.into());
         // What comes behind it must not pass it; and of an endpoint that fails little is kept in memory.
@@ -96,7 +104,7 @@ impl Engine<'_> {
             self.looks.plan(webhook_id, next);
         }
         let disabled_after = TimeDelta::from_std(self.given.settings.disabled_after).unwrap_or(TimeDelta::MAX);
-        if gone || now - since >= disabled_after {
+        if gone || current && now - since >= disabled_after {
             let reason = if gone { DisabledReason::Gone } else { DisabledReason::Failing };
             self.disable(webhook_id, reason, since, unit);
         }

@@ -393,7 +393,7 @@ impl<'a> Engine<'a> {
         let (outbound, connections) = (self.given.outbound.clone(), lane.connections.clone());
         let delivery = lane.delivery();
         let (payload, time_max) = (delivery.payload, Duration::from_secs(delivery.timeout_seconds.into()));
-        let (url, keys) = (lane.endpoint.url().clone(), lane.endpoint.keys_at(now));
+        let (url, keys) = (unit.url.clone(), lane.endpoint.keys_at(now));
         let ends = self.ends.clone();
         let tenant_id = lane.endpoint.tenant_id;
         self.slots.take(tenant_id);

@@ -239,6 +239,24 @@ async fn asking_for_no_wait_at_all_makes_none_shorter() {
 }
 
 #[tokio::test]
+async fn what_the_address_of_before_answers_says_nothing_of_the_new_one() {
+    let world = World::start().await;
+    let acme = world.tenant("acme").await;
+    let old = Receiver::answering(|_, _| Reply::status(410).after(Duration::from_secs(3))).await;
+    let new = Receiver::start().await;
+    let hook = world.webhook(acme, &old, json!({})).await;
+    world.role(acme, "night").await;
+    eventually(LIMIT, async || (old.count() == 1).then_some(())).await;
+    world.done(&hook.path("/update"), json!({ "url": new.url() })).await;
+    let attempt = eventually(LIMIT, async || world.attempts(&hook).await.into_iter().next()).await;
+    assert_eq!((&attempt["status"], &attempt["outcome"]), (&json!(410), &json!("retrying")), "{attempt}");
+    let (_, stats) = world.get(&hook.path("/stats")).await;
+    assert_eq!((&stats["consecutive_failures"], &stats["failing_since"]), (&json!(0), &Value::Null), "{stats}");
+    world.pass_until(async || (new.accepted().len() == 1).then_some(())).await;
+    assert_eq!(world.get(&hook.path("")).await.1["status"], "active");
+}
+
+#[tokio::test]
 async fn a_ping_verifies_who_answers_with_the_challenge() {
     let world = World::start().await;
     let acme = world.tenant("acme").await;
