@@ -5,6 +5,7 @@
 //! from few addresses, and one who has not given his provider the right secret must not shut out the others. An unknown source counts
 //! for the address alone, so that making up sources does not help. A delivery is executed once: its command id is derived from what the provider names it by, where its
 //! signature covers that, and from its body otherwise. Refusals are not kept, so a delivery that comes again later may be taken then.
+//! A process may know an older secret than another has put in its place, so the command names the secret, and its aggregate has the last word.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use hub_domain::{
-    inbound_source::{Command, Content, Error, InboundSource, Provider, Scheme},
+    inbound_source::{Command, Content, Error, InboundSource, Scheme},
     tenant::Standing,
 };
 use hub_event_store::{
@@ -123,6 +124,16 @@ impl OperationInput for Knock {}
 /// A delivery whose signature is good.
 #[derive(Debug, PartialEq, Eq)]
 struct Verified {
+    /// The secret by which it is.
+    secret_id: Uuid,
+    /// When it was.
+    at: DateTime<Utc>,
+    named: Named,
+}
+
+/// What the provider calls a delivery.
+#[derive(Debug, PartialEq, Eq)]
+struct Named {
     /// As it is spoken of.
     delivery_id: String,
     /// Two deliveries with the same are one.
@@ -136,31 +147,33 @@ async fn receive(
     RawBody { bytes }: RawBody,
 ) -> Result<NoApi<Response>, Problem> {
     let place = [tenant_id, inbound_source_id];
-    let verified = match verified(&commands, place, &knock.headers, &bytes).await {
-        Ok(verified) => verified,
-        Err(refusal) => {
-            if let Some(admission) = &knock.admission {
-                match refusal.problem.status() {
-                    StatusCode::UNAUTHORIZED => admission.signature_failed(inbound_source_id),
-                    StatusCode::NOT_FOUND => admission.login_failed(),
-                    _ => {}
-                }
+    let turned_away = |refusal: Refusal| {
+        if let Some(admission) = &knock.admission {
+            match refusal.problem.status() {
+                StatusCode::UNAUTHORIZED => admission.signature_failed(inbound_source_id),
+                StatusCode::NOT_FOUND => admission.login_failed(),
+                _ => {}
             }
-            metrics::counter!(REFUSED, "reason" => refusal.reason).increment(1);
-            return Err(refusal.problem);
         }
+        metrics::counter!(REFUSED, "reason" => refusal.reason).increment(1);
+        refusal.problem
     };
+    let first = verified(&commands, place, &knock.headers, &bytes).await.map_err(turned_away)?;
     if let Some(admission) = &knock.admission {
         admission.admit(&format!("inbound_source:{inbound_source_id}"), Some(tenant_id))?;
     }
-    let content_type = text(&knock.headers, CONTENT_TYPE.as_str()).unwrap_or("application/octet-stream");
-    let command = Command::Receive {
-        delivery_id: verified.delivery_id,
-        content_type: content_type.to_owned(),
-        body: content(content_type, &bytes),
-        headers: kept(&knock.headers),
+    let appended = match append(&commands, place, first, &knock.headers, &bytes).await {
+        // It may be signed by another secret as well, and what this process knows is the latest by now.
+        Err(NotAppended::SecretReplaced) => {
+            let again = verified(&commands, place, &knock.headers, &bytes).await.map_err(turned_away)?;
+            append(&commands, place, again, &knock.headers, &bytes).await
+        }
+        appended => appended,
     };
-    let replayed = append(&commands, place, verified.once, TraceParent::of(&knock.headers), command).await?;
+    let replayed = appended.map_err(|error| match error {
+        NotAppended::SecretReplaced => turned_away(Refused::Signature.into()),
+        NotAppended::Problem(problem) => problem,
+    })?;
     if replayed {
         return Ok((StatusCode::NO_CONTENT, [(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))])
             .into_response()
@@ -210,21 +223,20 @@ async fn verified(
             // The same for a source that never was, one that is removed, one of another tenant, and an unknown tenant.
             None => Refusal { problem: Problem::not_found(), reason: "unknown" },
             Some(provider) => {
-                let secrets: Vec<String> = provider
-                    .secrets(now)
-                    .filter_map(|secret| {
-                        let place = [tenant_id, source_id, secret.secret_id];
-                        let opened = commands.sealing.open(secret.sealed_secret.as_str(), place);
-                        if opened.is_none() {
-                            tracing::error!(%source_id, secret_id = %secret.secret_id, "the secret of an inbound source cannot be opened");
-                        }
-                        opened
-                    })
-                    .collect();
-                match verified_by(provider, secrets, headers, body, now) {
-                    Ok(verified) => return Ok(verified),
-                    Err(refused) => refused.into(),
+                let mut refused = Refused::Signature;
+                for secret in provider.secrets(now) {
+                    let secret_id = secret.secret_id;
+                    let place = [tenant_id, source_id, secret_id];
+                    let Some(opened) = commands.sealing.open(secret.sealed_secret.as_str(), place) else {
+                        tracing::error!(%source_id, %secret_id, "the secret of an inbound source cannot be opened");
+                        continue;
+                    };
+                    match verified_by(&provider.scheme, opened, headers, body, now) {
+                        Ok(named) => return Ok(Verified { secret_id, at: now, named }),
+                        Err(no) => refused = no,
+                    }
                 }
+                refused.into()
             }
         });
     }
@@ -232,32 +244,32 @@ async fn verified(
 }
 
 fn verified_by(
-    provider: &Provider,
-    secrets: Vec<String>,
+    scheme: &Scheme,
+    secret: String,
     headers: &HeaderMap,
     body: &[u8],
     now: DateTime<Utc>,
-) -> Result<Verified, Refused> {
+) -> Result<Named, Refused> {
     let now = now.timestamp();
     let header = |name: &str| text(headers, name).unwrap_or_default();
     let once = |name: &str| Sha256::digest(name).into();
     let of_body = hex(&Sha256::digest(body));
-    if provider.scheme == (Scheme::StandardWebhooks {}) {
-        let keys: Vec<_> = secrets.iter().filter_map(|secret| VerifyingKey::parse(secret).ok()).collect();
+    if *scheme == (Scheme::StandardWebhooks {}) {
+        let keys: Vec<_> = VerifyingKey::parse(&secret).into_iter().collect();
         let id = header(ID_HEADER);
         // Several signatures are longer than what is kept of a header.
         let signature = only(headers, SIGNATURE_HEADER).unwrap_or_default();
         verify(Received { id, timestamp: header(TIMESTAMP_HEADER), signature, body }, &keys, now, TOLERANCE)?;
-        return Ok(Verified { delivery_id: id.to_owned(), once: once(id) });
+        return Ok(Named { delivery_id: id.to_owned(), once: once(id) });
     }
-    let secrets: Vec<_> = secrets.into_iter().map(TextSecret::new).collect();
-    match &provider.scheme {
+    let secrets = [TextSecret::new(secret)];
+    match scheme {
         Scheme::StandardWebhooks {} => Err(Refused::Signature),
         Scheme::Github {} => {
             verify_body(header("x-hub-signature-256"), "sha256=", body, &secrets)?;
             // GitHub signs the body only, so its delivery id proves nothing: it is told, and the body counts once.
             let named = Some(header("x-github-delivery")).filter(|id| !id.is_empty());
-            Ok(Verified { delivery_id: named.unwrap_or(&of_body).to_owned(), once: once(&of_body) })
+            Ok(Named { delivery_id: named.unwrap_or(&of_body).to_owned(), once: once(&of_body) })
         }
         Scheme::Stripe {} => {
             let signature = only(headers, "stripe-signature").unwrap_or_default();
@@ -265,12 +277,25 @@ fn verified_by(
             let event: Value = serde_json::from_slice(body).unwrap_or_default();
             let named = event["id"].as_str().filter(|id| (1..=TEXT_BYTES_MAX).contains(&id.len()));
             let id = named.unwrap_or(&of_body);
-            Ok(Verified { delivery_id: id.to_owned(), once: once(id) })
+            Ok(Named { delivery_id: id.to_owned(), once: once(id) })
         }
         Scheme::HmacSha256 { header: name, prefix } => {
             verify_body(header(name.as_str()), prefix.as_str(), body, &secrets)?;
-            Ok(Verified { once: once(&of_body), delivery_id: of_body })
+            Ok(Named { once: once(&of_body), delivery_id: of_body })
         }
+    }
+}
+
+/// Why a delivery that was verified is no event.
+enum NotAppended {
+    /// The secret by which it was verified is good no longer.
+    SecretReplaced,
+    Problem(Problem),
+}
+
+impl From<Problem> for NotAppended {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
     }
 }
 
@@ -278,10 +303,20 @@ fn verified_by(
 async fn append(
     commands: &Commands,
     [tenant_id, source_id]: [Uuid; 2],
-    once: [u8; 32],
-    traceparent: Option<TraceParent>,
-    command: Command,
-) -> Result<bool, Problem> {
+    Verified { secret_id, at: now, named: Named { delivery_id, once } }: Verified,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<bool, NotAppended> {
+    let content_type = text(headers, CONTENT_TYPE.as_str()).unwrap_or("application/octet-stream");
+    let command = Command::Receive {
+        secret_id,
+        now,
+        delivery_id,
+        content_type: content_type.to_owned(),
+        body: content(content_type, body),
+        headers: kept(headers),
+    };
+    let traceparent = TraceParent::of(headers);
     commands.living_tenant::<Error>(tenant_id, 0).await.map_err(|error| match error {
         PrepareError::Refused(refused) => refused.problem(),
         PrepareError::Execute(error) => problem_of(&error),
@@ -307,7 +342,10 @@ async fn append(
         }
     };
     let executed = commands.inbound_sources.repository.execute(tenant_id, source_id, &order, prepare).await;
-    executed.map(|accepted| accepted.replayed).map_err(|error| problem_of(&error))
+    executed.map(|accepted| accepted.replayed).map_err(|error| match error {
+        ExecuteError::Refused(Error::SecretReplaced) => NotAppended::SecretReplaced,
+        error => problem_of(&error).into(),
+    })
 }
 
 /// The only header of this name.

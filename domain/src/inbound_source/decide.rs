@@ -27,7 +27,13 @@ impl Decide for InboundSource {
             (Self::Disabled(_), Command::Enable) => Ok(vec![Event::Enabled {}]),
             (Self::Disabled(_), Command::Disable) | (Self::Enabled(_), Command::Enable) => Ok(vec![]),
             (Self::Enabled(_) | Self::Disabled(_), Command::Remove) => Ok(vec![Event::Removed {}]),
-            (Self::Enabled(_), Command::Receive { delivery_id, content_type, body, headers }) => {
+            // Whoever has an old secret does not even learn whether the source is disabled.
+            (Self::Enabled(provider) | Self::Disabled(provider), Command::Receive { secret_id, now, .. })
+                if !provider.trusts(secret_id, now) =>
+            {
+                Err(Error::SecretReplaced)
+            }
+            (Self::Enabled(_), Command::Receive { delivery_id, content_type, body, headers, .. }) => {
                 Ok(vec![Event::Received { delivery_id, content_type, body, headers }])
             }
             (Self::Disabled(_), Command::Receive { .. }) => Err(Error::Disabled),

@@ -1,8 +1,9 @@
 //! An inbound source: a provider outside whose signed webhooks become events of the tenant.
 //!
 //! Life: absent, enabled or disabled, removed; a removed source accepts nothing. The secret is the provider's or was made for it; it is
-//! sealed outside and kept in its sealed form only. A rotation keeps the secret before it until a time, so that the provider can follow. What
-//! was received is believed by then: the signature is verified outside, and whether a delivery came before is told by its command id.
+//! sealed outside and kept in its sealed form only. A rotation keeps the secret before it until a time, so that the provider can follow. The
+//! signature of what was received is verified outside; that the secret behind it is still good is decided here. Whether a delivery came before
+//! is told by its command id.
 
 pub mod decide;
 pub mod delivery;
@@ -69,8 +70,10 @@ pub enum Command {
     Disable,
     Enable,
     Remove,
-    /// What was verified.
+    /// What was verified by this secret, at `now`.
     Receive {
+        secret_id: Uuid,
+        now: DateTime<Utc>,
         delivery_id: String,
         content_type: String,
         body: Content,
@@ -89,6 +92,8 @@ pub enum Error {
     Disabled,
     #[error("the inbound source is removed and accepts nothing")]
     Removed,
+    #[error("the signature is by a secret that is good no longer")]
+    SecretReplaced,
 }
 
 /// The tenant has [`SOURCE_COUNT_MAX`] sources.
@@ -128,6 +133,8 @@ impl Refusal for Error {
             Self::AlreadyRegistered => "inbound_source_already_registered",
             Self::Disabled => "inbound_source_disabled",
             Self::Removed => "inbound_source_removed",
+            // A provider hears of it as of any signature that is not good, so it is no code of this context.
+            Self::SecretReplaced => "invalid_signature",
         }
     }
 
@@ -135,6 +142,7 @@ impl Refusal for Error {
         match self {
             Self::NotFound => Kind::NotFound,
             Self::AlreadyRegistered | Self::Disabled | Self::Removed => Kind::Conflict,
+            Self::SecretReplaced => Kind::Forbidden,
         }
     }
 }
@@ -194,6 +202,11 @@ impl Provider {
     pub fn secrets(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Secret> {
         let previous = self.previous.iter().filter(move |previous| now < previous.until);
         std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret))
+    }
+
+    /// Whether this secret is good at this time.
+    fn trusts(&self, secret_id: Uuid, now: DateTime<Utc>) -> bool {
+        self.secrets(now).any(|secret| secret.secret_id == secret_id)
     }
 }
 

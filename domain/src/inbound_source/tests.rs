@@ -74,7 +74,13 @@ fn headers() -> BTreeMap<String, String> {
 }
 
 fn receive() -> Command {
+    receive_by(1, "2026-05-01T00:00:00Z")
+}
+
+fn receive_by(secret: u128, now: &str) -> Command {
     Command::Receive {
+        secret_id: Uuid::from_u128(secret),
+        now: at(now),
         delivery_id: "msg_1".to_owned(),
         content_type: "application/json".to_owned(),
         body: Content::Json(json!({ "a": 1 })),
@@ -161,6 +167,19 @@ fn after_a_rotation_the_old_secret_is_good_until_its_time() {
     };
     assert_eq!(ids("2026-05-31T23:59:59Z"), [2, 1]);
     assert_eq!(ids("2026-06-01T00:00:00Z"), [2]);
+}
+
+#[test]
+fn what_was_verified_by_a_secret_that_is_good_no_longer_is_refused() {
+    let (before, after) = ("2026-05-31T23:59:59Z", "2026-06-01T00:00:00Z");
+    let history = || vec![registered(), rotated()];
+    given(history()).when(receive_by(1, before)).then_expect_events(vec![received()]);
+    given(history()).when(receive_by(2, after)).then_expect_events(vec![received()]);
+    for (secret, now) in [(1, after), (3, before)] {
+        given(history()).when(receive_by(secret, now)).then_expect_error(Error::SecretReplaced);
+    }
+    let disabled = vec![registered(), rotated(), Event::Disabled {}];
+    given(disabled).when(receive_by(1, after)).then_expect_error(Error::SecretReplaced);
 }
 
 #[test]

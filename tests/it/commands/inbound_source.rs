@@ -278,6 +278,39 @@ async fn after_a_rotation_the_old_secret_is_good_for_its_grace_period_in_every_p
 }
 
 #[tokio::test]
+async fn a_secret_that_was_replaced_at_once_is_good_in_no_process_that_has_not_heard_of_it() {
+    let api = Api::start().await;
+    let acme = api.tenant("acme").await;
+    let source = Source::register(acme, registration("standard_webhooks")).await;
+    let old = source.secret.clone().unwrap();
+    let rotate = format!("{}/rotate-secret", source.path);
+    // Two other processes know the source as it was, and one as it was after the first rotation.
+    let processes = [api.beside(), api.beside(), api.beside()];
+    let [one, two, three] = processes.each_ref().map(|api| Source {
+        api,
+        id: source.id,
+        path: source.path.clone(),
+        inbound: source.inbound.clone(),
+        secret: None,
+    });
+    taken(&one.send_signed("msg_1", &old).await);
+    taken(&two.send_signed("msg_2", &old).await);
+    let rotated = api.done(&rotate, json!({ "grace_seconds": 0 })).await;
+    let new = rotated["secret"].as_str().unwrap().to_owned();
+    let answer = one.send_signed("msg_3", &old).await;
+    refused(&answer, 401, "invalid_signature");
+    assert_eq!(answer.headers["www-authenticate"], "Signature");
+    // A provider that signs with both is heard wherever it asks.
+    let both = [&old, &new].map(|key| Key::parse(key).unwrap());
+    taken(&two.send_signed_at(two.now(), "msg_4", &both, BODY).await);
+    taken(&three.send_signed("msg_5", &new).await);
+    api.done(&format!("{}/disable", source.path), Value::Null).await;
+    api.done(&rotate, json!({ "grace_seconds": 0 })).await;
+    refused(&three.send_signed("msg_6", &new).await, 401, "invalid_signature");
+    assert_eq!(source.received_count().await, 4);
+}
+
+#[tokio::test]
 async fn a_disabled_source_takes_nothing_and_takes_the_same_delivery_later() {
     let api = Api::start().await;
     let acme = api.tenant("acme").await;
