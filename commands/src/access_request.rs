@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     Commands,
     acting::{acting, acting_member},
-    dispatch::{Changed, Dispatch},
+    dispatch::{Changed, Dispatch, problem_of},
     documented::Documented,
     surroundings::look,
 };
@@ -134,8 +134,9 @@ async fn approve(
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
     let known = commands.access_requests.repository.load(tenant_id, access_request_id).await;
-    // What cannot be read, or is not there, is told by the command itself.
-    if let Some(RoleId(role_id)) = known.ok().and_then(|known| known.state.role_id()) {
+    let known = known.map_err(|error| problem_of(&error))?;
+    // What is not there is told by the command itself.
+    if let Some(RoleId(role_id)) = known.state.role_id() {
         dispatch.granting(&caller.pass, Granting { roles: vec![role_id], ..Granting::default() }).await?;
     }
     let done = dispatch

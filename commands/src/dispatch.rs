@@ -217,7 +217,7 @@ impl Dispatch {
             Err(error) => error,
         };
         // What the command was prepared from may have moved since its first time, too.
-        if self.order.repeatable && matches!(error, ExecuteError::VersionConflict { .. }) {
+        if self.order.repeatable && matches!(error, ExecuteError::VersionConflict { .. } | ExecuteError::Contended) {
             let first = self.store.outcome(self.order.metadata.command_id, &self.order.fingerprint).await;
             if let Some(first) = first.map_err(|error| problem_of_append(&error))? {
                 return self.done(first);

@@ -7,7 +7,10 @@ use hub_domain::{
     role_template,
     text::{Key, Name, Remark, parsed},
 };
-use hub_event_store::{append::Guard, repository::Prepared};
+use hub_event_store::{
+    append::Guard,
+    repository::{ExecuteError, Prepared},
+};
 use hub_http::{Body, CommandHeaders, Created, Granting, Path, Problem, Receipt, Routes, TenantCaller};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,7 +19,7 @@ use uuid::Uuid;
 use super::{MAXIMA, RolePath, location};
 use crate::{
     Commands,
-    dispatch::{Changed, Dispatch, PrepareError},
+    dispatch::{Changed, Dispatch, PrepareError, problem_of},
     documented::Documented,
     outcome::Refused,
     surroundings::look,
@@ -85,13 +88,14 @@ async fn create(
     let Create { role_template_id: template_id, key, name, description } = body.value;
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
-    commands.may_take(&dispatch, &caller, template_id).await?;
+    let judged = commands.may_take(&dispatch, &caller, template_id).await?;
     let done = dispatch
         .execute_prepared(&commands.roles, Uuid::now_v7(), |attempt| {
             let (commands, key, name, description) = (&commands, key.clone(), name.clone(), description.clone());
             async move {
                 let (_, tenant_guard) = commands.living_tenant(tenant_id, attempt).await?;
-                let Latest { version, permissions, guard } = commands.latest_version(template_id, attempt).await?;
+                let Latest { version, permissions, guard } =
+                    commands.latest_version(template_id, judged, attempt).await?;
                 let command = Command::CreateFromTemplate { key, name, description, template_id, version, permissions };
                 let guards = vec![tenant_guard, guard];
                 Ok(Prepared { guards, maxima: MAXIMA.to_vec(), ..Prepared::new(command) })
@@ -112,13 +116,14 @@ async fn apply(
     let Apply { role_template_id: template_id } = body.value;
     let tenant_id = caller.tenant.id();
     let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
-    commands.may_take(&dispatch, &caller, template_id).await?;
+    let judged = commands.may_take(&dispatch, &caller, template_id).await?;
     let done = dispatch
         .execute_prepared(&commands.roles, role_id, |attempt| {
             let commands = &commands;
             async move {
                 let (_, tenant_guard) = commands.living_tenant(tenant_id, attempt).await?;
-                let Latest { version, permissions, guard } = commands.latest_version(template_id, attempt).await?;
+                let Latest { version, permissions, guard } =
+                    commands.latest_version(template_id, judged, attempt).await?;
                 let command = Command::ApplyTemplate { template_id, version, permissions };
                 Ok(Prepared { guards: vec![tenant_guard, guard], ..Prepared::new(command) })
             }
@@ -128,37 +133,42 @@ async fn apply(
 }
 
 impl Commands {
-    /// Whether the caller may give away what the template permits. One that is not there is told by the command itself.
+    /// Whether the caller may give away what the template permits; answers the version that was judged. A template that is not there, or is
+    /// retired, has none, and is told by the command itself.
     async fn may_take(
         &self,
         dispatch: &Dispatch,
         caller: &TenantCaller,
         RoleTemplateId(id): RoleTemplateId,
-    ) -> Result<(), Problem> {
-        let Ok(template) = self.role_templates.repository.load_latest(PLATFORM_TENANT.0, id).await else {
-            return Ok(());
-        };
-        let Ok(latest) = template.state.latest() else { return Ok(()) };
+    ) -> Result<Option<u32>, Problem> {
+        let template = self.role_templates.repository.load_latest(PLATFORM_TENANT.0, id).await;
+        let template = template.map_err(|error| problem_of(&error))?;
+        let Ok(latest) = template.state.latest() else { return Ok(None) };
         let value = |permission| serde_json::to_value(permission).expect("a permission has text keys only");
         let permissions = latest.permissions.iter().map(value).collect();
-        dispatch.granting(&caller.pass, Granting { permissions, ..Granting::default() }).await
+        dispatch.granting(&caller.pass, Granting { permissions, ..Granting::default() }).await?;
+        Ok(Some(latest.version))
     }
 
     /// # Errors
-    /// `role_template_not_found` and `role_template_retired`.
+    /// `role_template_not_found` and `role_template_retired`; `concurrent_change` when another version than the judged one has come meanwhile.
     async fn latest_version<E>(
         &self,
         RoleTemplateId(id): RoleTemplateId,
+        judged: Option<u32>,
         attempt: u32,
     ) -> Result<Latest, PrepareError<E>>
     where
         E: std::error::Error + 'static,
     {
-        // What is permitted was judged by the latest version, so nothing older is taken.
         let (template, guard) = look(&self.role_templates, PLATFORM_TENANT.0, id, attempt.max(1)).await?;
         let latest = template.state.latest();
         let role_template::Version { version, permissions, .. } =
             latest.map_err(|refusal: role_template::Error| PrepareError::Refused(Refused::of(&refusal)))?;
+        // What nobody has judged is given to nobody.
+        if judged != Some(*version) {
+            return Err(ExecuteError::Contended.into());
+        }
         Ok(Latest { version: *version, permissions: permissions.clone(), guard })
     }
 }

@@ -1,9 +1,13 @@
 //! Templates of roles, and roles made from them.
 
+use std::sync::{Arc, Mutex};
+
+use hub_http::{Allowed, Asked, Caller, Gate, Granting, Presented, Problem, Resources, Scope, access::BoxFuture};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Api;
+use crate::tokens::gate;
 
 fn permission(action: &str) -> Value {
     json!({ "resource": "service_instance", "actions": [action], "effect": "allow" })
@@ -75,4 +79,80 @@ async fn only_the_platform_makes_templates_and_only_known_ones_are_taken() {
     let made = api.post("/v1/role-templates", template("operator")).await;
     let apply = json!({ "role_template_id": made.id() });
     api.refused(&format!("{role}/apply-template"), apply, "role_not_from_template").await;
+}
+
+/// Publishes the next version of a template at the moment at which it has judged the one before.
+struct Publishing {
+    gate: Arc<dyn Gate>,
+    elsewhere: Api,
+    path: Mutex<Option<String>>,
+}
+
+impl Gate for Publishing {
+    fn authenticate<'a>(&'a self, presented: Presented<'a>) -> BoxFuture<'a, Result<Caller, Problem>> {
+        self.gate.authenticate(presented)
+    }
+
+    fn recognise(&self, presented: Presented<'_>) -> Option<Caller> {
+        self.gate.recognise(presented)
+    }
+
+    fn authorize<'a>(
+        &'a self,
+        caller: &'a Caller,
+        asked: Asked,
+        resources: &'a dyn Resources,
+    ) -> BoxFuture<'a, Result<Allowed, Problem>> {
+        self.gate.authorize(caller, asked, resources)
+    }
+
+    fn may_grant<'a>(
+        &'a self,
+        caller: &'a Caller,
+        tenant_id: Uuid,
+        granting: &'a Granting,
+    ) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let judged = self.gate.may_grant(caller, tenant_id, granting).await;
+            let path = self.path.lock().unwrap().take();
+            if let Some(path) = path {
+                self.elsewhere.done(&path, json!({ "permissions": [permission("*")] })).await;
+            }
+            judged
+        })
+    }
+
+    fn decided_up_to(&self) -> i64 {
+        self.gate.decided_up_to()
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_comes_after_the_judgement_is_not_taken_without_another() {
+    let api = Api::start().await;
+    let acme = api.tenant("acme").await;
+    let made = api.post("/v1/role-templates", template("operator")).await;
+    let apply = json!({ "role_template_id": made.id() });
+    let body = json!({ "role_template_id": made.id(), "key": "operator", "name": "Operator" });
+    let role = api.post(&acme.path("roles/from-template"), body).await.id();
+    let publish = format!("/v1/role-templates/{}/publish", made.id());
+    let publishing = || {
+        let gate = gate([(1, "key:administrator", Scope::Platform)]);
+        let gate = Publishing { gate, elsewhere: api.beside(), path: Mutex::new(Some(publish.clone())) };
+        Api::behind(Arc::new(gate), api.database.clone(), api.clock.clone())
+    };
+    let there = publishing();
+    let path = acme.path(&format!("roles/{role}/apply-template"));
+    there.post(&path, apply.clone()).await.assert_code("concurrent_change");
+    assert_eq!(actions(&api, role).await, ["read"]);
+    there.done(&path, apply).await;
+    assert_eq!(actions(&api, role).await, ["*"]);
+
+    api.done(&publish, json!({ "permissions": [permission("read")] })).await;
+    let there = publishing();
+    let body = json!({ "role_template_id": made.id(), "key": "another", "name": "Another" });
+    let path = acme.path("roles/from-template");
+    there.post(&path, body.clone()).await.assert_code("concurrent_change");
+    let role = there.post(&path, body).await.id();
+    assert_eq!(actions(&api, role).await, ["*"]);
 }
