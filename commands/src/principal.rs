@@ -168,18 +168,12 @@ impl Commands {
     {
         let owner = system_role_id(TenantId(tenant_id), SystemRole::Owner).0;
         let (role, role_guard) = look(&self.roles, tenant_id, owner, LATEST).await?;
-        let owners = role.state.lasting_holders(self.store.now());
-        if !owners.contains(principal) {
+        let mut others = role.state.lasting_holders(self.store.now());
+        if !others.remove(principal) {
             return Ok((false, Vec::new()));
         }
-        for other in owners.into_iter().filter(|other| *other != principal) {
-            let id = stream_id(TenantId(tenant_id), other);
-            let (standing, guard) = look(&self.principals, tenant_id, id, LATEST).await?;
-            if !standing.state.ended() {
-                return Ok((false, vec![role_guard, guard]));
-            }
-        }
-        Ok((true, Vec::new()))
+        let other = self.standings(tenant_id, others).await?.first;
+        Ok(other.map_or_else(|| (true, Vec::new()), |guard| (false, vec![role_guard, guard])))
     }
 
     /// Whether nothing is left of what the principal held when it ended.

@@ -1,5 +1,6 @@
 //! Commands on roles: `POST /v1/tenants/{tenant_id}/roles` and `.../roles/{role_id}/<verb>`.
 
+mod owner;
 mod system;
 mod template;
 
@@ -332,7 +333,7 @@ async fn assign(
 
 async fn unassign(
     caller: TenantCaller,
-    Path(path): Path<RolePath>,
+    Path(RolePath { role_id }): Path<RolePath>,
     headers: CommandHeaders,
     State(commands): State<Commands>,
     body: Body<Unassign>,
@@ -342,8 +343,20 @@ async fn unassign(
         Unassign { assignment_id: None, principal: Some(principal) } => Unassignment::Principal(principal),
         Unassign { .. } => return Err(Problem::invalid_body("", "expected either assignment_id or principal")),
     };
-    order(&commands, &caller, path, headers, body.fingerprint, Command::Unassign { which, now: commands.store.now() })
-        .await
+    let (tenant_id, now) = (caller.tenant.id(), commands.store.now());
+    let dispatch = Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?;
+    let done = dispatch
+        .execute_prepared(&commands.roles, role_id, |attempt| {
+            let (commands, which) = (&commands, which.clone());
+            async move {
+                let (_, tenant_guard) = commands.living_tenant(tenant_id, attempt).await?;
+                let mut prepared = commands.unassigning(tenant_id, role_id, which, now).await?;
+                prepared.guards.push(tenant_guard);
+                Ok(prepared)
+            }
+        })
+        .await?;
+    Ok(done.receipt())
 }
 
 async fn clone(

@@ -12,12 +12,12 @@ use hub_domain::{
     break_glass::{self, BreakGlass},
     id::PLATFORM_TENANT,
     principal::{Ending, Standing},
-    role::{self, Principal, Role, Unassignment},
+    role::{Principal, Role, Unassignment},
     support_access::{self, SupportAccess},
 };
 use hub_event_store::{
     event::Recorded,
-    repository::{Prepared, Repository},
+    repository::{ExecuteError, Prepared, Repository},
 };
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -93,9 +93,11 @@ async fn wind_up(commands: &Commands, cause: &Recorded, ending: &Ending) -> Resu
     {
         match aggregate_type.as_str() {
             Role::TYPE => {
-                let which = Unassignment::Principal(principal.clone());
-                let command = role::Command::Unassign { which, now };
-                send(&commands.roles.repository, cause, (tenant_id, id, "unassign"), command).await?;
+                let prepare = |_| {
+                    let which = Unassignment::Principal(principal.clone());
+                    commands.unassigning(tenant_id, id, which, now)
+                };
+                send_prepared(&commands.roles.repository, cause, (tenant_id, id, "unassign"), prepare).await?;
             }
             BreakGlass::TYPE => {
                 let command = break_glass::Command::Close { by: by.clone() };
@@ -136,18 +138,32 @@ async fn requests_of(
 async fn send<A>(
     repository: &Repository<A>,
     cause: &Recorded,
-    (tenant_id, id, verb): (Uuid, Uuid, &str),
+    place: (Uuid, Uuid, &str),
     command: A::Command,
 ) -> Result<(), ProcessError>
 where
     A: Decide<Command: Clone + Send + Sync> + Clone + 'static,
 {
-    let name = format!("{tenant_id}/{}/{id}/{verb}/{}", A::TYPE, cause.event_id);
-    let order = order_of("process:principal_end", Uuid::new_v5(&NAMESPACE, name.as_bytes()), Some(cause.event_id));
     let prepare = |_| {
         let prepared = Prepared::new(command.clone());
         async { Ok(prepared) }
     };
+    send_prepared(repository, cause, place, prepare).await
+}
+
+async fn send_prepared<A, P, F>(
+    repository: &Repository<A>,
+    cause: &Recorded,
+    (tenant_id, id, verb): (Uuid, Uuid, &str),
+    prepare: P,
+) -> Result<(), ProcessError>
+where
+    A: Decide + Clone + 'static,
+    P: Fn(u32) -> F + Send + Sync,
+    F: Future<Output = Result<Prepared<A::Command>, ExecuteError<A::Error>>> + Send,
+{
+    let name = format!("{tenant_id}/{}/{id}/{verb}/{}", A::TYPE, cause.event_id);
+    let order = order_of("process:principal_end", Uuid::new_v5(&NAMESPACE, name.as_bytes()), Some(cause.event_id));
     match repository.execute(tenant_id, id, &order, prepare).await {
         Ok(_) => Ok(()),
         Err(error) => passed_over(error, A::TYPE, id),

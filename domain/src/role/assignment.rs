@@ -77,6 +77,15 @@ pub enum Unassignment {
     Principal(Principal),
 }
 
+impl Unassignment {
+    fn takes(&self, id: AssignmentId, held: &Assignment) -> bool {
+        match self {
+            Self::Assignment(taken) => *taken == id,
+            Self::Principal(principal) => *principal == held.principal,
+        }
+    }
+}
+
 /// A principal holds the role from `from` (included) until `until` (excluded), or without end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
@@ -131,6 +140,12 @@ impl Assignments {
         self.0.values().filter(|held| held.lasting(now)).map(|held| &held.principal).collect()
     }
 
+    /// The same without these assignments.
+    pub(super) fn lasting_holders_without(&self, which: &Unassignment, now: DateTime<Utc>) -> BTreeSet<&Principal> {
+        let left = self.iter().filter(|(id, held)| held.lasting(now) && !which.takes(*id, held));
+        left.map(|(_, held)| &held.principal).collect()
+    }
+
     pub(super) fn assign(
         &self,
         id: AssignmentId,
@@ -178,18 +193,15 @@ impl Assignments {
         }
     }
 
-    /// Whether the assignments that these events take away hold the last one that has begun and has no end.
-    pub(super) fn lose_the_last_lasting(&self, events: &[Event], now: DateTime<Utc>) -> bool {
-        let taken: BTreeSet<_> = events
-            .iter()
-            .filter_map(|event| match event {
-                Event::Unassigned { assignment_id, .. } => Some(*assignment_id),
-                _ => None,
-            })
-            .collect();
-        let (gone, left): (Vec<_>, Vec<_>) =
-            self.0.iter().filter(|(_, held)| held.lasting(now)).partition(|(id, _)| taken.contains(*id));
-        !gone.is_empty() && left.is_empty()
+    /// Whether this takes away one that has begun and has no end, and leaves none that is of somebody who has not ended.
+    pub(super) fn lose_the_last_lasting(
+        &self,
+        which: &Unassignment,
+        ended: &BTreeSet<Principal>,
+        now: DateTime<Utc>,
+    ) -> bool {
+        self.iter().any(|(id, held)| held.lasting(now) && which.takes(id, held))
+            && self.lasting_holders_without(which, now).into_iter().all(|left| ended.contains(left))
     }
 
     pub(super) fn end(&self, id: AssignmentId, now: DateTime<Utc>) -> Result<Vec<Event>, Error> {

@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     AssignmentId, Assignments, Command, Custom, Error, Event, Hierarchy, PARENT_COUNT_MAX, PERMISSION_COUNT_MAX,
-    Permission, PermissionId, Role, System, SystemRole, Unassignment,
+    Permission, PermissionId, Principal, Role, System, SystemRole, Unassignment,
 };
 
 /// The scope in which keys are unique within their tenant.
@@ -91,7 +91,7 @@ impl Decide for Role {
                 Self::System(System { assignments, .. }) | Self::Custom(Custom { assignments, .. }),
                 Command::Assign { assignment_id, principal, from, until, now },
             ) => assignments.assign(assignment_id, principal, from, until, now),
-            (Self::System(role), Command::Unassign { which, now }) => role.unassign(which, now),
+            (Self::System(role), Command::Unassign { which, ended, now }) => role.unassign(which, &ended, now),
             (Self::Custom(role), Command::Unassign { which, .. }) => role.assignments.unassign(which),
             (
                 Self::System(System { assignments, .. }) | Self::Custom(Custom { assignments, .. }),
@@ -207,13 +207,17 @@ pub(super) fn distinct(permissions: Vec<Permission>) -> Result<Vec<Permission>, 
 }
 
 impl System {
-    /// Whoever is the last to own the tenant for good cannot be unassigned, so that somebody is left who may do everything.
-    fn unassign(&self, which: Unassignment, now: DateTime<Utc>) -> Result<Vec<Event>, Error> {
+    /// Whoever is the last to own the tenant for good cannot be unassigned, so that somebody is left who may do everything; an owner who has
+    /// ended may do nothing.
+    fn unassign(
+        &self,
+        which: Unassignment,
+        ended: &BTreeSet<Principal>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Event>, Error> {
+        let last = self.key == SystemRole::Owner.key() && self.assignments.lose_the_last_lasting(&which, ended, now);
         let events = self.assignments.unassign(which)?;
-        if self.key == SystemRole::Owner.key() && self.assignments.lose_the_last_lasting(&events, now) {
-            return Err(Error::LastOwner);
-        }
-        Ok(events)
+        if last { Err(Error::LastOwner) } else { Ok(events) }
     }
 }
 

@@ -144,8 +144,10 @@ pub enum Command {
         until: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     },
+    /// `ended` are those of [`Role::lasting_holders_without`] who have ended; none of them counts as an owner of the tenant.
     Unassign {
         which: Unassignment,
+        ended: BTreeSet<Principal>,
         now: DateTime<Utc>,
     },
     EndAssignment {
@@ -240,6 +242,12 @@ impl Role {
     #[must_use]
     pub fn lasting_holders(&self, now: DateTime<Utc>) -> BTreeSet<&Principal> {
         self.assignments().map(|assignments| assignments.lasting_holders(now)).unwrap_or_default()
+    }
+
+    /// The same once these assignments are taken away.
+    #[must_use]
+    pub fn lasting_holders_without(&self, which: &Unassignment, now: DateTime<Utc>) -> BTreeSet<&Principal> {
+        self.assignments().map(|assignments| assignments.lasting_holders_without(which, now)).unwrap_or_default()
     }
 
     fn assignments(&self) -> Option<&Assignments> {

@@ -3,6 +3,8 @@ mod life;
 mod permissions;
 mod templates;
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use cqrs_es::{
     Aggregate,
@@ -171,8 +173,12 @@ fn changes() -> Vec<Command> {
 fn commands_about_principals() -> Vec<Command> {
     vec![
         assign(None, None, 1),
-        Command::Unassign { which: Unassignment::Assignment(assignment_id(1)), now: day(1) },
-        Command::Unassign { which: Unassignment::Principal(principal("user:ada")), now: day(1) },
+        Command::Unassign { which: Unassignment::Assignment(assignment_id(1)), ended: BTreeSet::new(), now: day(1) },
+        Command::Unassign {
+            which: Unassignment::Principal(principal("user:ada")),
+            ended: BTreeSet::new(),
+            now: day(1),
+        },
         Command::EndAssignment { assignment_id: assignment_id(1), now: day(1) },
     ]
 }

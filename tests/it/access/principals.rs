@@ -148,6 +148,36 @@ async fn the_last_owner_cannot_end_however_close_together_owners_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_owner_who_has_ended_stands_in_for_nobody_who_is_unassigned() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let owner = system_role(acme, "owner");
+    let unassign = async |principal: &str| {
+        let path = format!("/v1/tenants/{acme}/roles/{owner}/unassign");
+        platform.post(&platform.administrator, &path, json!({ "principal": principal })).await
+    };
+    platform.assign(acme, owner, "user:ada").await;
+    platform.assign(acme, owner, "user:bob").await;
+    platform.principal(acme, "user:ada", "end").await.ok();
+    // Nobody has taken the role away from the one who has ended yet.
+    unassign("user:bob").await.refused(409, "role_last_owner");
+    {
+        let _by_itself = platform.by_itself();
+        eventually(LIMIT, async || {
+            (platform.principal(acme, "user:ada", "reinstate").await.status == 200).then_some(())
+        })
+        .await;
+    }
+    unassign("user:bob").await.refused(409, "role_last_owner");
+    platform.assign(acme, owner, "user:ada").await;
+    // However close together, one of the two stays.
+    let (ended, unassigned) = join(platform.principal(acme, "user:ada", "end"), unassign("user:bob")).await;
+    let mut outcomes = [ended.status.as_u16(), unassigned.status.as_u16()];
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [200, 409], "{ended:?} {unassigned:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn staff_of_the_platform_end_there_and_namesakes_in_tenants_do_not() {
     let platform = Platform::start().await;
     let acme = platform.tenant("acme").await;

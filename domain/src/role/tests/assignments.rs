@@ -1,5 +1,7 @@
 //! Who holds a role, and until when.
 
+use std::collections::BTreeSet;
+
 use cqrs_es::Aggregate;
 
 use super::{assign, assigned, assignment_id, created, day, ended, given, principal, state, system, unassigned};
@@ -9,11 +11,17 @@ use crate::{
 };
 
 fn unassign(id: usize) -> Command {
-    Command::Unassign { which: Unassignment::Assignment(assignment_id(id)), now: day(9) }
+    Command::Unassign { which: Unassignment::Assignment(assignment_id(id)), ended: BTreeSet::new(), now: day(9) }
 }
 
 fn unassign_principal(who: &str) -> Command {
-    Command::Unassign { which: Unassignment::Principal(principal(who)), now: day(9) }
+    unassign_principal_beside(who, &[])
+}
+
+/// While these others have ended.
+fn unassign_principal_beside(who: &str, ended: &[&str]) -> Command {
+    let ended = ended.iter().map(|who| principal(who)).collect();
+    Command::Unassign { which: Unassignment::Principal(principal(who)), ended, now: day(9) }
 }
 
 fn end(id: usize, now: u32) -> Command {
@@ -204,6 +212,23 @@ fn an_owner_is_unassigned_while_another_stays() {
     for (id, who) in [(1, "user:ada"), (2, "user:bob"), (3, "user:eve")] {
         given(history.clone()).when(unassign(id)).then_expect_events(vec![unassigned(id, who)]);
     }
+}
+
+#[test]
+fn an_owner_who_has_ended_stands_in_for_nobody() {
+    let history = || {
+        vec![
+            system(SystemRole::Owner),
+            assigned(1, "user:ada", 1, None),
+            assigned(2, "user:bob", 1, None),
+            assigned(3, "user:eve", 1, None),
+        ]
+    };
+    let bob = |ended: &[&str]| unassign_principal_beside("user:bob", ended);
+    given(history()).when(bob(&["user:ada", "user:eve"])).then_expect_error(Error::LastOwner);
+    given(history()).when(bob(&["user:ada"])).then_expect_events(vec![unassigned(2, "user:bob")]);
+    let ada = unassign_principal_beside("user:ada", &["user:eve"]);
+    given(history()).when(ada).then_expect_events(vec![unassigned(1, "user:ada")]);
 }
 
 #[test]
