@@ -27,7 +27,7 @@ use hub_http::Problem;
 use sqlx::{FromRow, PgConnection, Postgres};
 use uuid::Uuid;
 
-use crate::Commands;
+use crate::{Commands, dispatch::problem_of};
 
 use super::{
     ProcessError, REST,
@@ -90,15 +90,16 @@ pub(super) struct Due {
     aggregate_id: Uuid,
 }
 
-/// Does now what a subscription has due, by the same commands as the scheduler; the scheduler's own turn then finds nothing to do.
+/// Does now what a subscription has due, by the same commands as the scheduler; the scheduler's own turn then finds nothing to do. It is read
+/// anew each time, because another process may have brought something about that is due by now; the command that follows then finds it as it is.
 ///
 /// # Errors
-/// `store_unavailable` when it could not be done.
+/// `store_unavailable` when it could not be done, or when what is due cannot be known.
 pub(crate) async fn catch_up(commands: &Commands, tenant_id: Uuid, id: Uuid) -> Result<(), Problem> {
-    let loaded = commands.subscriptions.repository.load(tenant_id, id).await;
+    let loaded = commands.subscriptions.repository.load_latest(tenant_id, id).await;
+    let loaded = loaded.map_err(|error| problem_of(&error))?;
     let now = commands.store.now();
-    // Whatever is wrong with the stream is told by the command itself.
-    if !loaded.is_ok_and(|loaded| loaded.state.due_at().is_some_and(|due_at| due_at <= now)) {
+    if loaded.state.due_at().is_none_or(|due_at| due_at > now) {
         return Ok(());
     }
     let due = Due { tenant_id, aggregate_type: Subscription::TYPE.to_owned(), aggregate_id: id };

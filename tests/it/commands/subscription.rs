@@ -118,3 +118,19 @@ async fn what_is_no_plan_no_time_and_no_number_is_pointed_at() {
     }
     assert_eq!(api.head().await, before);
 }
+
+#[tokio::test]
+async fn what_is_due_is_done_before_a_change_in_a_process_that_has_not_heard_that_it_is() {
+    let api = Api::start().await;
+    let acme = api.tenant("acme").await;
+    let (id, path) = acme.make("subscriptions", json!({ "plan": plan("mail", 500, "EUR"), "seats": 3 })).await;
+    // Nothing is due here for as long as it is paused, and another process resumes it.
+    api.done(&format!("{path}/pause"), Value::Null).await;
+    api.beside().done(&format!("{path}/resume"), Value::Null).await;
+    api.clock.advance(TimeDelta::days(32));
+    let changed = api.post(&format!("{path}/change-seats"), json!({ "seats": 5 })).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let events = api.events(id).await;
+    let last: Vec<_> = events.iter().rev().take(2).collect();
+    assert_eq!(last, ["subscription.seats_changed", "subscription.period_opened"], "{events:?}");
+}
