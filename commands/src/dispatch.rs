@@ -144,13 +144,19 @@ impl Dispatch {
     /// 403 `forbidden`, 404 `role_not_found`.
     pub(crate) async fn granting(&self, pass: &Pass, granting: Granting) -> Result<(), Problem> {
         let Err(problem) = pass.may_grant(&granting).await else { return Ok(()) };
-        if self.order.repeatable {
-            let first = self.store.outcome(self.order.metadata.command_id, &self.order.fingerprint).await;
-            if first.map_err(|error| problem_of_append(&error))?.is_some() {
-                return Ok(());
-            }
+        if self.has_outcome().await? { Ok(()) } else { Err(problem) }
+    }
+
+    /// Whether the command has its outcome already, and only hears it again.
+    ///
+    /// # Errors
+    /// When the store does not answer, or knows another command by this id.
+    pub(crate) async fn has_outcome(&self) -> Result<bool, Problem> {
+        if !self.order.repeatable {
+            return Ok(false);
         }
-        Err(problem)
+        let first = self.store.outcome(self.order.metadata.command_id, &self.order.fingerprint).await;
+        Ok(first.map_err(|error| problem_of_append(&error))?.is_some())
     }
 
     /// Keeps `data` with the command, so that the answer to its repetition has it too; never a secret.

@@ -264,17 +264,20 @@ fn secret_of(done: &Done, text: String) -> Result<WebhookSecret, Problem> {
     })
 }
 
-/// Whether events may be sent there, as far as is known now; it is asked again at every delivery.
-async fn may_be_reached(commands: &Commands, url: &EndpointUrl) -> Result<(), Problem> {
+/// Whether events may be sent there, as far as is known now; it is asked again at every delivery. A command that has its outcome already only
+/// hears it again, whatever has become of the name since.
+async fn may_be_reached(commands: &Commands, dispatch: &Dispatch, url: &EndpointUrl) -> Result<(), Problem> {
     let parsed = url.as_str().parse().expect("the address of a webhook is a URL");
-    commands.outbound.check_resolved(&parsed).await.map_err(|error| {
-        Problem::refusal(
-            RefusalKind::Invalid,
-            ADDRESS_REFUSED.code,
-            format!("the address of the webhook cannot be used: {error}"),
-            Value::Null,
-        )
-    })
+    let Err(error) = commands.outbound.check_resolved(&parsed).await else { return Ok(()) };
+    if dispatch.has_outcome().await? {
+        return Ok(());
+    }
+    Err(Problem::refusal(
+        RefusalKind::Invalid,
+        ADDRESS_REFUSED.code,
+        format!("the address of the webhook cannot be used: {error}"),
+        Value::Null,
+    ))
 }
 
 async fn register(
@@ -284,11 +287,11 @@ async fn register(
     body: Body<Register>,
 ) -> Result<Created<WebhookSecret>, Problem> {
     let Register { url, events, filter, delivery, description } = body.value;
-    may_be_reached(&commands, &url).await?;
     let (tenant_id, webhook_id) = (caller.tenant.id(), Uuid::now_v7());
     let fresh = FreshSecret::make(&commands, tenant_id, webhook_id);
     let dispatch =
         Dispatch::begin(&commands, &caller.caller, tenant_id, headers, body.fingerprint)?.keeping(fresh.shown());
+    may_be_reached(&commands, &dispatch, &url).await?;
     let FreshSecret { secret, text, .. } = fresh;
     let delivery = delivery.unwrap_or_default();
     let command = Command::Register { url, filters: events, filter, description, delivery, secret };
@@ -301,17 +304,19 @@ async fn register(
 
 async fn update(
     caller: TenantCaller,
-    Path(path): Path<WebhookPath>,
+    Path(WebhookPath { webhook_id }): Path<WebhookPath>,
     headers: CommandHeaders,
     State(commands): State<Commands>,
     body: Body<Update>,
 ) -> Result<Receipt<Changed>, Problem> {
     let Update { url, events, filter, delivery, description } = body.value;
+    let dispatch = Dispatch::begin(&commands, &caller.caller, caller.tenant.id(), headers, body.fingerprint)?;
     if let Some(url) = &url {
-        may_be_reached(&commands, url).await?;
+        may_be_reached(&commands, &dispatch, url).await?;
     }
     let command = Command::Update { url, filters: events, filter, description, delivery };
-    order(&commands, &caller, path, headers, body.fingerprint, command).await
+    let done = dispatch.execute_in_tenant(&commands, &commands.webhooks, webhook_id, command, &[]).await?;
+    Ok(done.receipt())
 }
 
 async fn rotate_secret(

@@ -34,6 +34,7 @@ use hub_http::{
     Gate, Layers, Scope,
     openapi::{About, document},
 };
+use hub_outbound::{Outbound, Reach};
 use hub_tests::kit::{Database, TestClock, vault_in};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -100,20 +101,33 @@ impl Api {
     }
 
     fn behind(gate: Arc<dyn Gate>, database: Arc<Database>, clock: TestClock) -> Self {
-        Self::issuing(None, gate, database, clock)
+        Self::with(gate, database, clock, |commands| commands)
     }
 
     /// One that may issue NATS credentials.
-    fn issuing(nats: Option<Issuing>, gate: Arc<dyn Gate>, database: Arc<Database>, clock: TestClock) -> Self {
+    fn issuing(nats: Issuing, gate: Arc<dyn Gate>, database: Arc<Database>, clock: TestClock) -> Self {
+        Self::with(gate, database, clock, |commands| commands.with_nats(nats))
+    }
+
+    /// Another process on the same database, whose webhooks may lead to this machine.
+    fn reaching_loopback(&self) -> Self {
+        let gate = gate([(1, "key:administrator", Scope::Platform)]);
+        let outbound = Outbound::new(Reach::PublicAndLoopback);
+        Self::with(gate, Arc::clone(&self.database), self.clock.clone(), |commands| commands.with_outbound(outbound))
+    }
+
+    fn with(
+        gate: Arc<dyn Gate>,
+        database: Arc<Database>,
+        clock: TestClock,
+        settle: impl FnOnce(Commands) -> Commands,
+    ) -> Self {
         let pool = database.pool.clone();
         let store = EventStore::start(pool.clone(), Tail::default(), Upcasters::default(), clock.clock());
         let drawn = AtomicU8::new(0);
         let random = Arc::new(move || [drawn.fetch_add(1, Ordering::Relaxed); 32]);
         let commands = Commands::new(Settings { store, gate, secret_key: [7; 32], random }).with_vault(vault_in(&pool));
-        let commands = match nats {
-            Some(issuing) => commands.with_nats(issuing),
-            None => commands,
-        };
+        let commands = settle(commands);
         let about = About { title: "Commands", version: "1", description: "Under test.", tags: TAGS };
         let (router, openapi) = document(about, || hub_commands::routes(commands));
         assert_eq!(

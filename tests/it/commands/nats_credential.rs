@@ -12,7 +12,7 @@ use crate::nats_credentials::nats_issuing;
 /// One whose NATS has an account.
 async fn api() -> Api {
     let gate = gate([(1, "key:administrator", Scope::Platform), (2, "key:stranger", Scope::Tenant(STRANGER))]);
-    Api::issuing(Some(nats_issuing()), gate, Arc::new(Database::new().await), TestClock::default())
+    Api::issuing(nats_issuing(), gate, Arc::new(Database::new().await), TestClock::default())
 }
 
 #[tokio::test]

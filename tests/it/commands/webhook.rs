@@ -67,6 +67,31 @@ async fn a_secret_is_answered_once_and_kept_nowhere() {
 }
 
 #[tokio::test]
+async fn a_repetition_hears_its_first_receipt_although_the_address_is_refused_by_now() {
+    let api = Api::start().await;
+    let acme = api.tenant("acme").await;
+    let mut body = registration();
+    body["url"] = json!("http://127.0.0.1:9/hooks");
+    // What one process may reach and the other may not is as a name whose addresses have changed.
+    let before = api.reaching_loopback();
+    let path = acme.path("webhooks");
+    let headers = [("idempotency-key", "hook-1")];
+    let first = before.post_with(&path, &headers, &body).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    let again = api.post_with(&path, &headers, &body).await;
+    assert_eq!((again.status.as_u16(), again.replayed(), again.id()), (201, true, first.id()), "{again:?}");
+    api.refused(&path, body, "webhook_address_refused").await;
+
+    let update = acme.path(&format!("webhooks/{}/update", first.id()));
+    let headers = [("idempotency-key", "hook-2")];
+    let body = json!({ "url": "http://127.0.0.1:9/other" });
+    let first = before.post_with(&update, &headers, &body).await;
+    let again = api.post_with(&update, &headers, &body).await;
+    assert_eq!((again.status.as_u16(), again.replayed(), &again.body), (200, true, &first.body), "{again:?}");
+    api.refused(&update, body, "webhook_address_refused").await;
+}
+
+#[tokio::test]
 async fn a_tenant_has_so_many_webhooks_and_no_more() {
     let api = Api::start().await;
     let acme = api.tenant("acme").await;
