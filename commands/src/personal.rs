@@ -6,9 +6,14 @@ use hub_domain::{
     tenant,
     text::Email,
 };
+use hub_event_store::{append::Guard, repository::ExecuteError};
 use hub_vault::{Place, SealedText, SealingKey, Vault, VaultError};
+use uuid::Uuid;
 
-use crate::{Commands, dispatch::PrepareError, forgetting::unreachable, outcome::Refused};
+use crate::{Commands, dispatch::PrepareError, forgetting::unreachable, outcome::Refused, surroundings::look};
+
+/// What is known at the first attempt may be old.
+const LATEST: u32 = 1;
 
 impl Commands {
     /// The mail address, sealed for its place by the key of whoever has it in the tenant.
@@ -22,6 +27,24 @@ impl Commands {
         let key =
             self.keys()?.key_by_email(place.tenant_id, email.as_str(), self.store.now()).await.map_err(unsealed)?;
         Ok(sealed(&key, email.as_str(), place))
+    }
+
+    /// The stream of the erasure that could destroy the key of what was sealed just now: it must not move before the append. Once the erasure
+    /// has begun nothing is sealed with that key any more, and a little later the person has another.
+    ///
+    /// # Errors
+    /// `concurrent_change` when the erasure has begun and the key is not destroyed yet; when the store does not answer.
+    pub(crate) async fn erasure_guard<T, E>(
+        &self,
+        tenant_id: Uuid,
+        personal: &Pii<T>,
+    ) -> Result<Option<Guard>, ExecuteError<E>>
+    where
+        E: std::error::Error + 'static,
+    {
+        let Pii::Sealed(Sealed { key_id, .. }) = personal else { return Ok(None) };
+        let (erasure, guard) = look(&self.erasures, tenant_id, *key_id, LATEST).await?;
+        if erasure.state.begun() { Err(ExecuteError::Contended) } else { Ok(Some(guard)) }
     }
 }
 

@@ -309,9 +309,10 @@ async fn change_contact(
         .execute_prepared(&commands.tenants, tenant_id, async |attempt| {
             let (tenant, _) = commands.living_tenant(tenant_id, attempt).await?;
             let place = contact_place(tenant_id, tenant.sequence + 1);
-            let command =
-                Command::ChangeContact { contact_email: commands.sealed_email(&contact_email, &place).await? };
-            Ok(Prepared { sequence: Some(tenant.sequence), ..Prepared::new(command) })
+            let contact_email = commands.sealed_email(&contact_email, &place).await?;
+            let guards = commands.erasure_guard(tenant_id, &contact_email).await?.into_iter().collect();
+            let command = Command::ChangeContact { contact_email };
+            Ok(Prepared { guards, sequence: Some(tenant.sequence), ..Prepared::new(command) })
         })
         .await?;
     Ok(done.receipt())

@@ -1,11 +1,21 @@
 //! Being forgotten: requested, held, executed, certified, and still so after a backup was restored.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
+use axum::http::Request;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use hub::embedded::VAULT_DATABASE;
-use hub_commands::reapply_erasures;
-use hub_domain::{erasure::GRACE_DAYS_DEFAULT, id::PLATFORM_TENANT};
+use hub_commands::{effects::effects_of, reapply_erasures};
+use hub_domain::{
+    erasure::{Command, Erasure, GRACE_DAYS_DEFAULT},
+    id::PLATFORM_TENANT,
+};
+use hub_event_store::{
+    event::Metadata,
+    repository::{Order, Prepared, Repository},
+    store::EventStore,
+    tail::Tail,
+};
 use hub_evidence::key::SigningKey;
 use hub_tests::kit::{HubProcess, directory, eventually, run_hub, vault_in};
 use hub_vault::Vault;
@@ -15,7 +25,7 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Answer, LIMIT, Platform, id_of};
+use super::{Answer, LIMIT, Platform, id_of, with_json, with_key};
 
 /// The mail address that each tenant of these tests is registered with.
 const EMAIL: &str = "it@acme.example";
@@ -97,6 +107,47 @@ async fn wrapped(pool: &PgPool, key_id: Uuid) -> Option<Vec<u8>> {
 async fn restore(pool: &PgPool, key_id: Uuid, wrapped: &[u8]) {
     let query = "UPDATE vault.keys SET wrapped = $2, destroyed_at = NULL WHERE key_id = $1";
     sqlx::query(query).bind(key_id).bind(wrapped).execute(pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_sealed_with_a_key_that_an_erasure_has_begun_to_destroy() {
+    let platform = Platform::start().await;
+    let acme = platform.tenant("acme").await;
+    let contact = platform.contact(acme).await;
+    let change = async |key: &str| {
+        let request = with_key(Request::post(path(acme, "change-contact")), &platform.administrator);
+        platform.send(with_json(request.header("idempotency-key", key), &json!({ "contact_email": EMAIL }))).await
+    };
+    assert_eq!(platform.ask(acme, "erasures", by_email(0)).await.status, 201);
+    let first = change("before").await.ok();
+    // Whoever began it has not come to the key yet.
+    let store =
+        EventStore::start(platform.pool().clone(), Tail::default(), hub::serve::upcasters(), platform.clock.clock());
+    let erasures = Repository::<Erasure>::new(store, effects_of::<Erasure>);
+    let order = Order {
+        metadata: Metadata {
+            actor: "process:erasure".to_owned(),
+            command_id: Uuid::now_v7(),
+            correlation_id: Uuid::now_v7(),
+            causation_id: None,
+            traceparent: None,
+        },
+        fingerprint: [0; 32],
+        repeatable: false,
+        expected_sequence: None,
+    };
+    let now = platform.clock.now();
+    let begin = |_| async move { Ok(Prepared::new(Command::Begin { holds: BTreeSet::new(), now })) };
+    erasures.execute(acme, contact, &order, begin).await.unwrap();
+    change("meanwhile").await.refused(409, "concurrent_change");
+    assert_eq!(change("before").await.ok(), first, "a repetition hears its first receipt");
+
+    let _by_itself = platform.by_itself();
+    platform.erasure(acme, contact, "executed").await;
+    platform.reads_as_erased(acme).await;
+    change("meanwhile").await.ok();
+    assert_eq!(platform.mail_of(acme).await, EMAIL);
+    assert_ne!(platform.contact(acme).await, contact);
 }
 
 #[tokio::test]
