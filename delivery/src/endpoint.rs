@@ -158,6 +158,15 @@ impl Endpoint {
     }
 }
 
+/// Keeps that a webhook is no more, until all that was its own is gone as well.
+pub(crate) async fn keep_deleted(
+    connection: &mut PgConnection,
+    (tenant_id, webhook_id): (Uuid, Uuid),
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(KEEP).bind(tenant_id).bind(webhook_id).bind(Json(Webhook::Deleted));
+    query.execute(connection).await.map(|_| ())
+}
+
 /// Keeps how an endpoint has answered.
 pub(crate) async fn keep_health(
     connection: &mut PgConnection,

@@ -52,6 +52,7 @@ pub const QUERIES: &[&str] = &[
     queue::RELEASE_ALL,
     queue::PUT_OFF,
     queue::DROP,
+    queue::DROP_SLICE,
     attempt::INSERT,
     expiry::GIVE_UP,
     replay::INSERT,

@@ -23,13 +23,18 @@ pub(crate) const INSERT_MISSING: &str = "INSERT INTO webhook_queue (webhook_id, 
      FROM unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::uuid[], $7::bool[]) AS n (webhook_id, position, tenant_id, aggregate_id, leased) \
      ON CONFLICT (webhook_id, position) DO NOTHING";
 
-/// Takes what is due for some endpoints, each with its room and order, until a moment; what comes before something that is not due waits
-/// where the order asks for it; what is leased of an aggregate is in memory, where this goes behind it. Each takes so many bytes of payloads,
-/// and the event that goes beyond. What was sent together is taken together, beyond the room if need be, so that it keeps its message id.
+/// Takes what is due for some endpoints, each with its room and order, until a moment. Without an order that is what has been due for
+/// longest; what is leased is in memory. With one, what comes behind something that is not due waits where the order asks for it; what is
+/// leased of an aggregate is in memory, where this goes behind it. Each takes so many bytes of payloads, and the event that goes beyond.
+/// What was sent together is taken together, beyond the room if need be, so that it keeps its message id.
 pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $6::bigint[]) AS w (webhook_id, room, ordering, bytes)), \
      first AS (SELECT q.webhook_id, q.tenant_id, q.position, q.batch_id, w.bytes FROM wanted w CROSS JOIN LATERAL ( \
          SELECT q.webhook_id, q.tenant_id, q.position, q.batch_id FROM webhook_queue q \
-         WHERE q.webhook_id = w.webhook_id AND q.due_at <= $4 \
+         WHERE w.ordering = 'parallel' AND q.webhook_id = w.webhook_id AND q.due_at <= $4 AND NOT q.leased \
+         ORDER BY q.due_at, q.position LIMIT w.room FOR UPDATE SKIP LOCKED) q \
+         UNION ALL SELECT q.webhook_id, q.tenant_id, q.position, q.batch_id, w.bytes FROM wanted w CROSS JOIN LATERAL ( \
+         SELECT q.webhook_id, q.tenant_id, q.position, q.batch_id FROM webhook_queue q \
+         WHERE w.ordering <> 'parallel' AND q.webhook_id = w.webhook_id AND q.due_at <= $4 \
            AND (w.ordering <> 'strict' OR NOT EXISTS (SELECT FROM webhook_queue e \
                WHERE e.webhook_id = q.webhook_id AND e.position < q.position AND e.due_at > $4)) \
            AND (w.ordering <> 'per_aggregate' OR NOT EXISTS (SELECT FROM webhook_queue e \
@@ -51,9 +56,9 @@ pub(crate) const CLAIM: &str = "WITH wanted AS (SELECT * FROM unnest($1::uuid[],
      FROM taken t JOIN events e ON e.tenant_id = t.tenant_id AND e.tenant_position = t.position ORDER BY t.webhook_id, t.position";
 
 /// Of some endpoints: how many rows there are, up to a bound, when the next of these will be due (which for one that is leased is when that is
-/// over), and whether any row is due, also beyond the bound.
+/// over), and whether any row that is not leased is due, also beyond the bound.
 pub(crate) const STANDING: &str = "SELECT w.webhook_id, s.count, s.next, \
-         EXISTS (SELECT FROM webhook_queue q WHERE q.webhook_id = w.webhook_id AND q.due_at <= $3) AS overdue \
+         EXISTS (SELECT FROM webhook_queue q WHERE q.webhook_id = w.webhook_id AND q.due_at <= $3 AND NOT q.leased) AS overdue \
      FROM unnest($1::uuid[]) AS w (webhook_id) CROSS JOIN LATERAL ( \
          SELECT count(*), min(due_at) FILTER (WHERE due_at > $3) AS next \
          FROM (SELECT due_at FROM webhook_queue q WHERE q.webhook_id = w.webhook_id ORDER BY q.position LIMIT $2) AS r) AS s";
@@ -80,6 +85,13 @@ pub(crate) const INHERIT: &str = "UPDATE webhook_queue SET leased = false WHERE 
 
 /// Ends everything of an endpoint.
 pub(crate) const DROP: &str = "DELETE FROM webhook_queue WHERE webhook_id = $1";
+
+/// Ends a part of it.
+pub(crate) const DROP_SLICE: &str = "DELETE FROM webhook_queue q USING (SELECT webhook_id, position FROM webhook_queue \
+         WHERE webhook_id = $1 ORDER BY position LIMIT $2) AS s WHERE q.webhook_id = s.webhook_id AND q.position = s.position";
+
+/// So many rows of an endpoint are ended at once.
+const DROP_SLICE_ROWS: i64 = 5_000;
 
 /// So many rows of an endpoint are looked at to see where it stands.
 const STANDING_MAX: i64 = 1_000;
@@ -165,7 +177,7 @@ pub(crate) struct Standing {
     pub(crate) webhook_id: Uuid,
     /// Up to a bound.
     pub(crate) count: i64,
-    /// Whether a row is due.
+    /// Whether a row that is not leased is due.
     pub(crate) overdue: bool,
     /// When the next of those that were counted will be.
     pub(crate) next: Option<DateTime<Utc>>,
@@ -184,6 +196,13 @@ pub(crate) async fn standing(
     now: DateTime<Utc>,
 ) -> Result<Vec<Standing>, sqlx::Error> {
     sqlx::query_as(STANDING).bind(webhooks).bind(STANDING_MAX).bind(now).fetch_all(connection).await
+}
+
+/// Ends a part of what an endpoint has; answers whether there may be more.
+pub(crate) async fn drop_slice(connection: &mut PgConnection, webhook_id: Uuid) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query(DROP_SLICE).bind(webhook_id).bind(DROP_SLICE_ROWS);
+    let ended = query.execute(connection).await?.rows_affected();
+    Ok(i64::try_from(ended).is_ok_and(|ended| ended >= DROP_SLICE_ROWS))
 }
 
 /// The first position that waits for an endpoint, if any does.

@@ -1,6 +1,7 @@
 //! Webhooks: what happens arrives at the endpoints that want it, in the order that was asked for, whatever they do.
 
 mod attempts_kept;
+mod cleared;
 mod endpoints;
 mod killed;
 mod large;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use hub_cloudevents::Event;
-use hub_domain::webhook::{self, Replay, Webhook};
+use hub_domain::webhook::{self, Replay, Webhook, delivery::Ordering};
 use hub_event_store::event::Recorded;
 use sqlx::{Connection as _, PgConnection, error::DatabaseError};
 use tokio::time::Instant;
@@ -108,8 +108,11 @@ impl Engine<'_> {
                 lane.expect(Waiting { event, attempts: 0, created_at: now, batch_id: None, leased_until });
                 expecting.insert(*webhook_id);
             } else {
+                // One that is behind is looked at when that is planned; only other aggregates may go before.
+                if !lane.behind || lane.ordering() == Ordering::PerAggregate {
+                    self.looks.plan(*webhook_id, lane.opens_at(now));
+                }
                 lane.behind = true;
-                self.looks.plan(*webhook_id, lane.opens_at(now));
             }
             rows.push(New {
                 webhook_id: *webhook_id,
@@ -185,12 +188,16 @@ impl Engine<'_> {
                 if let Some(lane) = self.lanes.get_mut(&webhook_id) {
                     lane.release();
                 }
+                self.cleared.insert((tenant_id, webhook_id), false);
             }
             webhook::Event::Enabled { .. } | webhook::Event::UrlChanged { .. } => {
                 if let Some(lane) = self.lanes.get_mut(&webhook_id) {
                     lane.health = Health::default();
                 }
                 self.unhealthy.insert(webhook_id);
+                if matches!(event, webhook::Event::Enabled { .. }) {
+                    self.cleared.remove(&(tenant_id, webhook_id));
+                }
             }
             _ => {}
         }
@@ -205,11 +212,11 @@ impl Engine<'_> {
         webhook_id: Uuid,
         connection: &mut PgConnection,
     ) -> Result<(), EngineError> {
-        sqlx::query(queue::DROP).bind(webhook_id).execute(&mut *connection).await?;
         replay::drop_all(connection, (tenant_id, webhook_id)).await?;
-        for of_tenant in [endpoint::DROP_HEALTH, endpoint::DROP] {
-            sqlx::query(of_tenant).bind(tenant_id).bind(webhook_id).execute(&mut *connection).await?;
-        }
+        let health = sqlx::query(endpoint::DROP_HEALTH).bind(tenant_id).bind(webhook_id);
+        health.execute(&mut *connection).await?;
+        endpoint::keep_deleted(connection, (tenant_id, webhook_id)).await?;
+        self.cleared.insert((tenant_id, webhook_id), true);
         self.remove(webhook_id);
         Ok(())
     }
@@ -267,9 +274,12 @@ async fn keep(
     match event {
         webhook::Event::Disabled(_) => {
             replay::hold(connection, of, sequence, head).await?;
-            sqlx::query(queue::DROP).bind(endpoint.webhook_id).execute(&mut *connection).await?;
         }
-        webhook::Event::Enabled { .. } => missed_from = replay::drop_all(connection, of).await?,
+        webhook::Event::Enabled { .. } => {
+            // What is left of before is not to be taken for what is delivered again.
+            sqlx::query(queue::DROP).bind(endpoint.webhook_id).execute(&mut *connection).await?;
+            missed_from = replay::drop_all(connection, of).await?;
+        }
         _ => {}
     }
     let Some(replay) = replayed(event, missed_from, head) else { return Ok(false) };

@@ -3,6 +3,7 @@
 //! Everything but sending is done here, one thing after the other, so no two parts can disagree about an endpoint; only while PostgreSQL is
 //! waited for, deliveries end and others begin. When it does not answer, all of it is forgotten and begun again from what is written.
 
+mod clear;
 mod end;
 mod follow;
 mod look;
@@ -11,12 +12,13 @@ mod slots;
 pub(crate) mod write;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     pin::pin,
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
+use hub_domain::webhook::Webhook;
 use hub_event_store::election::{bounded, elect};
 use sqlx::{Connection as _, PgPool};
 use tokio::{
@@ -144,6 +146,8 @@ pub(crate) struct Engine<'a> {
     changes: Changes,
     attempts: Vec<Attempt>,
     unhealthy: BTreeSet<Uuid>,
+    /// Webhooks whose rows go, by tenant, and whether they themselves do.
+    cleared: BTreeMap<(Uuid, Uuid), bool>,
     replaying: bool,
     replayed_at: DateTime<Utc>,
     parts: Parts,
@@ -202,6 +206,10 @@ impl<'a> Engine<'a> {
         let now = engine.now();
         for kept in kept {
             let health = kept.health();
+            if matches!(kept.state.0, Webhook::Disabled(..) | Webhook::Deleted) {
+                let deleted = kept.state.0 == Webhook::Deleted;
+                engine.cleared.insert((kept.tenant_id, kept.webhook_id), deleted);
+            }
             if let Some(endpoint) = Endpoint::new(kept.tenant_id, kept.webhook_id, kept.state.0, &given.sealing) {
                 engine.looks.plan(endpoint.webhook_id, now);
                 engine.add(Lane::new(endpoint, health));
@@ -229,6 +237,7 @@ impl<'a> Engine<'a> {
             changes: Changes::default(),
             attempts: Vec::new(),
             unhealthy: BTreeSet::new(),
+            cleared: BTreeMap::new(),
             replaying: true,
             replayed_at: DateTime::UNIX_EPOCH,
             parts: Parts::default(),
@@ -325,6 +334,7 @@ impl<'a> Engine<'a> {
         self.dispatch();
         self.write().await?;
         let replayed = if self.replaying { self.replay().await? } else { false };
+        let cleared = self.clear().await?;
         let looked = self.look().await?;
         let followed = match self.demand() {
             Ok(size) if self.position < head => self.follow(size).await?,
@@ -332,7 +342,7 @@ impl<'a> Engine<'a> {
         };
         self.dispatch();
         metrics::gauge!(UNDER_WAY).set(self.slots.taken() as f64);
-        Ok(followed || replayed || looked || count == ENDS_AT_ONCE)
+        Ok(followed || replayed || cleared || looked || count == ENDS_AT_ONCE)
     }
 
     /// Takes in what has ended by now; answers how many.
