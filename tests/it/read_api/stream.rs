@@ -215,6 +215,20 @@ async fn a_stream_begins_at_either_end_or_at_a_time() {
 }
 
 #[tokio::test]
+async fn large_events_come_like_small_ones() {
+    let api = Api::without_projections(10).await;
+    api.register(ACME, "acme").await;
+    let large = json!({ "text": "x".repeat(300 << 10) });
+    for id in 0..7 {
+        api.append(subscription(ACME, id), &[("created", large.clone())]).await;
+    }
+    let mut client = api.stream("?after=0", &[]).await;
+    for position in 1..=8 {
+        assert_eq!(client.event().await.id, Some(position));
+    }
+}
+
+#[tokio::test]
 async fn a_time_skips_nothing_in_a_log_with_imported_events() {
     let api = Api::without_projections(10).await;
     api.register(ACME, "acme").await;
