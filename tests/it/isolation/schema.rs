@@ -116,7 +116,7 @@ async fn assert_isolated(pool: &PgPool) {
         // Whoever consumes event subscriptions sees one tenant, as a query does, and writes how far he is.
         let consumed = match live {
             "event_subscription_cursors" | "event_subscription_messages" => Some("ALL"),
-            "events" | "tenant_heads" => Some("SELECT"),
+            "cqrs_streams" | "events" | "tenant_heads" => Some("SELECT"),
             _ => None,
         };
         let consumed = consumed.map(|command| format!("hub_consume {command} (tenant_id = hub_tenant_id())"));
