@@ -75,7 +75,9 @@ impl Client {
         let request = self.http.post(format!("{}{}", self.url, order.path)).bearer_auth(&self.key);
         let request = request.header("idempotency-key", &order.mark);
         let request = if order.body.is_null() { request } else { request.json(&order.body) };
-        let response = request.send().await.ok()?;
+        let sent = Instant::now();
+        let unanswered = |error| println!("no answer to {} for {:?}: {error:?}", order.path, sent.elapsed());
+        let response = request.send().await.map_err(unanswered).ok()?;
         let status = response.status();
         let replayed = response.headers().contains_key("idempotent-replayed");
         Some((status, Receipt { body: response.json().await.ok()?, replayed }))
